@@ -1,0 +1,46 @@
+"""Metadata and extras. This is the only place that lists dependencies."""
+
+from setuptools import find_packages, setup
+
+FIGURES = ["matplotlib>=3.9"]
+DATA = ["scikit-learn>=1.5"]
+TOUR = [*FIGURES, *DATA, "tqdm>=4.66"]
+TEST = [*TOUR, "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9"]
+DOCS = [
+    *TOUR,
+    "sphinx>=8",
+    "sphinx-gallery>=0.18",
+    "numpydoc>=1.8",
+    "sphinxcontrib-bibtex>=2.6",
+    "pydata-sphinx-theme>=0.16",
+]
+
+setup(
+    name="trref",
+    version="0.1.0",
+    description="Reference implementations of published optimisation and learning methods, with verified gradients",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    python_requires=">=3.11",
+    packages=find_packages(include=["trref", "trref.*"]),
+    package_data={"trref": ["cupy_names.json"]},
+    install_requires=["numpy>=2.0", "scipy>=1.13"],
+    extras_require={
+        "cupy": ["cupy-cuda12x>=14"],
+        "figures": FIGURES,
+        "data": DATA,
+        "tour": TOUR,
+        "test": TEST,
+        "docs": DOCS,
+        # public packages that the implementations are compared with, and nothing else
+        "peers": ["torch>=2.2", "gymnasium>=1.0", "POT>=0.9.5", "pymanopt>=2.2"],
+    },
+    entry_points={"console_scripts": ["trref=trref.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering",
+    ],
+)

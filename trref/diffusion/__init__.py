@@ -1,0 +1,1 @@
+"""Diffusion and flow models, their samplers and their guidance."""

@@ -1,0 +1,1 @@
+"""Krylov solvers: methods that touch a matrix only through its products with vectors."""

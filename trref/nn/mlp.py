@@ -1,0 +1,214 @@
+r"""The multilayer perceptron on one flat parameter vector.
+
+Layer :math:`l = 1 … L` computes :math:`a_l = h_{l-1}W_l + b_l` and :math:`h_l = \phi(a_l)`, with :math:`h_0 = X`; the
+last layer is linear, and its :math:`a_L` is the output. The parameters lie in one vector :math:`\theta`, in the order
+:math:`W_1, b_1, W_2, …`, each :math:`W_l` of shape (inputs, outputs) row by row.
+
+`sizes` is the tuple of widths, such as ``(64, 32, 10)``. Every function takes ``(theta, X)``; the ones that need a
+forward pass take its `Cache` instead, so that it is made once.
+"""
+
+from typing import NamedTuple
+
+from trref.backend import xp
+from trref.nn import activations
+
+__all__ = ["Cache", "forward", "gauss_newton_product", "hessian_product", "init", "jvp", "size", "unpack", "vjp"]
+
+
+class Cache(NamedTuple):
+    """What a forward pass leaves for the derivatives: inputs and pre-activations of each layer."""
+
+    layers: list
+    inputs: list
+    pre_activations: list
+    activation: str
+
+
+def size(sizes):
+    """Return the length of the parameter vector of a network with the widths `sizes`."""
+    return sum((m + 1) * n for m, n in zip(sizes, sizes[1:], strict=False))
+
+
+def init(rng, sizes, *, scale=1.0, dtype="float64"):
+    """Draw parameters: weights with variance ``scale² / inputs``, biases 0.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Draws on the host, in float64: one seed is one network on every backend.
+    sizes : tuple of int
+    scale : float
+    dtype : dtype
+
+    Returns
+    -------
+    array (P,)
+    """
+    parts = []
+    for m, n in zip(sizes, sizes[1:], strict=False):
+        parts += [xp.asarray(rng.standard_normal(m * n) * (scale / m**0.5)), xp.zeros(n)]
+    return xp.concatenate(parts).astype(dtype)
+
+
+def unpack(theta, sizes):
+    """Return ``[(W_1, b_1), …]`` as views of the parameter vector.
+
+    Raises
+    ------
+    ValueError
+        `theta` does not have the length that `sizes` asks for.
+    """
+    if theta.shape != (size(sizes),):
+        raise ValueError(f"theta must have shape ({size(sizes)},) for sizes {tuple(sizes)}, not {tuple(theta.shape)}")
+    layers, start = [], 0
+    for m, n in zip(sizes, sizes[1:], strict=False):
+        middle, end = start + m * n, start + m * n + n
+        layers.append((theta[start:middle].reshape(m, n), theta[middle:end]))
+        start = end
+    return layers
+
+
+def forward(theta, X, sizes, activation="tanh"):
+    """Compute the network's output and the cache.
+
+    Parameters
+    ----------
+    theta : array (P,)
+    X : array (N, sizes[0])
+    sizes : tuple of int
+    activation : {"tanh", "relu", "softplus", "gelu"}
+
+    Returns
+    -------
+    output : array (N, sizes[-1])
+    cache : Cache
+    """
+    phi = activations.get(activation)
+    layers = unpack(theta, sizes)
+    if X.ndim != 2 or X.shape[1] != sizes[0]:
+        raise ValueError(f"X must have shape (N, {sizes[0]}), not {tuple(X.shape)}")
+    h, inputs, pre_activations = X, [], []
+    for l, (W, b) in enumerate(layers):
+        a = h @ W + b
+        inputs.append(h)
+        pre_activations.append(a)
+        if l + 1 < len(layers):
+            h = phi.value(a)
+    return a, Cache(layers, inputs, pre_activations, activation)
+
+
+def vjp(cache, cotangent):
+    """Backpropagate: the derivatives of ``sum(cotangent * output)``.
+
+    Parameters
+    ----------
+    cache : Cache
+    cotangent : array (N, sizes[-1])
+
+    Returns
+    -------
+    d_theta : array (P,)
+    d_X : array (N, sizes[0])
+    """
+    phi = activations.get(cache.activation)
+    delta, parts = cotangent, []
+    for l in reversed(range(len(cache.layers))):
+        W, _ = cache.layers[l]
+        h = cache.inputs[l]
+        parts.append((h.T @ delta, delta.sum(0)))
+        delta = delta @ W.T
+        if l > 0:
+            delta = delta * phi.first(cache.pre_activations[l - 1], h)
+    return _pack(reversed(parts)), delta
+
+
+def jvp(cache, v, X_tangent=None):
+    """Push a tangent of the parameters (and of the input) forward: the directional derivative of the output.
+
+    Parameters
+    ----------
+    cache : Cache
+    v : array (P,)
+    X_tangent : array (N, sizes[0]), optional
+
+    Returns
+    -------
+    array (N, sizes[-1])
+    """
+    return _tangents(cache, v, X_tangent)[1][-1]
+
+
+def _tangents(cache, v, X_tangent=None):
+    """Return the tangents of every layer's input and pre-activation along `v`."""
+    phi = activations.get(cache.activation)
+    sizes = (*(W.shape[0] for W, _ in cache.layers), cache.layers[-1][0].shape[1])
+    h_dot, inputs_dot, pre_dot = X_tangent, [], []
+    for l, (W_dot, b_dot) in enumerate(unpack(v, sizes)):
+        a_dot = cache.inputs[l] @ W_dot + b_dot
+        if h_dot is not None:
+            a_dot = a_dot + h_dot @ cache.layers[l][0]
+        inputs_dot.append(h_dot)
+        pre_dot.append(a_dot)
+        if l + 1 < len(cache.layers):
+            h_dot = phi.first(cache.pre_activations[l], cache.inputs[l + 1]) * a_dot
+    return inputs_dot, pre_dot
+
+
+def hessian_product(cache, v, cotangent, output_hessian):
+    """Multiply the Hessian of ``L(output(theta))`` by a vector: forward over reverse, every rule of `vjp` differentiated.
+
+    Parameters
+    ----------
+    cache : Cache
+    v : array (P,)
+    cotangent : array (N, sizes[-1])
+        dL/d output.
+    output_hessian : callable
+        ``output_hessian(u)``: the Hessian of L with respect to the output, times a tangent (N, sizes[-1]).
+
+    Returns
+    -------
+    array (P,)
+    """
+    phi = activations.get(cache.activation)
+    inputs_dot, pre_dot = _tangents(cache, v)
+    sizes = (*(W.shape[0] for W, _ in cache.layers), cache.layers[-1][0].shape[1])
+    tangent_layers = unpack(v, sizes)
+    delta, delta_dot, parts = cotangent, output_hessian(pre_dot[-1]), []
+    for l in reversed(range(len(cache.layers))):
+        W, W_dot = cache.layers[l][0], tangent_layers[l][0]
+        h, h_dot = cache.inputs[l], inputs_dot[l]
+        d_W = h.T @ delta_dot
+        if h_dot is not None:
+            d_W = d_W + h_dot.T @ delta
+        parts.append((d_W, delta_dot.sum(0)))
+        if l > 0:
+            a, a_dot = cache.pre_activations[l - 1], pre_dot[l - 1]
+            back, back_dot = delta @ W.T, delta_dot @ W.T + delta @ W_dot.T
+            slope = phi.first(a, h)
+            delta, delta_dot = back * slope, back_dot * slope + back * phi.second(a, h) * a_dot
+    return _pack(reversed(parts))
+
+
+def gauss_newton_product(cache, v, output_hessian):
+    """Multiply the Gauss-Newton matrix ``Jᵀ H_output J`` by a vector.
+
+    For a log-likelihood with `output_hessian` its Fisher matrix this is the Fisher-vector product.
+
+    Parameters
+    ----------
+    cache : Cache
+    v : array (P,)
+    output_hessian : callable
+        As in `hessian_product`.
+
+    Returns
+    -------
+    array (P,)
+    """
+    return vjp(cache, output_hessian(jvp(cache, v)))[0]
+
+
+def _pack(parts):
+    return xp.concatenate([x.ravel() for pair in parts for x in pair])

@@ -1,0 +1,1 @@
+"""Policy optimisation: surrogates, trust regions, advantage estimation."""

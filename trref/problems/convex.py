@@ -1,0 +1,104 @@
+"""Smooth test problems as callables: linear operators, quadratics, logistic regression, and Rosenbrock's function."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from trref.backend import xp
+
+__all__ = [
+    "DenseOperator",
+    "Logistic",
+    "PoissonOperator",
+    "Quadratic",
+    "Rosenbrock",
+    "logistic",
+    "spectrum",
+    "spd_matrix",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseOperator:
+    """``operator(v) = A v`` for a matrix A (n, n)."""
+
+    A: Any
+
+    def __call__(self, v):
+        return self.A @ v
+
+
+@dataclasses.dataclass(frozen=True)
+class PoissonOperator:
+    """The 5-point Laplacian (positive definite) on a grid × grid square with zero boundary, on vectors (grid²,)."""
+
+    grid: int
+
+    def __call__(self, v):
+        u = v.reshape(self.grid, self.grid)
+        w = 4 * u
+        w[1:] -= u[:-1]
+        w[:-1] -= u[1:]
+        w[:, 1:] -= u[:, :-1]
+        w[:, :-1] -= u[:, 1:]
+        return w.ravel()
+
+
+@dataclasses.dataclass(frozen=True)
+class Quadratic:
+    """``f(x) = xᵀAx/2 - bᵀx`` with its gradient, for symmetric A (n, n)."""
+
+    A: Any
+    b: Any
+
+    def __call__(self, x):
+        r = self.A @ x - self.b
+        return (x * (r - self.b)).sum() / 2, r
+
+
+@dataclasses.dataclass(frozen=True)
+class Logistic:
+    """Mean logistic loss with labels ±1 and an L2 penalty ``l2/2 ‖w‖²``: ``f(w) -> (value, gradient)``."""
+
+    X: Any
+    y: Any
+    l2: float = 0.0
+
+    def __call__(self, w):
+        margins = self.y * (self.X @ w)
+        loss = xp.logaddexp(xp.zeros_like(margins), -margins).mean() + self.l2 / 2 * (w * w).sum()
+        # the logistic function of -margins, without overflow
+        p = xp.exp(-xp.logaddexp(xp.zeros_like(margins), margins))
+        return loss, -(self.X.T @ (self.y * p)) / len(self.y) + self.l2 * w
+
+
+@dataclasses.dataclass(frozen=True)
+class Rosenbrock:
+    """``sum 100 (x_{i+1} - x_i²)² + (1 - x_i)²`` for x (n,), n ≥ 2, with its gradient; the minimum is at 1."""
+
+    def __call__(self, x):
+        a, b = x[1:] - x[:-1] ** 2, 1 - x[:-1]
+        g = xp.zeros_like(x)
+        g[1:] += 200 * a
+        g[:-1] += -400 * x[:-1] * a - 2 * b
+        return (100 * a**2 + b**2).sum(), g
+
+
+def spectrum(n, condition):
+    """Return n eigenvalues from 1 down to 1/condition, in geometric progression (host)."""
+    return condition ** -np.linspace(0.0, 1.0, n) if n > 1 else np.ones(1)
+
+
+def spd_matrix(rng, eigenvalues):
+    """Return a symmetric matrix with the given eigenvalues and random eigenvectors (host)."""
+    Q, _ = np.linalg.qr(rng.standard_normal((len(eigenvalues), len(eigenvalues))))
+    A = (Q * eigenvalues) @ Q.T
+    return (A + A.T) / 2
+
+
+def logistic(rng, *, points, dims, l2=1e-3):
+    """Return a `Logistic` on random points with labels from a noisy linear rule (host)."""
+    X = rng.standard_normal((points, dims))
+    y = np.where(X @ rng.standard_normal(dims) + 0.5 * rng.standard_normal(points) > 0, 1.0, -1.0)
+    return Logistic(X, y, l2)

@@ -1,0 +1,256 @@
+"""Shape, dtype and range checks with messages that name the argument and what it needed.
+
+A method hands its inputs over once, as its first statement::
+
+    validate.inputs(SURROGATE.inputs, log_prob, old_log_prob, advantage)
+    validate.interval("(0, inf)", clip=clip)
+
+Shapes and dtypes are checked on the host. The values (finite, within the range of their kind) of all arrays together
+cost one synchronisation of a device; only when something is wrong does the search for the culprit cost more.
+"""
+
+import functools
+import math
+import re
+
+import numpy
+
+from trref import backend
+from trref.backend import xp
+
+__all__ = [
+    "KINDS",
+    "LOG_RATIO_BOUND",
+    "ConvergenceWarning",
+    "array",
+    "choice",
+    "deferred",
+    "inputs",
+    "integer",
+    "interval",
+    "require",
+    "state",
+]
+
+LOG_RATIO_BOUND = 30.0
+"""Two log-probabilities of one action that differ by more than this (a ratio of 1e13) are not a valid pair."""
+
+
+class ConvergenceWarning(UserWarning):
+    """An iteration stopped at its limit; the result says ``converged=False``."""
+
+
+def _orthonormal(x):
+    gram = xp.swapaxes(x, -1, -2) @ x
+    return abs(gram - xp.eye(x.shape[-1], dtype=x.dtype)) <= max(1e-6, math.sqrt(xp.finfo(x.dtype).eps))
+
+
+# kind -> (entrywise test on the device, what the argument needed)
+KINDS = {
+    "real": (lambda x: xp.isfinite(x), "must be finite"),
+    "log_prob": (lambda x: xp.isfinite(x), "must be finite"),
+    "prob": (lambda x: (x >= 0) & (x <= 1), "must lie in [0, 1]"),
+    "mask": (lambda x: (x == 0) | (x == 1), "must hold only 0 and 1"),
+    "positive": (lambda x: (x > 0) & xp.isfinite(x), "must be positive and finite"),
+    "nonnegative": (lambda x: (x >= 0) & xp.isfinite(x), "must be non-negative and finite"),
+    "index": (lambda x: x >= 0, "must hold non-negative integers"),
+    "orthonormal": (_orthonormal, "must have orthonormal columns, to 1e-6 (float32: 3e-4)"),
+}
+
+
+@functools.lru_cache(maxsize=None)
+def parse_shape(shape):
+    """``"B | B T+1"`` -> (((("B", 0),), (("B", 0), ("T", 1)))): names with offsets; a number is a fixed length."""
+    return tuple(tuple(_dimension(word) for word in option.split()) for option in shape.split("|"))
+
+
+def _dimension(word):
+    match = re.fullmatch(r"([A-Za-z]\w*)?([+-]?\d+)?", word)
+    if not match or not word:
+        raise ValueError(f"not a dimension: {word!r}")
+    return match[1], int(match[2] or 0)
+
+
+def _fits(actual, option, sizes):
+    """Return the sizes after matching, or None."""
+    if len(actual) != len(option):
+        return None
+    found = dict(sizes)
+    for length, (name, offset) in zip(actual, option, strict=True):
+        if length != (found.setdefault(name, length - offset) if name else 0) + offset:
+            return None
+    return found
+
+
+def _describe(shape, sizes):
+    text = " or ".join(f"({', '.join(o.split())})" for o in shape.split("|"))
+    names = [n for n in dict.fromkeys(re.findall(r"[A-Za-z]\w*", shape)) if n in sizes]
+    return text + (" with " + ", ".join(f"{n} = {sizes[n]}" for n in names) if names else "")
+
+
+def array(name, value, *, integer=False):
+    """Require an array of the active backend, floating (float32 or float64) or, for ``integer=True``, of integers."""
+    current = backend.active()
+    if not isinstance(value, current.array_type):
+        raise TypeError(f"{name} must be a {current.name} array, not {type(value).__module__}.{type(value).__name__}")
+    if integer and value.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be an array of integers, not {value.dtype}")
+    if not integer and (value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8)):
+        raise TypeError(f"{name} must be a float64 or float32 array, not {value.dtype}")
+
+
+def inputs(specs, *values):
+    """Check the inputs of a method against their specifications; see `deferred` for parameters and errors.
+
+    Returns
+    -------
+    dict of str to int
+        The length that each letter of the shapes stands for.
+    """
+    sizes, flags = deferred(specs, *values)
+    require(*flags)
+    return sizes
+
+
+def deferred(specs, *values):
+    """Check shapes and dtypes now; return what is still to be asked of the values, for `require`.
+
+    A method that has more to ask (a full rank, say) adds its own pairs, and all cost one synchronisation.
+
+    Parameters
+    ----------
+    specs : mapping of str to trref.catalog.Input
+        Names, shapes and kinds, in the order of `values`.
+    *values : array, callable or None
+        The inputs. None stands for an optional input that was not given.
+
+    Returns
+    -------
+    sizes : dict of str to int
+        The length that each letter of the shapes stands for.
+    flags : list of (callable, str)
+        Tests on the device and the message when one fails.
+
+    Raises
+    ------
+    TypeError
+        Not an array of the active backend, the wrong kind of dtype, or dtypes that differ between real inputs.
+    ValueError
+        Wrong or empty shapes; values that are not finite or outside the range of their kind; two log-probabilities
+        further apart than `LOG_RATIO_BOUND`.
+    """
+    sizes, dtype_of, flags = {}, None, []
+    for (name, spec), value in zip(specs.items(), values, strict=True):
+        if value is None and spec.optional:
+            continue
+        if spec.kind == "callable":
+            if not callable(value):
+                raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+            continue
+        array(name, value, integer=spec.kind == "index")
+        if spec.kind != "index":
+            if dtype_of and value.dtype != dtype_of[1]:
+                raise TypeError(f"{name} is {value.dtype}, but {dtype_of[0]} is {dtype_of[1]}: give all one dtype")
+            dtype_of = dtype_of or (name, value.dtype)
+        matches = [_fits(value.shape, option, sizes) for option in parse_shape(spec.shape)]
+        found = next((m for m in matches if m is not None), None)
+        if found is None:
+            raise ValueError(f"{name} must have shape {_describe(spec.shape, sizes)}, not {tuple(value.shape)}")
+        if 0 in value.shape:
+            raise ValueError(f"{name} is empty: its shape is {tuple(value.shape)}")
+        sizes = found
+        test, needed = KINDS[spec.kind]
+        flags.append((lambda test=test, value=value: test(value).all(), f"{name} {needed}"))
+    given = [(n, v) for (n, s), v in zip(specs.items(), values, strict=True) if s.kind == "log_prob" and v is not None]
+    for name, value in given[1:]:
+        if value.shape == given[0][1].shape:
+            flags.append(
+                (
+                    lambda value=value: (abs(value - given[0][1]) <= LOG_RATIO_BOUND).all(),
+                    f"{name} must be within {LOG_RATIO_BOUND:g} of {given[0][0]}",
+                )
+            )
+    return sizes, flags
+
+
+def require(*flags):
+    """Raise ``ValueError(message)`` for the first ``(flag, message)`` whose flag, called, is a false device boolean."""
+    if not flags:
+        return
+    # an infinity among the inputs may meet another one before the checks have named it
+    with numpy.errstate(invalid="ignore", over="ignore"):
+        if bool(functools.reduce(lambda a, b: a & b, [flag() for flag, _ in flags])):
+            return
+        for flag, message in flags:
+            if not bool(flag()):
+                raise ValueError(message)
+
+
+def state(params, grads, *moments):
+    """Check what an update rule gets: lists of arrays, of equal lengths, shapes and dtypes, all finite."""
+    named = {"params": params, "grads": grads}
+    for name, arrays in named.items():
+        if not isinstance(arrays, list | tuple) or not arrays:
+            raise TypeError(f"{name} must be a non-empty list of arrays")
+        for i, value in enumerate(arrays):
+            array(f"{name}[{i}]", value)
+            if 0 in value.shape:
+                raise ValueError(f"{name}[{i}] is empty: its shape is {tuple(value.shape)}")
+    for name, arrays in [("grads", grads), *((f"state ({i})", m) for i, m in enumerate(moments))]:
+        if len(arrays) != len(params):
+            raise ValueError(f"{name} must hold {len(params)} arrays, as params does, not {len(arrays)}")
+        for i, (value, param) in enumerate(zip(arrays, params, strict=True)):
+            if value.shape != param.shape:
+                raise ValueError(f"{name}[{i}] must have shape {tuple(param.shape)}, not {tuple(value.shape)}")
+            if value.dtype != param.dtype:
+                raise TypeError(f"{name}[{i}] is {value.dtype}, but params[{i}] is {param.dtype}")
+    require(
+        *(
+            (lambda value=value: xp.isfinite(value).all(), f"{name}[{i}] must be finite")
+            for name, arrays in named.items()
+            for i, value in enumerate(arrays)
+        )
+    )
+
+
+@functools.lru_cache(maxsize=None)
+def _bounds(interval):
+    match = re.fullmatch(r"([\[(])\s*(\S+)\s*,\s*(\S+)\s*([\])])", interval)
+    if not match:
+        raise ValueError(f"not an interval: {interval!r}")
+    return match[1] == "[", float(match[2]), float(match[3]), match[4] == "]"
+
+
+def interval(interval, **numbers):
+    """Require host numbers within an interval such as ``"(0, inf)"`` or ``"[0, 1]"``.
+
+    Raises
+    ------
+    TypeError
+        Not a Python or NumPy real number.
+    ValueError
+        NaN, or outside the interval.
+    """
+    closed_low, low, high, closed_high = _bounds(interval)
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | numpy.integer | numpy.floating):
+            raise TypeError(f"{name} must be a number in {interval}, not {type(value).__name__}")
+        above = value >= low if closed_low else value > low
+        below = value <= high if closed_high else value < high
+        if not (above and below):
+            raise ValueError(f"{name} must lie in {interval}, not {value!r}")
+
+
+def integer(interval_, **numbers):
+    """Require host integers within an interval such as ``"[1, inf)"``."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
+            raise TypeError(f"{name} must be an integer in {interval_}, not {type(value).__name__}")
+    interval(interval_, **numbers)
+
+
+def choice(options, **names):
+    """Require each of the values to be one of `options`."""
+    for name, value in names.items():
+        if value not in options:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}")
