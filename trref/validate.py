@@ -58,7 +58,7 @@ KINDS = {
 }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def parse_shape(shape):
     """``"B | B T+1"`` -> (((("B", 0),), (("B", 0), ("T", 1)))): names with offsets; a number is a fixed length."""
     return tuple(tuple(_dimension(word) for word in option.split()) for option in shape.split("|"))
@@ -213,7 +213,7 @@ def state(params, grads, *moments):
     )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _bounds(interval):
     match = re.fullmatch(r"([\[(])\s*(\S+)\s*,\s*(\S+)\s*([\])])", interval)
     if not match:

@@ -1,7 +1,7 @@
 r"""Denoising diffusion: the DDIM step and its sampler.
 
-Noisy data :math:`x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon` at noise time :math:`t` (0 data, 1
-noise) and a model :math:`\hat\varepsilon(x_t, t)` of the noise in it give an estimate of the data,
+Noisy data :math:`x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon` at noise time :math:`t` (0 data,
+1 noise) and a model :math:`\hat\varepsilon(x_t, t)` of the noise in it give an estimate of the data,
 
 .. math::
     :label: score-models-denoise
@@ -15,7 +15,8 @@ and a step to the smaller noise time :math:`s` puts back the noise that belongs 
     :label: score-models-ddim
 
     x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \tilde\sigma^2}\;\hat\varepsilon + \tilde\sigma z,
-    \qquad \tilde\sigma^2 = \eta^2\, \frac{1-\bar\alpha_s}{1-\bar\alpha_t} \Big( 1 - \frac{\bar\alpha_t}{\bar\alpha_s} \Big)
+    \qquad \tilde\sigma^2 = \eta^2\, \frac{1-\bar\alpha_s}{1-\bar\alpha_t}
+    \Big( 1 - \frac{\bar\alpha_t}{\bar\alpha_s} \Big)
 
 :math:`\eta = 0` is the deterministic DDIM, one Euler step of
 :math:`\mathrm d(x/\alpha) = \hat\varepsilon\,\mathrm d(\sigma/\alpha)`; :math:`\eta = 1` is DDPM with the posterior

@@ -8,6 +8,7 @@ last layer is linear, and its :math:`a_L` is the output. The parameters lie in o
 forward pass take its `Cache` instead, so that it is made once.
 """
 
+import itertools
 from typing import NamedTuple
 
 from trref.backend import xp
@@ -27,7 +28,7 @@ class Cache(NamedTuple):
 
 def size(sizes):
     """Return the length of the parameter vector of a network with the widths `sizes`."""
-    return sum((m + 1) * n for m, n in zip(sizes, sizes[1:], strict=False))
+    return sum((m + 1) * n for m, n in itertools.pairwise(sizes))
 
 
 def init(rng, sizes, *, scale=1.0, dtype="float64"):
@@ -46,7 +47,7 @@ def init(rng, sizes, *, scale=1.0, dtype="float64"):
     array (P,)
     """
     parts = []
-    for m, n in zip(sizes, sizes[1:], strict=False):
+    for m, n in itertools.pairwise(sizes):
         parts += [xp.asarray(rng.standard_normal(m * n) * (scale / m**0.5)), xp.zeros(n)]
     return xp.concatenate(parts).astype(dtype)
 
@@ -62,7 +63,7 @@ def unpack(theta, sizes):
     if theta.shape != (size(sizes),):
         raise ValueError(f"theta must have shape ({size(sizes)},) for sizes {tuple(sizes)}, not {tuple(theta.shape)}")
     layers, start = [], 0
-    for m, n in zip(sizes, sizes[1:], strict=False):
+    for m, n in itertools.pairwise(sizes):
         middle, end = start + m * n, start + m * n + n
         layers.append((theta[start:middle].reshape(m, n), theta[middle:end]))
         start = end
@@ -156,7 +157,7 @@ def _tangents(cache, v, X_tangent=None):
 
 
 def hessian_product(cache, v, cotangent, output_hessian):
-    """Multiply the Hessian of ``L(output(theta))`` by a vector: forward over reverse, every rule of `vjp` differentiated.
+    """Multiply the Hessian of ``L(output(theta))`` by a vector: forward over reverse, `vjp` differentiated.
 
     Parameters
     ----------

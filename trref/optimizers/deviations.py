@@ -1,4 +1,4 @@
-"""What public code computes in the place of the papers' equations: small runnable variants of this family's functions."""
+"""What public code computes in the place of the papers' equations: small runnable variants."""
 
 from trref.backend import xp
 from trref.catalog import Deviation
@@ -19,6 +19,6 @@ ADAM_EPSILON_HAT = Deviation(
     "epsilon hat",
     _epsilon_hat,
     seen_in="TensorFlow and Keras, optimizers/adam.py",
-    computes="epsilon added to the root of the uncorrected second moment (the form at the end of the paper's section 2)",
+    computes="epsilon added to the root of the uncorrected second moment (the form that ends the paper's section 2)",
     documented=True,
 )

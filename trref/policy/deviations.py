@@ -1,4 +1,4 @@
-"""What public code computes in the place of the papers' equations: small runnable variants of this family's functions."""
+"""What public code computes in the place of the papers' equations: small runnable variants."""
 
 from trref.backend import xp
 from trref.catalog import Deviation

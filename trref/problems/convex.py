@@ -14,8 +14,8 @@ __all__ = [
     "Quadratic",
     "Rosenbrock",
     "logistic",
-    "spectrum",
     "spd_matrix",
+    "spectrum",
 ]
 
 

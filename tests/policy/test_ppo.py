@@ -1,0 +1,77 @@
+"""Theorems and limits of the clipped surrogate."""
+
+import math
+
+import numpy as np
+import pytest
+
+from trref.catalog import find
+from trref.policy.ppo import clipped_surrogate, unclipped_surrogate
+
+
+def _batch(seed, n=200, spread=0.5):
+    rng = np.random.default_rng(seed)
+    old = -rng.exponential(1.5, n)
+    return old + spread * rng.standard_normal(n), old, rng.standard_normal(n)
+
+
+def test_numbers_by_hand():
+    """Ratios 1.5 and 0.5, advantages ±1, all four corners; min(1.5, 1.2), min(-1.5, -1.2), min(.5, .8), min(-.5, -.8)."""
+    log_prob = np.log([1.5, 1.5, 0.5, 0.5])
+    loss, gradient = clipped_surrogate(log_prob, np.zeros(4), np.array([1.0, -1.0, 1.0, -1.0]))
+    assert loss == pytest.approx(-(1.2 - 1.5 + 0.5 - 0.8) / 4, rel=1e-15)
+    assert np.allclose(gradient, [0, 1.5 / 4, -0.5 / 4, 0], rtol=1e-15)
+
+
+def test_brute_force_minimum():
+    log_prob, old, advantage = _batch(0)
+    total = 0.0
+    for lp, lo, a in zip(log_prob, old, advantage, strict=True):
+        r = math.exp(lp - lo)
+        total += min(r * a, min(max(r, 0.7), 1.3) * a)
+    assert clipped_surrogate(log_prob, old, advantage, clip=0.3)[0] == pytest.approx(-total / 200, rel=1e-13)
+
+
+def test_equivalent_form():
+    """r A - |A| max(0, sign(A)(r - 1) - clip)."""
+    log_prob, old, advantage = _batch(1)
+    r = np.exp(log_prob - old)
+    J = np.mean(r * advantage - abs(advantage) * np.maximum(0, np.sign(advantage) * (r - 1) - 0.2))
+    assert clipped_surrogate(log_prob, old, advantage)[0] == pytest.approx(-J, rel=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pessimistic_bound(seed):
+    log_prob, old, advantage = _batch(seed)
+    assert clipped_surrogate(log_prob, old, advantage)[0] >= unclipped_surrogate(log_prob, old, advantage)[0]
+
+
+def test_on_policy_it_is_the_policy_gradient():
+    _, old, advantage = _batch(2)
+    loss, gradient = clipped_surrogate(old, old, advantage)
+    assert loss == pytest.approx(-advantage.mean(), rel=1e-13)
+    assert np.allclose(gradient, -advantage / 200, rtol=1e-13)
+
+
+def test_the_minimum_matters():
+    """A bad action whose ratio has grown is pulled back; without the minimum it would not be."""
+    deviation = next(d for d in find("ppo.clipped_surrogate").deviations if d.name == "without the minimum")
+    bad = (np.array([math.log(2.0)]), np.zeros(1), np.array([-1.0]))
+    assert clipped_surrogate(*bad)[1] == pytest.approx([2.0])
+    assert deviation.f(*bad)[1] == pytest.approx([0.0])
+
+
+def test_no_clipping_for_a_wide_interval():
+    log_prob, old, advantage = _batch(3)
+    for ours, limit in zip(
+        clipped_surrogate(log_prob, old, advantage, clip=1e6),
+        unclipped_surrogate(log_prob, old, advantage),
+        strict=True,
+    ):
+        assert np.array_equal(ours, limit)
+
+
+@pytest.mark.parametrize("clip", [0.0, -0.2, math.nan, math.inf])
+def test_clip_out_of_range(clip):
+    with pytest.raises(ValueError, match="clip must lie in"):
+        clipped_surrogate(*_batch(0), clip=clip)

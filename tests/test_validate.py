@@ -1,0 +1,134 @@
+"""Messages name the argument and what it needed."""
+
+import numpy as np
+import pytest
+
+import trref
+from trref import strict, validate
+from trref.backend import xp
+from trref.catalog import Input
+
+TWO = {"a": Input("B T"), "b": Input("B | B T")}
+
+
+def test_sizes_and_alternatives():
+    assert validate.inputs(TWO, np.ones((2, 3)), np.ones(2)) == {"B": 2, "T": 3}
+    assert validate.inputs(TWO, np.ones((2, 3)), np.ones((2, 3))) == {"B": 2, "T": 3}
+    assert validate.inputs({"r": Input("T"), "v": Input("T+1")}, np.ones(4), np.ones(5)) == {"T": 4}
+    assert validate.inputs({"q": Input("N 3")}, np.ones((2, 3))) == {"N": 2}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((np.ones((2, 3)), np.ones(3)), r"b must have shape \(B\) or \(B, T\) with B = 2, T = 3, not \(3,\)"),
+        ((np.ones(3), np.ones(3)), r"a must have shape \(B, T\), not \(3,\)"),
+        ((np.ones((0, 3)), np.ones(0)), "a is empty"),
+        ((np.array([[np.nan]]), np.ones(1)), "a must be finite"),
+        ((np.ones((1, 1)), np.array([np.inf])), "b must be finite"),
+    ],
+)
+def test_value_errors(values, message):
+    with pytest.raises(ValueError, match=message):
+        validate.inputs(TWO, *values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (([[1.0]], np.ones(1)), "a must be a numpy array, not builtins.list"),
+        ((np.ones((1, 1), int), np.ones(1)), "a must be a float64 or float32 array, not int64"),
+        ((np.ones((1, 1)), np.ones(1, np.float32)), "b is float32, but a is float64"),
+        ((np.ones((1, 1), np.float16), np.ones(1)), "a must be a float64 or float32 array, not float16"),
+        ((np.ones((1, 1), complex), np.ones(1)), "a must be"),
+    ],
+)
+def test_type_errors(values, message):
+    with pytest.raises(TypeError, match=message):
+        validate.inputs(TWO, *values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad", "message"),
+    [
+        ("prob", [0.0, 0.5, 1.0], [0.0, -1e-9], r"must lie in \[0, 1\]"),
+        ("mask", [0.0, 1.0], [0.5, 1.0], "only 0 and 1"),
+        ("positive", [1e-300, 5.0], [0.0, 1.0], "must be positive"),
+        ("nonnegative", [0.0, 5.0], [-1e-300, 1.0], "must be non-negative"),
+        ("index", np.array([0, 3]), np.array([-1, 3]), "non-negative integers"),
+        ("prob", [0.5], [np.nan], "must lie in"),
+        ("mask", [1.0], [np.nan], "only 0 and 1"),
+    ],
+)
+def test_kinds(kind, good, bad, message):
+    spec = {"p": Input("N", kind)}
+    validate.inputs(spec, np.asarray(good))
+    with pytest.raises(ValueError, match=message):
+        validate.inputs(spec, np.asarray(bad))
+
+
+def test_log_probabilities_too_far_apart():
+    spec = {"a": Input("N", "log_prob"), "b": Input("N", "log_prob")}
+    validate.inputs(spec, np.array([-30.0]), np.array([0.0]))
+    with pytest.raises(ValueError, match="b must be within 30 of a"):
+        validate.inputs(spec, np.array([-30.1]), np.array([0.0]))
+
+
+def test_orthonormal():
+    spec = {"x": Input("N P", "orthonormal")}
+    validate.inputs(spec, np.eye(4)[:, :2])
+    with pytest.raises(ValueError, match="x must have orthonormal columns"):
+        validate.inputs(spec, np.ones((4, 2)))
+
+
+def test_one_synchronisation_when_all_is_well():
+    with trref.use_backend("strict"), strict.synchronisations() as count:
+        validate.inputs(TWO, xp.ones((2, 3)), xp.ones(2))
+    assert count() == 1
+
+
+def test_optional_and_callable():
+    spec = {"f": Input("", "callable"), "x0": Input("N", optional=True)}
+    validate.inputs(spec, len, None)
+    with pytest.raises(TypeError, match="f must be callable"):
+        validate.inputs(spec, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("interval", "good", "bad"),
+    [("(0, inf)", 1e-9, 0), ("[0, 1]", 1, 1.0001), ("[0, 1)", 0, 1.0), ("(0, 1)", 0.5, float("nan"))],
+)
+def test_intervals(interval, good, bad):
+    validate.interval(interval, lr=good)
+    with pytest.raises(ValueError, match="lr must lie in"):
+        validate.interval(interval, lr=bad)
+
+
+@pytest.mark.parametrize("value", ["0.1", None, True, 1j, [0.1]])
+def test_intervals_want_numbers(value):
+    with pytest.raises(TypeError, match="lr must be a number"):
+        validate.interval("(0, inf)", lr=value)
+
+
+def test_integers_and_choices():
+    validate.integer("[1, inf)", steps=3)
+    with pytest.raises(TypeError, match="steps must be an integer"):
+        validate.integer("[1, inf)", steps=3.0)
+    with pytest.raises(ValueError, match="steps must lie in"):
+        validate.integer("[1, inf)", steps=0)
+    with pytest.raises(ValueError, match="mode must be one of 'a', 'b'"):
+        validate.choice(("a", "b"), mode="c")
+
+
+def test_state_of_update_rules():
+    good = [np.ones(2), np.ones((2, 2))]
+    validate.state(good, good, good)
+    for bad, message in [
+        (good[:1], "grads must hold 2 arrays"),
+        ([good[1], good[0]], r"grads\[0\] must have shape \(2,\)"),
+        ([np.array([np.nan, 1.0]), good[1]], r"grads\[0\] must be finite"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            validate.state(good, bad)
+    with pytest.raises(TypeError, match="params must be a non-empty list"):
+        validate.state(np.ones(2), good)
