@@ -16,7 +16,7 @@ def test_record_needs_example_and_default():
         Objective(f=_f, wrt="x", inputs={"x": Input("N")})
     with pytest.raises(ValueError, match="settings need 'default'"):
         Objective(f=_f, wrt="x", inputs={"x": Input("N")}, example=len, settings={})
-    with pytest.raises(ValueError, match="names no keyword of the function: {'b'}"):
+    with pytest.raises(ValueError, match="names no keyword of the function"):
         Objective(f=_f, wrt="x", inputs={"x": Input("N")}, example=len, settings={"default": {}, "s": {"b": 1}})
 
 
@@ -38,7 +38,7 @@ def test_provenance_levels():
 def test_find():
     assert catalog.find("gae").name == "gae.gae"
     assert catalog.find("krylov.cg") is catalog.find("cg.cg") is catalog.find("krylov.cg.cg")
-    with pytest.raises(ValueError, match="did you mean ppo.clipped_surrogate"):
+    with pytest.raises(ValueError, match="did you mean ppo"):
         catalog.find("ppo.cliped_surrogate")
     with pytest.raises(ValueError, match="no catalogued function"):
         catalog.find("nothing.like_this")

@@ -26,6 +26,7 @@ __all__ = [
     "contracts_of",
     "convert",
     "flatten",
+    "hull_of",
     "run",
 ]
 
@@ -387,7 +388,7 @@ def float32(record):
             if b.ndim or not isinstance(record, catalog.Solver):
                 _require(a.dtype == np.float32, f"{case.label}: {name} is {a.dtype} for float32 inputs")
             if not _close(a, b, 2e-4):
-                hull = _hull(record, rounded, case, name, number)
+                hull = hull_of(record, rounded, case.hyper, name, precision=2.0**-24, seed=number)
                 slack = 2e-4 * float(abs(b).max())
                 inside = (a >= hull.min(0) - slack) & (a <= hull.max(0) + slack)
                 worst = float(abs(a - b).max() / max(float(abs(b).max()), 1e-300))
@@ -399,19 +400,37 @@ def _compared(result):
     return {"solution": result[0]} if hasattr(result, "iterations") else result
 
 
-def _hull(record, inputs, case, name, number):
-    """Results over perturbations of ±64 units in the last place of float32: at a kink they differ."""
+def hull_of(record, inputs, hyper, part, *, precision=2.0**-53, seed=0):
+    """Return a part of the result over perturbations of ±64 units in the last place: at a kink they differ.
+
+    Parameters
+    ----------
+    record : Record
+    inputs : dict
+    hyper : dict
+    part : str
+        Its name in `flatten`.
+    precision : float
+        The unit, relative: 2⁻⁵³ for float64, 2⁻²⁴ for float32.
+    seed : int
+
+    Returns
+    -------
+    ndarray
+        One more axis in front, over perturbations.
+    """
     results = []
     for draw in range(8):
-        rng = _rng(number, draw)
-        shift = convert(
-            inputs,
-            lambda a, rng=rng: (
-                a + 64 * 2.0**-24 * abs(a) * rng.choice((-1.0, 1.0), a.shape) if a.dtype.kind == "f" else a
-            ),
-        )
-        kept = {k: shift[k] if record.inputs[k].kind in ("real", "log_prob", "positive") else inputs[k] for k in inputs}
-        results.append(dict(flatten(_compared(run(record, kept, case.hyper))))[name])
+        rng = _rng(seed, draw)
+
+        def shift(a, rng=rng):
+            return a + 64 * precision * abs(a) * rng.choice((-1.0, 1.0), a.shape) if a.dtype.kind == "f" else a
+
+        moved = {
+            name: convert(value, shift) if record.inputs[name].kind in ("real", "log_prob", "positive") else value
+            for name, value in inputs.items()
+        }
+        results.append(dict(flatten(_compared(run(record, moved, hyper))))[part])
     return np.array(results)
 
 

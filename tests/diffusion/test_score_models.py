@@ -51,7 +51,7 @@ def test_first_order_convergence_to_the_probability_flow():
 
     def flow(t, x):
         rate = 0.1 + t * 19.9
-        alpha, sigma = vp_schedule(np.array(t))
+        _, sigma = vp_schedule(np.array(t))
         score = -model(x[None], np.array([t]))[0] / sigma
         return -rate / 2 * (x + score)
 

@@ -1,5 +1,7 @@
 """Theorems and limits of generalised advantage estimation."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.signal import lfilter
@@ -66,7 +68,7 @@ def test_unbiased_for_the_true_values(lam):
     total = 0.0
     for path in np.ndindex(*(4,) * T):
         states = (0, *path)
-        p = np.prod([P[a, b] for a, b in zip(states, states[1:], strict=False)])
+        p = np.prod([P[a, b] for a, b in itertools.pairwise(states)])
         s, following = np.array(states[:-1]), np.array(states[1:])
         zeros = np.zeros(T)
         total += p * gae(r[s], V[s], V[following], zeros, zeros, gamma=gamma, lam=lam)[0]

@@ -16,7 +16,7 @@ def _batch(seed, n=200, spread=0.5):
 
 
 def test_numbers_by_hand():
-    """Ratios 1.5 and 0.5, advantages ±1, all four corners; min(1.5, 1.2), min(-1.5, -1.2), min(.5, .8), min(-.5, -.8)."""
+    """Ratios 1.5 and 0.5, advantages ±1, all four corners: min(1.5, 1.2), min(-1.5, -1.2), min(.5, .8), …"""
     log_prob = np.log([1.5, 1.5, 0.5, 0.5])
     loss, gradient = clipped_surrogate(log_prob, np.zeros(4), np.array([1.0, -1.0, 1.0, -1.0]))
     assert loss == pytest.approx(-(1.2 - 1.5 + 0.5 - 0.8) / 4, rel=1e-15)
