@@ -1,0 +1,57 @@
+"""Make or reuse .venv in the checkout. Standard library only."""
+
+import hashlib
+import pathlib
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+OLDEST = (3, 11)
+
+
+def python():
+    """Return the path of the environment's Python."""
+    return VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def ensure(*extras, fresh=False):
+    """Make `.venv` with the package (editable) and the given extras, unless that has been done; return its Python."""
+    if sys.version_info < OLDEST:
+        _fail(f"Python {'.'.join(map(str, OLDEST))} or later is needed; this is {sys.version.split()[0]}")
+    if fresh and VENV.exists():
+        shutil.rmtree(VENV)
+    if not python().exists():
+        print(f"making {VENV}", flush=True)
+        made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False)
+        if made.returncode:
+            shutil.rmtree(VENV, ignore_errors=True)
+            _fail(
+                f"Python's own venv module failed (on Debian it needs the package python3-venv):\n"
+                f"{made.stdout}{made.stderr}"
+            )
+    state = hashlib.sha256((ROOT / "setup.py").read_bytes() + str(sys.version_info[:2]).encode()).hexdigest()
+    for extra in extras:
+        stamp = VENV / f"trref-{extra}"
+        if stamp.exists() and stamp.read_text() == state:
+            continue
+        print(f"installing the package with the extra '{extra}'", flush=True)
+        command = [str(python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run(
+            [*command, "-e", f"{ROOT}[{extra}]"], capture_output=True, text=True, check=False, cwd=ROOT
+        )
+        if done.returncode:
+            _fail(f"pip could not install the extra '{extra}' of setup.py:\n{_missing(done.stdout + done.stderr)}")
+        stamp.write_text(state)
+    return str(python())
+
+
+def _missing(output):
+    """The lines of pip's output that say what is missing."""
+    lines = [line for line in output.splitlines() if "ERROR" in line or "No matching distribution" in line]
+    return "\n".join(lines or output.splitlines()[-15:])
+
+
+def _fail(message):
+    sys.exit(f"cannot set up the environment: {message}")

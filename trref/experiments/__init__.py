@@ -1,0 +1,1 @@
+"""Training loops that tutorials and the tour share: above the families, imported by none of them."""

@@ -1,0 +1,88 @@
+"""
+Clipping is not a trust region
+==============================
+
+The clipped surrogate of PPO takes away the *reward* for moving a probability ratio beyond :math:`1 \\pm \\epsilon`. We
+optimise one fixed batch hard and watch whether the ratios stay inside.
+"""
+
+# %%
+# One term of the objective
+# -------------------------
+# For a good action the objective is flat above :math:`1 + \epsilon`; for a bad one below :math:`1 - \epsilon`. On the
+# other sides it is not: a ratio on the wrong side is pulled back.
+
+import numpy as np
+
+from trref.experiments.figures import use_style
+from trref.nn import heads, mlp
+from trref.optimizers import adam
+from trref.policy.ppo import clipped_surrogate, unclipped_surrogate
+
+plt = use_style()
+ratios = np.linspace(0.4, 1.8, 281)
+figure, axes = plt.subplots(1, 2, sharex=True)
+for axis, advantage in zip(axes, (1.0, -1.0), strict=True):
+    one = [(np.log([r]), np.zeros(1), np.array([advantage])) for r in ratios]
+    axis.plot(ratios, [-unclipped_surrogate(*x)[0] for x in one], label="unclipped", linestyle="--")
+    axis.plot(ratios, [-clipped_surrogate(*x)[0] for x in one], label="clipped")
+    axis.set(xlabel="probability ratio", title=f"advantage {advantage:+.0f}")
+axes[0].set_ylabel("objective of one sample")
+axes[0].legend()
+
+# %%
+# Four hundred steps on one batch
+# -------------------------------
+# 512 states, 6 actions, a two-layer policy and full-batch Adam, over five seeds. Honest trainers stop after a few epochs;
+# here we do not, to see what the objective itself prevents.
+
+
+def optimise(surrogate, seed, steps=400):
+    rng = np.random.default_rng(seed)
+    states, advantage = rng.standard_normal((512, 8)), rng.standard_normal(512)
+    sizes = (8, 32, 6)
+    theta = mlp.init(rng, sizes)
+    logits = mlp.forward(theta, states, sizes)[0]
+    actions = (rng.random((512, 1)) > np.cumsum(np.exp(heads.log_softmax(logits)), 1)[:, :-1]).sum(1)
+    start = logits
+    old = heads.categorical_log_prob(start, actions)[0]
+    state, mean, largest, kl = adam.init([theta]), [], [], []
+    for _ in range(steps):
+        logits, cache = mlp.forward(theta, states, sizes)
+        log_prob, d_logits = heads.categorical_log_prob(logits, actions)
+        gradient = mlp.vjp(cache, surrogate(log_prob, old, advantage)[1][:, None] * d_logits)[0]
+        (theta,), state = adam.update([theta], [gradient], state, lr=3e-3)
+        off = abs(np.exp(log_prob - old) - 1)
+        mean.append(off.mean())
+        largest.append(off.max())
+        kl.append(heads.categorical_kl(start, logits)[0].mean())
+    return np.array([mean, largest, kl])
+
+
+runs = {
+    "unclipped": np.array([optimise(unclipped_surrogate, s) for s in range(5)]),
+    "clipped, 0.2": np.array([optimise(clipped_surrogate, s) for s in range(5)]),
+}
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.4))
+titles = ("mean |ratio - 1|", "largest |ratio - 1|", "mean KL divergence (nats)")
+for i, (axis, title) in enumerate(zip(axes, titles, strict=True)):
+    for name, values in runs.items():
+        axis.semilogy(values[:, i].mean(0), label=name)
+        axis.fill_between(range(400), values[:, i].min(0), values[:, i].max(0), alpha=0.2)
+    axis.set(xlabel="step", title=title)
+axes[1].axhline(0.2, color="#8c8c8c", linestyle=":", label="the interval")
+axes[1].legend()
+
+# %%
+# What the figure shows
+# ---------------------
+# Clipping slows the drift down a great deal; it does not bound it. The ratios leave the interval because samples share
+# parameters: the step that helps one sample moves another one whose own gradient is already zero.
+
+unclipped, clipped = runs["unclipped"][:, :, -1], runs["clipped, 0.2"][:, :, -1]
+print("at the end   mean |r-1|   max |r-1|   KL")
+print("unclipped    ", unclipped.mean(0).round(3))
+print("clipped      ", clipped.mean(0).round(3))
+assert (clipped[:, 0] < 0.5 * unclipped[:, 0]).all(), "clipping slows the mean drift in every seed"
+assert (clipped[:, 2] < 0.5 * unclipped[:, 2]).all(), "and the divergence"
+assert (clipped[:, 1] > 3 * 0.2).all(), "but the largest ratio is far outside the interval: no trust region"
