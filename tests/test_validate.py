@@ -16,6 +16,10 @@ def test_sizes_and_alternatives():
     assert validate.inputs(TWO, np.ones((2, 3)), np.ones((2, 3))) == {"B": 2, "T": 3}
     assert validate.inputs({"r": Input("T"), "v": Input("T+1")}, np.ones(4), np.ones(5)) == {"T": 4}
     assert validate.inputs({"q": Input("N 3")}, np.ones((2, 3))) == {"N": 2}
+    batch = {"x": Input("... N P"), "z": Input("... N P")}
+    assert validate.inputs(batch, np.ones((4, 5, 2, 3)), np.ones((4, 5, 2, 3))) == {"...": (4, 5), "N": 2, "P": 3}
+    with pytest.raises(ValueError, match=r"z must have shape \(..., N, P\) with ... = \(4,\), N = 2, P = 3"):
+        validate.inputs(batch, np.ones((4, 2, 3)), np.ones((2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,8 @@ def test_intervals_want_numbers(value):
 
 def test_integers_and_choices():
     validate.integer("[1, inf)", steps=3)
+    with pytest.raises(ValueError, match="no larger than 1e"):
+        validate.interval("(0, inf)", lr=1e300)
     with pytest.raises(TypeError, match="steps must be an integer"):
         validate.integer("[1, inf)", steps=3.0)
     with pytest.raises(ValueError, match="steps must lie in"):

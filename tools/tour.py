@@ -104,7 +104,7 @@ def _digits(bar, failures, runs):
         results[rho, seed] = train(task, seed=seed, rho=rho, epochs=120, lr=2e-3)
         last = results[rho, seed]
         bar.write(
-            f"digits, radius {rho:g}, seed {seed}: test accuracy {last.accuracies[-1]:.3f}, curvature {last.curvature:.2f}"
+            f"digits, radius {rho:g}, seed {seed}: accuracy {last.accuracies[-1]:.3f}, curvature {last.curvature:.2f}"
         )
         bar.update()
     for seed in SEEDS:
@@ -159,8 +159,8 @@ table { border-collapse: collapse; width: 100%; } th, td { text-align: left; pad
 pre { background: var(--code); padding: .8rem; overflow-x: auto; font-size: .85rem; border-radius: 6px; }
 .good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
 .soft { color: var(--soft); } figure { margin: 1rem 0; overflow-x: auto; } svg { max-width: 100%; height: auto; }
-.wide { overflow-x: auto; } .pair { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); }
-.pair > div { min-width: 0; }
+.wide { overflow-x: auto; } .pair > div { min-width: 0; }
+.pair { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
 """
 
 

@@ -44,7 +44,7 @@ LEVELS = ("confirmed", "partly", "reconstructed")
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """One input: its shape (``"N"``, ``"B | B T"``, ``"T+1"``, ``""`` for a scalar) and its kind.
+    """One input: its shape (``"N"``, ``"B | B T"``, ``"T+1"``, ``"T ..."``, ``""`` for a scalar) and its kind.
 
     Kinds are those of `trref.validate.KINDS`, ``"callable"``, and ``"arrays"`` for the lists of an update rule.
     """

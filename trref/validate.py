@@ -28,6 +28,7 @@ __all__ = [
     "inputs",
     "integer",
     "interval",
+    "loss_and_grad",
     "require",
     "state",
 ]
@@ -36,8 +37,16 @@ LOG_RATIO_BOUND = 30.0
 """Two log-probabilities of one action that differ by more than this (a ratio of 1e13) are not a valid pair."""
 
 
+LARGEST = {8: 1e100, 4: 1e15}
+"""Largest size of a number, by the bytes of its dtype: products of a few such numbers do not overflow."""
+
+
 class ConvergenceWarning(UserWarning):
     """An iteration stopped at its limit; the result says ``converged=False``."""
+
+
+def _moderate(x):
+    return abs(x) <= LARGEST[x.dtype.itemsize]
 
 
 def _orthonormal(x):
@@ -47,12 +56,12 @@ def _orthonormal(x):
 
 # kind -> (entrywise test on the device, what the argument needed)
 KINDS = {
-    "real": (lambda x: xp.isfinite(x), "must be finite"),
-    "log_prob": (lambda x: xp.isfinite(x), "must be finite"),
+    "real": (_moderate, "must be finite, and no larger than 1e100 (float32: 1e15)"),
+    "log_prob": (_moderate, "must be finite, and no larger than 1e100 (float32: 1e15)"),
     "prob": (lambda x: (x >= 0) & (x <= 1), "must lie in [0, 1]"),
     "mask": (lambda x: (x == 0) | (x == 1), "must hold only 0 and 1"),
-    "positive": (lambda x: (x > 0) & xp.isfinite(x), "must be positive and finite"),
-    "nonnegative": (lambda x: (x >= 0) & xp.isfinite(x), "must be non-negative and finite"),
+    "positive": (lambda x: (x > 0) & _moderate(x), "must be positive and finite, and no larger than 1e100"),
+    "nonnegative": (lambda x: (x >= 0) & _moderate(x), "must be non-negative and finite, and no larger than 1e100"),
     "index": (lambda x: x >= 0, "must hold non-negative integers"),
     "orthonormal": (_orthonormal, "must have orthonormal columns, to 1e-6 (float32: 3e-4)"),
 }
@@ -60,11 +69,16 @@ KINDS = {
 
 @functools.cache
 def parse_shape(shape):
-    """``"B | B T+1"`` -> (((("B", 0),), (("B", 0), ("T", 1)))): names with offsets; a number is a fixed length."""
+    """``"B | B T+1"`` -> (((("B", 0),), (("B", 0), ("T", 1)))): names with offsets; a number is a fixed length.
+
+    One word of an option may be ``...``: any number of axes, the same for all inputs.
+    """
     return tuple(tuple(_dimension(word) for word in option.split()) for option in shape.split("|"))
 
 
 def _dimension(word):
+    if word == "...":
+        return word, 0
     match = re.fullmatch(r"([A-Za-z]\w*)?([+-]?\d+)?", word)
     if not match or not word:
         raise ValueError(f"not a dimension: {word!r}")
@@ -73,9 +87,15 @@ def _dimension(word):
 
 def _fits(actual, option, sizes):
     """Return the sizes after matching, or None."""
+    found = dict(sizes)
+    if ("...", 0) in option:
+        start, count = option.index(("...", 0)), len(actual) - len(option) + 1
+        if count < 0 or found.setdefault("...", actual[start : start + count]) != actual[start : start + count]:
+            return None
+        actual = actual[:start] + actual[start + count :]
+        option = option[:start] + option[start + 1 :]
     if len(actual) != len(option):
         return None
-    found = dict(sizes)
     for length, (name, offset) in zip(actual, option, strict=True):
         if length != (found.setdefault(name, length - offset) if name else 0) + offset:
             return None
@@ -84,7 +104,7 @@ def _fits(actual, option, sizes):
 
 def _describe(shape, sizes):
     text = " or ".join(f"({', '.join(o.split())})" for o in shape.split("|"))
-    names = [n for n in dict.fromkeys(re.findall(r"[A-Za-z]\w*", shape)) if n in sizes]
+    names = [n for n in dict.fromkeys(re.findall(r"[A-Za-z]\w*|\.\.\.", shape)) if n in sizes]
     return text + (" with " + ", ".join(f"{n} = {sizes[n]}" for n in names) if names else "")
 
 
@@ -206,7 +226,7 @@ def state(params, grads, *moments):
                 raise TypeError(f"{name}[{i}] is {value.dtype}, but params[{i}] is {param.dtype}")
     require(
         *(
-            (lambda value=value: xp.isfinite(value).all(), f"{name}[{i}] must be finite")
+            (lambda value=value: _moderate(value).all(), f"{name}[{i}] {KINDS['real'][1]}")
             for name, arrays in named.items()
             for i, value in enumerate(arrays)
         )
@@ -239,6 +259,8 @@ def interval(interval, **numbers):
         below = value <= high if closed_high else value < high
         if not (above and below):
             raise ValueError(f"{name} must lie in {interval}, not {value!r}")
+        if abs(value) > LARGEST[4]:
+            raise ValueError(f"{name} must lie in {interval} and be no larger than {LARGEST[4]:g}, not {value!r}")
 
 
 def integer(interval_, **numbers):
@@ -247,6 +269,24 @@ def integer(interval_, **numbers):
         if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
             raise TypeError(f"{name} must be an integer in {interval_}, not {type(value).__name__}")
     interval(interval_, **numbers)
+
+
+def loss_and_grad(function, theta, name="loss_and_grad"):
+    """Call ``function(theta) -> (loss, gradient)`` and require a scalar, and a gradient like theta (shape, dtype)."""
+    result = function(theta)
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(f"{name} must return a tuple (loss, gradient), not {type(result).__name__}")
+    loss, gradient = result
+    if getattr(loss, "shape", ()) != ():
+        raise ValueError(f"{name} must return a scalar loss, not one of shape {tuple(loss.shape)}")
+    array(f"the gradient that {name} returns", gradient)
+    if gradient.shape != theta.shape:
+        raise ValueError(f"{name} must return a gradient of shape {tuple(theta.shape)}, not {tuple(gradient.shape)}")
+    if gradient.dtype != theta.dtype:
+        raise TypeError(
+            f"{name} returns a {gradient.dtype} gradient at a {theta.dtype} point: give it data of one dtype"
+        )
+    return loss, gradient
 
 
 def choice(options, **names):

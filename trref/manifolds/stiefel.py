@@ -46,7 +46,7 @@ from trref.catalog import Input, Method, Transform
 
 __all__ = ["project", "project_vjp", "retract_qr", "retract_qr_jvp", "retract_qr_vjp"]
 
-SHAPE = "N P | B N P"
+SHAPE = "... N P"
 INPUTS = {"x": Input(SHAPE, "orthonormal"), "z": Input(SHAPE)}
 
 
@@ -60,7 +60,7 @@ def project(x, z):
 
     Parameters
     ----------
-    x : array (n, p) or (b, n, p)
+    x : array (…, n, p)
         Orthonormal columns.
     z : array of the same shape
 
@@ -87,7 +87,7 @@ def retract_qr(x, z):
 
     Parameters
     ----------
-    x : array (n, p) or (b, n, p)
+    x : array (…, n, p)
         Orthonormal columns.
     z : array of the same shape
         A tangent vector, or any step that leaves x + z of full rank.

@@ -42,7 +42,7 @@ from trref.policy import deviations
 
 __all__ = ["gae", "lambda_return"]
 
-SHAPE = "T | T N"
+SHAPE = "T ..."
 INPUTS = {
     "reward": Input(SHAPE),
     "value": Input(SHAPE),
@@ -53,22 +53,22 @@ INPUTS = {
 
 
 def gae(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95):
-    """Generalised advantage estimates of a segment of T steps, for one environment or N of them.
+    """Generalised advantage estimates of a segment of T steps, for one environment (T,) or many (T, N).
 
     Parameters
     ----------
-    reward, value : array (T,) or (T, N)
+    reward, value : array (T, …)
         Reward of step t, and value of the state in which it was taken.
-    next_value : array (T,) or (T, N)
+    next_value : array (T, …)
         Value of the state that followed, before any reset.
-    terminated, truncated : array (T,) or (T, N), 0 or 1
+    terminated, truncated : array (T, …), 0 or 1
         Whether that state is terminal; whether the episode was cut there although it is not.
     gamma, lam : float
         Discount and decay, in [0, 1].
 
     Returns
     -------
-    array (T,) or (T, N)
+    array (T, …)
 
     Raises
     ------
@@ -99,7 +99,7 @@ def lambda_return(reward, value, next_value, terminated, truncated, *, gamma=0.9
 
     Returns
     -------
-    array (T,) or (T, N)
+    array (T, …)
 
     Raises
     ------

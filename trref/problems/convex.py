@@ -19,6 +19,11 @@ __all__ = [
 ]
 
 
+def _require_length(name, v, n):
+    if v.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), not {tuple(v.shape)}")
+
+
 @dataclasses.dataclass(frozen=True)
 class DenseOperator:
     """``operator(v) = A v`` for a matrix A (n, n)."""
@@ -26,6 +31,7 @@ class DenseOperator:
     A: Any
 
     def __call__(self, v):
+        _require_length("v", v, self.A.shape[1])
         return self.A @ v
 
 
@@ -36,6 +42,7 @@ class PoissonOperator:
     grid: int
 
     def __call__(self, v):
+        _require_length("v", v, self.grid**2)
         u = v.reshape(self.grid, self.grid)
         w = 4 * u
         w[1:] -= u[:-1]
@@ -53,6 +60,7 @@ class Quadratic:
     b: Any
 
     def __call__(self, x):
+        _require_length("x", x, len(self.b))
         r = self.A @ x - self.b
         return (x * (r - self.b)).sum() / 2, r
 
@@ -66,6 +74,7 @@ class Logistic:
     l2: float = 0.0
 
     def __call__(self, w):
+        _require_length("w", w, self.X.shape[1])
         margins = self.y * (self.X @ w)
         loss = xp.logaddexp(xp.zeros_like(margins), -margins).mean() + self.l2 / 2 * (w * w).sum()
         # the logistic function of -margins, without overflow

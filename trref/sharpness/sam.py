@@ -39,7 +39,7 @@ __all__ = ["perturbation", "perturbed_gradient"]
 
 def perturbation(loss_and_grad, theta, *, rho=0.05):
     """Return the worst point of the linearised loss in the ball of radius rho, relative to theta (P,)."""
-    _, g = loss_and_grad(theta)
+    _, g = validate.loss_and_grad(loss_and_grad, theta)
     norm = xp.sqrt((g * g).sum())
     return xp.where(norm > 0, rho / xp.where(norm > 0, norm, 1), 0).astype(theta.dtype) * g  # eq. sam-perturbation
 
@@ -73,7 +73,7 @@ def perturbed_gradient(loss_and_grad, theta, *, rho=0.05, perturbation=None):
     validate.interval("[0, inf)", rho=rho)
     if perturbation is None:
         perturbation = _worst_direction(loss_and_grad, theta, rho=rho)
-    return loss_and_grad(theta + perturbation)  # eq. sam-gradient
+    return validate.loss_and_grad(loss_and_grad, theta + perturbation)  # eq. sam-gradient
 
 
 _worst_direction = perturbation

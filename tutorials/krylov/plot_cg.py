@@ -36,7 +36,10 @@ errors = {}
 for name, eigenvalues in spectra.items():
     A = spd_matrix(np.random.default_rng(1), eigenvalues)
     exact = np.linalg.solve(A, b)
-    energy = lambda x, A=A, exact=exact: math.sqrt((x - exact) @ A @ (x - exact))
+
+    def energy(x, A=A, exact=exact):
+        return math.sqrt((x - exact) @ A @ (x - exact))
+
     start = energy(np.zeros(n))
     errors[name] = [1.0] + [energy(cg(DenseOperator(A), b, rtol=1e-15, max_iter=k).x) / start for k in steps if k > 0]
     axis.semilogy(steps, errors[name], label=name)

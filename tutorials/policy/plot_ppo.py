@@ -33,8 +33,8 @@ axes[0].legend()
 # %%
 # Four hundred steps on one batch
 # -------------------------------
-# 512 states, 6 actions, a two-layer policy and full-batch Adam, over five seeds. Honest trainers stop after a few epochs;
-# here we do not, to see what the objective itself prevents.
+# 512 states, 6 actions, a two-layer policy and full-batch Adam, over five seeds. Trainers stop after a few epochs; here
+# we do not, to see what the objective itself prevents.
 
 
 def optimise(surrogate, seed, steps=400):

@@ -50,7 +50,7 @@ axis.legend()
 # %%
 # What the figures show
 # ---------------------
-# SAM ends in flatter places and keeps more accuracy; a random perturbation of the same length does neither. So it is the
+# SAM ends in flatter places and keeps more accuracy; a random perturbation of the same length does neither. It is the
 # direction that matters, not the noise.
 
 accuracy = {name: np.array([r.accuracies[-1] for r in results]) for name, results in runs.items()}
