@@ -137,7 +137,7 @@ def _compare(record, implementation, case, shared, wrt):
     reference = checks.run(record, case.inputs, hyper)
     copies = checks.convert(case.inputs, np.copy)
     try:
-        value, gradients = implementation(copies, {k: v for k, v in hyper.items() if k not in shared}, wrt)
+        value, gradients = implementation(copies, _passed(record, hyper, shared), wrt)
     except Exception as error:
         return Failure(case.label, "error", None, None, f"raised {type(error).__name__}: {error}"), None
     if not wrt:
@@ -161,6 +161,12 @@ def _compare(record, implementation, case, shared, wrt):
     return None, kind
 
 
+def _passed(record, hyper, shared):
+    """The hyper-parameters to pass: defaults included, so that an implementation's own defaults do not matter."""
+    known = {k: v for k, v in record.hyper_parameters.items() if v is not None}
+    return {k: v for k, v in {**known, **hyper}.items() if k not in shared}
+
+
 def _differs(case, what, expected, found, hull=None, of=()):
     if found.shape != expected.shape:
         return Failure(case.label, what, None, None, f"{what} has shape {found.shape}, expected {expected.shape}")
@@ -177,7 +183,7 @@ def _differs(case, what, expected, found, hull=None, of=()):
 def _by_differences(record, implementation, case, reference, shared, hyper):
     """The implementation gives no gradient: its differences must agree with the reference's."""
     kind = "gradient by differences"
-    passed = {k: v for k, v in hyper.items() if k not in shared}
+    passed = _passed(record, hyper, shared)
     frozen = {k: catalog.call(f, case.inputs, hyper) for k, f in record.stopped.items() if implementation.accepts(k)}
     if set(frozen) != set(record.stopped):
         return None, "no gradient compared: a value alone cannot show a stop-gradient"

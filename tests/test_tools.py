@@ -1,0 +1,97 @@
+"""The tools: a new method keeps every contract, the README is current, environments fail clearly."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A checkout at a path with a space in it."""
+    target = tmp_path / "a checkout"
+    ignore = shutil.ignore_patterns(".venv", ".git", "build", "__pycache__", "*.egg-info", ".hypothesis", ".*_cache")
+    shutil.copytree(ROOT, target, ignore=ignore)
+    return target
+
+
+def _python(cwd, *arguments):
+    import os
+
+    environment = {**os.environ, "PYTHONPATH": str(cwd), "MPLBACKEND": "agg"}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize("family", ["policy", "physics"])
+def test_a_new_method_keeps_every_contract(copy, family):
+    made = _python(copy, "tools/new_method.py", "my_method", family)
+    assert made.returncode == 0, made.stderr
+    result = _python(copy, "-m", "trref.cli", "check", "my_method")
+    assert result.returncode == 0 and "1 methods, 0 of them" in result.stdout, result.stdout + result.stderr
+    tests = ["tests/test_every_method.py", f"tests/{family}/test_my_method.py"]
+    result = _python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "my_method", *tests)
+    assert result.returncode == 0, result.stdout
+    pytest.importorskip("matplotlib")
+    result = _python(copy, f"tutorials/{family}/plot_my_method.py")
+    assert result.returncode == 0, result.stderr
+    again = _python(copy, "tools/new_method.py", "my_method", family)
+    assert again.returncode != 0 and "already there" in again.stderr
+
+
+def test_families_agree():
+    import new_method
+
+    from trref import catalog
+
+    assert new_method.FAMILIES == catalog.FAMILIES
+
+
+def test_the_catalogue_in_the_readme_is_current():
+    import catalogue
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert catalogue.updated(text) == text, "run .venv/bin/python tools/catalogue.py"
+
+
+def test_every_citation_key_is_in_the_bibliography():
+    from trref import catalog
+
+    keys = set(re.findall(r"@\w+\{(\w+),", (ROOT / "docs" / "references.bib").read_text(encoding="utf-8")))
+    assert {method.key for method in catalog.methods()} <= keys
+
+
+def test_the_readmes_numbers():
+    import numpy as np
+
+    from trref.policy.ppo import clipped_surrogate
+
+    loss, gradient = clipped_surrogate(np.log([1.5, 0.5]), np.zeros(2), np.array([1.0, 1.0]), clip=0.2)
+    assert loss == pytest.approx(-0.85) and gradient == pytest.approx([0, -0.25])
+
+
+def test_a_package_that_cannot_be_had_is_named(tmp_path, monkeypatch):
+    import _environment
+
+    (tmp_path / "setup.py").write_text("")
+    monkeypatch.setattr(_environment, "ROOT", tmp_path)
+    monkeypatch.setattr(_environment, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(_environment, "python", lambda: pathlib.Path(sys.executable))
+    refused = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution found for nothing>=3\nmore")
+    monkeypatch.setattr(_environment.subprocess, "run", lambda *a, **k: refused)
+    with pytest.raises(SystemExit, match=r"extra 'tour' .*\n.*No matching distribution found for nothing>=3"):
+        _environment.ensure("tour")
+
+
+def test_an_old_python_is_refused(monkeypatch):
+    import _environment
+
+    monkeypatch.setattr(_environment, "OLDEST", (99, 0))
+    with pytest.raises(SystemExit, match=r"Python 99\.0 or later is needed"):
+        _environment.ensure("tour")

@@ -1,0 +1,153 @@
+"""The first `trref verify`, and the command line around it."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from trref import catalog, cli
+from trref.conformance import verify
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NAME = "ppo.clipped_surrogate"
+
+
+def _right(log_prob, old_log_prob, advantage, clip=0.2):
+    r = np.exp(log_prob - old_log_prob)
+    return -np.minimum(r * advantage, np.clip(r, 1 - clip, 1 + clip) * advantage).mean()
+
+
+def _without_gradient(log_prob, old_log_prob, advantage, clip=0.2):
+    return _right(log_prob, old_log_prob, advantage, clip), np.zeros_like(log_prob)
+
+
+def test_a_right_value():
+    verdict = verify(NAME, _right)
+    assert verdict.conforms and verdict.settings == ("default", "atari", "probe")
+    assert verdict.gradient == "gradient by differences"
+
+
+def test_the_reference_conforms_to_itself():
+    for record in catalog.records():
+        if isinstance(record, catalog.Objective | catalog.Transform | catalog.Estimator):
+            verdict = verify(record.name, record.f)
+            assert verdict.conforms, str(verdict)
+
+
+def test_every_deviation_deviates():
+    for record in catalog.records():
+        if isinstance(record, catalog.Objective | catalog.Transform | catalog.Estimator):
+            for deviation in record.deviations:
+                assert not verify(record.name, deviation.f).conforms, deviation.name
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda log_prob, old_log_prob, advantage, clip=0.2: -_right(log_prob, old_log_prob, advantage, clip),
+        lambda log_prob, old_log_prob, advantage, clip=0.2: 2 * _right(log_prob, old_log_prob, advantage, clip),
+        lambda log_prob, old_log_prob, advantage, clip=0.2: _right(old_log_prob, log_prob, advantage, clip),
+        lambda log_prob, old_log_prob, advantage, clip=0.2: _right(log_prob, old_log_prob, advantage, 0.2),
+        lambda log_prob, old_log_prob, advantage, clip=0.2: np.float32(_right(log_prob, old_log_prob, advantage, clip)),
+        _without_gradient,
+    ],
+    ids=["sign", "factor", "swapped", "setting ignored", "float32 inside", "gradient missing"],
+)
+def test_wrong_implementations(wrong):
+    verdict = verify(NAME, wrong)
+    assert not verdict.conforms and "expected" in str(verdict)
+
+
+def test_renamed_maximised_and_constant():
+    def theirs(new, old, adv, eps):
+        return -_right(new, old, adv, eps)
+
+    names = {"log_prob": "new", "old_log_prob": "old", "advantage": "adv", "clip": "eps"}
+    assert verify(NAME, theirs, names=names, maximise=True).conforms
+    assert not verify(NAME, theirs, names=names).conforms
+    with pytest.raises(ValueError, match="rename log_prob, old_log_prob, advantage"):
+        verify(NAME, theirs)
+    fixed = verify(NAME, _right, constants={"clip": 0.1})
+    assert fixed.conforms and fixed.settings == ("default",)
+
+
+def test_a_setting_that_cannot_be_passed_is_named():
+    verdict = verify(NAME, lambda log_prob, old_log_prob, advantage: _right(log_prob, old_log_prob, advantage))
+    assert verdict.conforms and verdict.skipped == ("atari", "probe")
+
+
+def test_code_that_raises():
+    def broken(log_prob, old_log_prob, advantage, clip=0.2):
+        raise KeyError("oops")
+
+    assert "raised KeyError: 'oops'" in str(verify(NAME, broken))
+
+
+def test_other_record_types_are_refused():
+    with pytest.raises(ValueError, match="is a Solver"):
+        verify("cg.cg", _right)
+
+
+def test_torch_by_autograd():
+    torch = pytest.importorskip("torch")
+
+    def right(log_prob, old_log_prob, advantage, clip=0.2):
+        r = torch.exp(log_prob - old_log_prob)
+        return -torch.min(r * advantage, r.clamp(1 - clip, 1 + clip) * advantage).mean()
+
+    def stopped(log_prob, old_log_prob, advantage, clip=0.2):
+        r = torch.exp(log_prob - old_log_prob)
+        value = -torch.min(r * advantage, r.clamp(1 - clip, 1 + clip) * advantage)
+        return (value + 0 * log_prob).detach().mean() + 0 * log_prob.sum()
+
+    verdict = verify(NAME, right, framework="torch")
+    assert verdict.conforms and verdict.gradient == "gradient by autograd"
+    assert not verify(NAME, stopped, framework="torch").conforms
+
+
+# ---- command line
+
+
+def _run(capsys, *arguments):
+    status = cli.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_command_verify(capsys):
+    examples = ROOT / "examples"
+    assert _run(capsys, "verify", NAME, f"{examples / 'clipped_surrogate.py'}:loss")[0] == 0
+    status, out, _ = _run(capsys, "verify", NAME, f"{examples / 'clipped_surrogate_with_a_bug.py'}:loss")
+    assert status == 1 and out.startswith("DEVIATES")
+    status, out, _ = _run(
+        capsys, "verify", "ppo.unclipped_surrogate", f"{examples / 'clipped_surrogate.py'}:loss", "--set", "clip=1e14"
+    )
+    assert status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((NAME, "nothing.py:f"), "there is no file nothing.py"),
+        ((NAME, "nothing"), "expected file.py:function"),
+        ((NAME, "json:nothing"), "json has no function 'nothing'"),
+        ((NAME, "no.such.module:f"), "importing no.such.module failed"),
+        (("ppo.nothing", "json:dumps"), "no catalogued function"),
+        ((NAME, "json:dumps", "--map", "x"), "--map expects NAME=VALUE"),
+    ],
+)
+def test_command_verify_could_not_run(capsys, arguments, message):
+    status, _, err = _run(capsys, "verify", *arguments)
+    assert status == 2 and message in err
+
+
+def test_command_list(capsys):
+    status, out, _ = _run(capsys, "list")
+    assert status == 0 and all(record.name in out for record in catalog.records())
+    assert "krylov" not in _run(capsys, "list", "policy")[1]
+
+
+def test_command_check(capsys):
+    status, out, _ = _run(capsys, "check", "ppo")
+    assert status == 0 and "1 methods, 0 of them with failures" in out
+    assert _run(capsys, "check", "nothing")[0] == 2
