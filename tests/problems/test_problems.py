@@ -21,6 +21,7 @@ def _rng(seed=0):
 
 
 def test_digits_are_fixed():
+    pytest.importorskip("sklearn")
     data = digits.digits()
     assert data.X_train.shape == (1000, 64) and data.X_test.shape == (797, 64)
     assert data.X_train.min() == 0 and data.X_train.max() == 1
@@ -32,6 +33,7 @@ def test_digits_are_fixed():
 
 
 def test_pairs_are_distributions():
+    pytest.importorskip("sklearn")
     a, b, cost = digits.pair(3, 8)
     assert a.sum() == pytest.approx(1) and b.sum() == pytest.approx(1) and a.min() > 0
     assert np.array_equal(cost, cost.T) and cost.max() == 1 and not np.diag(cost).any()
