@@ -9,8 +9,8 @@ import pytest
 from trref import catalog, checks, validate
 
 pytest.importorskip("hypothesis")
-from hypothesis import HealthCheck, given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 RECORDS = {r.name: r for r in catalog.records() if not isinstance(r, catalog.Sampler) and not getattr(r, "random", 0)}
 

@@ -156,7 +156,7 @@ body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var
 h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem;
   border-bottom: 1px solid var(--line); } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-pre { background: var(--code); padding: .8rem; overflow-x: auto; font-size: .85rem; border-radius: 6px; }
+pre { background: var(--code); padding: .8rem; white-space: pre-wrap; font-size: .85rem; border-radius: 6px; }
 .good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
 .soft { color: var(--soft); } figure { margin: 1rem 0; overflow-x: auto; } svg { max-width: 100%; height: auto; }
 .wide { overflow-x: auto; } .pair > div { min-width: 0; }
