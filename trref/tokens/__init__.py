@@ -1,0 +1,1 @@
+"""Token-level policy optimisation with verifiable rewards: group-relative objectives, clips, divergences."""
