@@ -40,7 +40,7 @@ import warnings
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Method, Solver
-from trref.krylov.interfaces import SPD_SOLVER, KrylovResult, relative_residual
+from trref.krylov.interfaces import SPD_SOLVER, KrylovResult, norm, product, relative_residual, require_symmetric
 
 __all__ = ["cg"]
 
@@ -86,69 +86,54 @@ def cg(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None):
     apply_M = preconditioner or (lambda r: r)
 
     x = xp.zeros_like(b) if x0 is None else x0.copy()
-    target = rtol * _norm(b)
+    target = rtol * norm(b)
     if target == 0:
         return KrylovResult(xp.zeros_like(b), [0.0], 0, True)
-    r = b - _product(matvec, x) if x0 is not None else b.copy()
-    norms = [_norm(r)]
+    r = b - product(matvec, x) if x0 is not None else b.copy()
+    norms = [norm(r)]
     if norms[0] > target:
-        _check_symmetric(matvec, r)
+        require_symmetric(matvec, r)
 
-    iterations, start_norm = 0, math.inf
-    while norms[-1] > target and norms[-1] < start_norm / 2 and iterations < max_iter:
+    start_norm = math.inf
+    while norms[-1] > target and norms[-1] < start_norm / 2 and len(norms) <= max_iter:
         start_norm = norms[-1]
-        z = apply_M(r)
-        p = z
-        rz = float(r @ z)
-        while norms[-1] > target and iterations < max_iter:
-            # eq. cg-step
-            Ap = matvec(p)
-            curvature = float(p @ Ap)
-            if not (curvature > 0 and rz > 0):
-                raise ValueError(_indefinite(curvature, rz))
-            alpha = rz / curvature
-            x = x + alpha * p
-            r = r - alpha * Ap
-
-            # eq. cg-direction
-            z = apply_M(r)
-            rz, previous = float(r @ z), rz
-            beta = rz / previous
-            p = z + beta * p
-
-            norms.append(math.sqrt(rz) if preconditioner is None else _norm(r))
-            iterations += 1
+        for _, _, rz in recurrence(matvec, x, r, apply_M):
+            norms.append(math.sqrt(rz) if preconditioner is None else norm(r))
+            if norms[-1] <= target or len(norms) > max_iter:
+                break
         r = b - matvec(x)
-        norms[-1] = _norm(r)
+        norms[-1] = norm(r)
 
-    converged = norms[-1] <= target
+    iterations, converged = len(norms) - 1, norms[-1] <= target
     if not converged:
         message = f"cg stopped after {iterations} iterations at a residual of {norms[-1]:.2e}, above {target:.2e}"
         warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
     return KrylovResult(x, norms, iterations, converged)
 
 
-def _norm(v):
-    return math.sqrt(float(v @ v))
+def recurrence(matvec, x, r, apply_M):
+    """Update the iterate x and its residual r in place, for ever; yield alpha, beta and the new r·z of each step."""
+    z = apply_M(r)
+    p = z.copy()
+    rz = float(r @ z)
+    while True:
+        # eq. cg-step
+        Ap = matvec(p)
+        curvature = float(p @ Ap)
+        if not (curvature > 0 and rz > 0):
+            raise ValueError(_indefinite(curvature, rz))
+        alpha = rz / curvature
+        x += alpha * p
+        r -= alpha * Ap
 
+        # eq. cg-direction
+        z = apply_M(r)
+        rz, previous = float(r @ z), rz
+        beta = rz / previous
+        p *= beta
+        p += z
 
-def _product(matvec, v):
-    w = matvec(v)
-    validate.array("the result of matvec", w)
-    if w.shape != v.shape or w.dtype != v.dtype:
-        raise ValueError(f"matvec must give {v.dtype} arrays of shape {tuple(v.shape)}, not {w.dtype} {tuple(w.shape)}")
-    return w
-
-
-def _check_symmetric(matvec, r):
-    """For a symmetric A, r·A(A r) = ‖A r‖²; both are at most ‖r‖ ‖A(A r)‖ or so."""
-    Ar = _product(matvec, r)
-    AAr = matvec(Ar)
-    ours, theirs = float(r @ AAr), float(Ar @ Ar)
-    if not math.isfinite(ours):
-        raise ValueError("matvec must give finite values")
-    if abs(ours - theirs) > math.sqrt(xp.finfo(r.dtype).eps) * (abs(theirs) + _norm(r) * _norm(AAr)):
-        raise ValueError(f"matvec must be symmetric: r·A(A r) = {ours:.6g}, but A r·A r = {theirs:.6g}")
+        yield alpha, beta, rz
 
 
 def _indefinite(curvature, rz):

@@ -1,12 +1,24 @@
-"""The signature that linear solvers share."""
+"""The signatures that linear solvers share, and what they ask of an operator."""
 
+import math
 from typing import Any, NamedTuple
 
+from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Interface
 from trref.problems.convex import DenseOperator, spd_matrix, spectrum
 
-__all__ = ["SPD_SOLVER", "KrylovResult", "relative_residual"]
+__all__ = [
+    "GENERAL_SOLVER",
+    "SPD_SOLVER",
+    "SYMMETRIC_SOLVER",
+    "KrylovResult",
+    "floats",
+    "norm",
+    "product",
+    "relative_residual",
+    "require_symmetric",
+]
 
 
 class KrylovResult(NamedTuple):
@@ -40,26 +52,66 @@ def _edge(A, b, x0=None, preconditioner=None):
     }
 
 
+def _symmetric_example(rng, size):
+    """Eigenvalues of both signs, well away from zero."""
+    scale, condition = rng.choice((0.1, 1.0, 30.0)), rng.choice((2.0, 10.0, 30.0))
+    A = spd_matrix(rng, scale * spectrum(size, condition) * rng.choice((-1.0, 1.0), size))
+    given = rng.random() < 0.5
+    return {
+        "matvec": DenseOperator(A),
+        "b": rng.standard_normal(size),
+        "x0": rng.standard_normal(size) if given else None,
+        "preconditioner": DenseOperator(spd_matrix(rng, spectrum(size, 3.0) / scale)) if given else None,
+    }
+
+
+def _general_example(rng, size):
+    """A positive definite symmetric part, so that restarts of any length make progress."""
+    scale = rng.choice((0.1, 1.0, 30.0))
+    skew = rng.standard_normal((size, size)) / math.sqrt(size)
+    A = scale * (spd_matrix(rng, spectrum(size, rng.choice((2.0, 10.0)))) + 0.3 * (skew - skew.T))
+    given = rng.random() < 0.5
+    return {
+        "matvec": DenseOperator(A),
+        "b": rng.standard_normal(size),
+        "x0": rng.standard_normal(size) if given else None,
+        "preconditioner": DenseOperator(xp.diag(1 / xp.diag(A))) if given else None,
+    }
+
+
+INPUTS = {
+    "matvec": Input("", "callable"),
+    "b": Input("N"),
+    "x0": Input("N", optional=True),
+    "preconditioner": Input("", "callable", optional=True),
+}
 A3 = [[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 2.0]]
-SPD_SOLVER = Interface(
-    "spd_solver",
-    inputs={
-        "matvec": Input("", "callable"),
-        "b": Input("N"),
-        "x0": Input("N", optional=True),
-        "preconditioner": Input("", "callable", optional=True),
-    },
-    example=_example,
-    edges={
-        "zero right-hand side": lambda: _edge(A3, [0, 0, 0], x0=[1, 2, 3]),
-        "start at the solution": lambda: _edge(A3, [5, 5, 3], x0=[1, 1, 1]),
-        "repeated eigenvalues": lambda: _edge(xp.diag(xp.array([2.0, 2.0, 2.0, 5.0])), [1, 2, 3, 4]),
-        "singular, consistent": lambda: _edge(xp.diag(xp.array([2.0, 1.0, 0.0])), [1, 1, 0], x0=[0, 0, 7]),
-        "one unknown": lambda: _edge([[2.5]], [-1.0]),
-        "the inverse as preconditioner": lambda: _edge(A3, [1, 2, 3], preconditioner=xp.linalg.inv(xp.array(A3))),
-    },
-)
+EDGES = {
+    "zero right-hand side": lambda: _edge(A3, [0, 0, 0], x0=[1, 2, 3]),
+    "start at the solution": lambda: _edge(A3, [5, 5, 3], x0=[1, 1, 1]),
+    "repeated eigenvalues": lambda: _edge(xp.diag(xp.array([2.0, 2.0, 2.0, 5.0])), [1, 2, 3, 4]),
+    "singular, consistent": lambda: _edge(xp.diag(xp.array([2.0, 1.0, 0.0])), [1, 1, 0], x0=[0, 0, 7]),
+    "one unknown": lambda: _edge([[2.5]], [-1.0]),
+    "the inverse as preconditioner": lambda: _edge(A3, [1, 2, 3], preconditioner=xp.linalg.inv(xp.array(A3))),
+}
+SYMMETRIC_EDGES = {
+    "eigenvalues of both signs": lambda: _edge(xp.diag(xp.array([1.0, -1.0, 2.0])), [1, 1, 1]),
+    "zero curvature along the first direction": lambda: _edge([[0, 1], [1, 0]], [1, 0]),
+    "negative definite": lambda: _edge(-xp.array(A3), [1, 2, 3]),
+}
+GENERAL_EDGES = {
+    "a rotation": lambda: _edge([[0.6, -0.8], [0.8, 0.6]], [1, 0]),
+    "a Jordan block": lambda: _edge([[2, 1, 0], [0, 2, 1], [0, 0, 2]], [1, 1, 1]),
+}
+
+SPD_SOLVER = Interface("spd_solver", INPUTS, _example, EDGES)
 """``solver(matvec, b, *, x0, preconditioner, rtol, max_iter) -> KrylovResult`` for a symmetric positive definite A."""
+
+SYMMETRIC_SOLVER = Interface("symmetric_solver", INPUTS, _symmetric_example, EDGES | SYMMETRIC_EDGES)
+"""The same for a symmetric A, definite or not; the preconditioner is symmetric positive definite."""
+
+GENERAL_SOLVER = Interface("general_solver", INPUTS, _general_example, EDGES | GENERAL_EDGES)
+"""The same for a square A."""
 
 
 def relative_residual(result, matvec, b, rtol=1e-8, **_):
@@ -68,3 +120,33 @@ def relative_residual(result, matvec, b, rtol=1e-8, **_):
     residual = b - matvec(result.x)
     norm = float(xp.sqrt((residual * residual).sum()))
     return {"residual over its target": norm / target if target else norm}
+
+
+def norm(v):
+    """Return the Euclidean norm of a vector as a host float."""
+    return math.sqrt(float(v @ v))
+
+
+def floats(*scalars):
+    """Return device scalars as host floats, for the price of one synchronisation."""
+    return xp.stack(scalars).tolist()
+
+
+def product(matvec, v):
+    """Return ``matvec(v)``; ValueError or TypeError if it is no array like v."""
+    w = matvec(v)
+    validate.array("the result of matvec", w)
+    if w.shape != v.shape or w.dtype != v.dtype:
+        raise ValueError(f"matvec must give {v.dtype} arrays of shape {tuple(v.shape)}, not {w.dtype} {tuple(w.shape)}")
+    return w
+
+
+def require_symmetric(matvec, r):
+    """Raise ValueError where r·A(A r) and ‖A r‖² differ: for a symmetric A they are equal, at most ‖r‖ ‖A(A r)‖."""
+    Ar = product(matvec, r)
+    AAr = matvec(Ar)
+    ours, theirs, r_norm, AAr_norm = floats(r @ AAr, Ar @ Ar, r @ r, AAr @ AAr)
+    if not math.isfinite(ours):
+        raise ValueError("matvec must give finite values")
+    if abs(ours - theirs) > math.sqrt(xp.finfo(r.dtype).eps) * (abs(theirs) + math.sqrt(r_norm * AAr_norm)):
+        raise ValueError(f"matvec must be symmetric: r·A(A r) = {ours:.6g}, but A r·A r = {theirs:.6g}")
