@@ -329,8 +329,8 @@ def call(f, *available, skip=()):
 
 
 @functools.cache
-def methods():
-    """Return all methods of the catalogue, by family and slug; imports every family."""
+def _places():
+    """Return (family, slug) of every method, without importing any method."""
     found = []
     for family in FAMILIES:
         try:
@@ -340,10 +340,19 @@ def methods():
                 raise
             continue
         for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
-            if module.name in ("interfaces", "deviations") or module.name.startswith("_"):
-                continue
-            found.append(importlib.import_module(f"trref.{family}.{module.name}").METHOD)
+            if module.name not in ("interfaces", "deviations") and not module.name.startswith("_"):
+                found.append((family, module.name))
     return tuple(found)
+
+
+@functools.cache
+def _method(family, slug):
+    return importlib.import_module(f"trref.{family}.{slug}").METHOD
+
+
+def methods():
+    """Return all methods of the catalogue, by family and slug; imports every family."""
+    return tuple(_method(*place) for place in _places())
 
 
 def records():
@@ -365,12 +374,16 @@ def find(name):
     ValueError
         No such function; the message lists near names.
     """
-    for record in records():
-        names = [record.name, f"{record.family}.{record.name}"]
-        if record.f.__name__ == record.method_name:
-            names += [record.method_name, f"{record.family}.{record.method_name}"]
-        if name in names:
-            return record
+    words = name.split(".")
+    for family, slug in _places():
+        if slug not in words:
+            continue
+        for record in _method(family, slug).functions:
+            names = [record.name, f"{family}.{record.name}"]
+            if record.f.__name__ == slug:
+                names += [slug, f"{family}.{slug}"]
+            if name in names:
+                return record
     import difflib
 
     known = [record.name for record in records()]

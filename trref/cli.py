@@ -1,7 +1,8 @@
-"""The command ``trref``: list, check and verify."""
+"""The command ``trref``: list, show, check, verify, identify, export and compare."""
 
 import argparse
 import ast
+import json
 import sys
 
 from trref import __version__, catalog
@@ -27,12 +28,27 @@ def main(arguments=None):
 
     command = commands.add_parser("verify", help="compare an implementation with a catalogued function")
     command.add_argument("name", help="such as ppo.clipped_surrogate")
-    command.add_argument("implementation", help="file.py:function or package.module:function")
-    command.add_argument("--framework", default="auto", choices=("auto", "numpy", "torch"))
-    command.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="rename an argument")
-    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="pass a constant")
-    command.add_argument("--maximise", action="store_true", help="the implementation returns what is maximised")
+    _implementation_arguments(command)
     command.set_defaults(run=_verify)
+
+    command = commands.add_parser("identify", help="rank the catalogued functions by agreement with an implementation")
+    _implementation_arguments(command)
+    command.add_argument("--interface", required=True, help="such as surrogate or token_objective")
+    command.set_defaults(run=_identify)
+
+    command = commands.add_parser("export", help="write golden vectors for programs in other languages")
+    command.add_argument("name")
+    command.add_argument("directory")
+    command.set_defaults(run=_export)
+
+    command = commands.add_parser("compare", help="score what another program computed from golden vectors")
+    command.add_argument("directory", help="written by trref export")
+    command.add_argument("results", help="a .json or .npz file")
+    command.set_defaults(run=_compare)
+
+    command = commands.add_parser("show", help="equations, signature, settings, deviations, source of a function")
+    command.add_argument("name")
+    command.set_defaults(run=_show)
 
     options = parser.parse_args(arguments)
     return options.run(options)
@@ -91,24 +107,127 @@ def _literal(text):
         return text
 
 
+def _implementation_arguments(command):
+    command.add_argument("implementation", help="file.py:function or package.module:function")
+    command.add_argument("--framework", default="auto", choices=("auto", "numpy", "torch"))
+    command.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="rename an argument")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="pass a constant")
+    command.add_argument("--maximise", action="store_true", help="the implementation returns what is maximised")
+    command.add_argument("--limit", type=float, default=10.0, metavar="SECONDS", help="time limit of one call")
+    command.add_argument("--json", metavar="FILE", help="also write the verdict as JSON")
+
+
+def _called(options):
+    from trref.conformance import Options
+
+    return Options(
+        framework=options.framework,
+        names=_pairs(options.map, "map"),
+        constants={k: _literal(v) for k, v in _pairs(options.set, "set").items()},
+        maximise=options.maximise,
+    )
+
+
+def _could_not_run(error):
+    print(f"COULD NOT RUN: {error}", file=sys.stderr)
+    return COULD_NOT_RUN
+
+
+def _report(options, result):
+    print(result)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(result.as_dict(), file, indent=1)
+
+
 def _verify(options):
-    from trref.conformance import load
-    from trref.conformance.verify import verify
+    from trref.conformance import LoadError, verify
 
     try:
         verdict = verify(
             options.name,
-            load.load(options.implementation),
-            framework=options.framework,
-            names=_pairs(options.map, "map"),
-            constants={k: _literal(v) for k, v in _pairs(options.set, "set").items()},
-            maximise=options.maximise,
+            options.implementation,
+            _called(options),
+            limit=options.limit,
+            progress=_bar(),
         )
-    except (load.LoadError, ValueError) as error:
-        print(f"COULD NOT RUN: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
-    print(verdict)
+    except (LoadError, ValueError) as error:
+        return _could_not_run(error)
+    _report(options, verdict)
     return CONFORMS if verdict.conforms else DEVIATES
+
+
+def _identify(options):
+    from trref.conformance import LoadError, identify
+
+    try:
+        found = identify(options.implementation, options.interface, _called(options), limit=options.limit)
+    except (LoadError, ValueError) as error:
+        return _could_not_run(error)
+    _report(options, found)
+    return CONFORMS if found.exact else DEVIATES
+
+
+def _export(options):
+    from trref.conformance import export
+
+    try:
+        cases = export(options.name, options.directory)
+    except (ValueError, OSError) as error:
+        return _could_not_run(error)
+    print(f"{cases} cases in {options.directory}: manifest.json, cases.json, cases.npz")
+    return CONFORMS
+
+
+def _compare(options):
+    from trref.conformance import compare
+
+    try:
+        score = compare(options.directory, options.results)
+    except ValueError as error:
+        return _could_not_run(error)
+    print(score)
+    return CONFORMS if score.conforms else DEVIATES
+
+
+def _show(options):
+    import inspect
+
+    from trref.checks import contracts_of
+
+    try:
+        record = catalog.find(options.name)
+    except ValueError as error:
+        return _could_not_run(error)
+    method = next(m for m in catalog.methods() if record in m.functions)
+    print(f"{record.name}{inspect.signature(record.f)}\n{inspect.getsourcefile(record.f)}\n")
+    print(inspect.getdoc(method.module) + "\n")
+    print(inspect.getdoc(record.f) + "\n")
+    print("settings")
+    for setting, hyper in record.settings.items():
+        print(f"    {setting}: {', '.join(f'{k} = {v}' for k, v in hyper.items()) or 'the defaults'}")
+    for limit in record.limits:
+        print(
+            f"limit: {limit.to} under {dict(limit.hyper)}" + (f" with {dict(limit.to_hyper)}" if limit.to_hyper else "")
+        )
+    for deviation in record.deviations:
+        choice = "; a documented choice" if deviation.documented else ""
+        print(f"deviation: {deviation.name}: {deviation.computes} ({deviation.seen_in}{choice})")
+    print(f"checked ({type(record).__name__}): {', '.join(c.__name__ for c in contracts_of(record))}")
+    return CONFORMS
+
+
+def _bar():
+    """A progress bar on a terminal; nothing where the output goes elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done, all_):
+        width = 30 * done // all_
+        end = "\n" if done == all_ else ""
+        print(f"\r[{'#' * width}{'.' * (30 - width)}] {done}/{all_}", end=end, file=sys.stderr, flush=True)
+
+    return show
 
 
 if __name__ == "__main__":

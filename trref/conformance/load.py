@@ -1,24 +1,48 @@
 """Find an implementation by name, and call it with arrays of its own framework."""
 
+import dataclasses
 import importlib
 import importlib.util
 import inspect
 import pathlib
+import re
 import sys
 
 import numpy as np
 
-__all__ = ["FRAMEWORKS", "Implementation", "load"]
+__all__ = ["FRAMEWORKS", "Implementation", "LoadError", "Options", "load"]
 
 FRAMEWORKS = ("auto", "numpy", "torch")
 
 
 class LoadError(Exception):
-    """The implementation could not be found or imported."""
+    """The implementation could not be found, imported or fitted to the catalogued function."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How an implementation is called.
+
+    Parameters
+    ----------
+    framework : {"auto", "numpy", "torch"}
+        Automatic: torch where the function's module has imported it, else NumPy (or anything with ``__array__``).
+    names : dict
+        From the catalogue's argument names to the function's; ``"betas[0]"`` fills an entry of a tuple.
+    constants : dict
+        Passed in every case. Where a constant is one of the catalogue's hyper-parameters the reference gets it too.
+    maximise : bool
+        The implementation returns the quantity to maximise.
+    """
+
+    framework: str = "auto"
+    names: dict = dataclasses.field(default_factory=dict)
+    constants: dict = dataclasses.field(default_factory=dict)
+    maximise: bool = False
 
 
 def load(target):
-    """Return the function that ``"file.py:function"`` or ``"package.module:function"`` names.
+    """Return the function or class that ``"file.py:function"`` or ``"package.module:function"`` names.
 
     Raises
     ------
@@ -29,19 +53,10 @@ def load(target):
     if not colon or not name:
         raise LoadError(f"expected file.py:function or package.module:function, found {target!r}")
     try:
-        if place.endswith(".py"):
-            path = pathlib.Path(place).resolve()
-            if not path.is_file():
-                raise LoadError(f"there is no file {place}")
-            specification = importlib.util.spec_from_file_location(path.stem, path)
-            module = importlib.util.module_from_spec(specification)
-            sys.path.insert(0, str(path.parent))
-            specification.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
+        module = _from_file(place) if place.endswith(".py") else importlib.import_module(place)
     except LoadError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LoadError(f"importing {place} failed: {type(error).__name__}: {error}") from error
     if not callable(function := getattr(module, name, None)):
         known = [n for n, v in vars(module).items() if inspect.isfunction(v) and not n.startswith("_")]
@@ -49,65 +64,183 @@ def load(target):
     return function
 
 
+def _from_file(place):
+    path = pathlib.Path(place).resolve()
+    if not path.is_file():
+        raise LoadError(f"there is no file {place}")
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(specification)
+    sys.path.insert(0, str(path.parent))
+    specification.loader.exec_module(module)
+    return module
+
+
 class Implementation:
-    """A foreign function, called with host arrays under the names of the catalogue.
+    """A foreign function, called with host arrays under the names of the catalogue."""
 
-    Parameters
-    ----------
-    function : callable
-    framework : {"auto", "numpy", "torch"}
-        Automatic: torch where the function's module has imported it, else NumPy.
-    names : dict
-        From the catalogue's argument names to the function's.
-    constants : dict
-        Further keyword arguments of the function.
-    sign : float
-        -1 for an implementation whose value is to be maximised.
-    """
-
-    def __init__(self, function, *, framework="auto", names=None, constants=None, sign=1.0):
-        self.function, self.names, self.constants, self.sign = function, names or {}, constants or {}, sign
-        if framework == "auto":
-            module = sys.modules.get(function.__module__)
-            scope = getattr(function, "__globals__", vars(module) if module else {})
-            uses_torch = any(getattr(v, "__name__", "").split(".")[0] == "torch" for v in scope.values())
-            framework = "torch" if uses_torch else "numpy"
-        self.framework = framework
-        parameters = inspect.signature(function).parameters.values()
+    def __init__(self, function, options):
+        self.function, self.options = function, options
+        self.sign = -1.0 if options.maximise else 1.0
+        scope = getattr(function, "__globals__", vars(sys.modules.get(function.__module__, sys)))
+        uses_torch = any(getattr(v, "__name__", "").split(".")[0] == "torch" for v in list(scope.values()))
+        automatic = "torch" if uses_torch or function.__module__.split(".")[0] == "torch" else "numpy"
+        self.framework = automatic if options.framework == "auto" else options.framework
+        if isinstance(function, type) and hasattr(function, "step"):
+            self.framework = "torch optimizer"
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError) as error:
+            raise LoadError(f"the implementation's signature cannot be read: {error}") from error
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        self.parameters = [p.name for p in parameters]
+        self.parameters = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        self.required = [p.name for p in parameters if p.default is p.empty and p.name in self.parameters]
+
+    def theirs(self, name):
+        """Return the implementation's name for an argument of the catalogue."""
+        return self.options.names.get(name, name)
 
     def accepts(self, name):
         """Return whether the function has a parameter for this argument of the catalogue."""
-        return self.takes_any or self.names.get(name, name) in self.parameters
+        return self.takes_any or self.theirs(name).partition("[")[0] in self.parameters
 
-    def __call__(self, inputs, hyper, wrt=()):
-        """Call the function; return ``(value, gradients or None)``, gradients by name.
+    def arguments(self, named):
+        """Rename, fill tuples, add constants; what the function does not accept is left out."""
+        found, tuples = {}, {}
+        for name, value in named.items():
+            if not self.accepts(name):
+                continue
+            if entry := re.fullmatch(r"(\w+)\[(\d+)\]", self.theirs(name)):
+                tuples.setdefault(entry[1], {})[int(entry[2])] = value
+            else:
+                found[self.theirs(name)] = value
+        found |= {name: tuple(entries[i] for i in sorted(entries)) for name, entries in tuples.items()}
+        return found | self.options.constants
 
-        A torch function gives its value, and autograd the gradients; a NumPy function may return both.
-        """
-        arguments = {self.names.get(k, k): v for k, v in {**inputs, **hyper}.items() if self.accepts(k)}
-        arguments |= self.constants
+    # ---- one method a record type; each returns {part: array}
+
+    def objective(self, inputs, hyper, wrt):
+        """Value, and gradients by name where there are any: by autograd, or as returned."""
         if self.framework == "torch":
-            return self._call_torch(arguments, wrt)
-        result = self.function(**arguments)
-        if isinstance(result, tuple) and wrt:
-            value, gradient = result[0], result[1]
-            parts = [gradient] if len(wrt) == 1 else [getattr(gradient, n) for n in wrt]
-            return self.sign * np.asarray(value), {
-                n: self.sign * np.asarray(g) for n, g in zip(wrt, parts, strict=True)
-            }
-        return self.sign * np.asarray(result), None
+            return self._autograd(inputs, hyper, wrt)
+        result = self.function(**self.arguments({**inputs, **hyper}))
+        if not isinstance(result, tuple):
+            return {"value": self.sign * _array(result)}
+        parts = [result[1]] if len(wrt) == 1 else [getattr(result[1], n, None) for n in wrt]
+        if any(p is None for p in parts):
+            parts = list(result[1])
+        gradients = {f"gradient by {n}": self.sign * _array(g) for n, g in zip(wrt, parts, strict=True)}
+        return {"value": self.sign * _array(result[0]), **gradients}
 
-    def _call_torch(self, arguments, wrt):
+    def _autograd(self, inputs, hyper, wrt):
         import torch
 
-        tensors = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
-        leaves = [tensors[self.names.get(n, n)].requires_grad_() for n in wrt]
-        value = self.function(**tensors)
-        value = value[0] if isinstance(value, tuple) and wrt else value
-        if not wrt:
-            return value.detach().numpy(), None
-        gradients = torch.autograd.grad(value, leaves, allow_unused=True)
-        arrays = [np.zeros(tuple(x.shape)) if g is None else g.numpy() for g, x in zip(gradients, leaves, strict=True)]
-        return self.sign * value.detach().numpy(), {n: self.sign * a for n, a in zip(wrt, arrays, strict=True)}
+        tensors = self.arguments({k: _tensor(v) for k, v in {**inputs, **hyper}.items()})
+        leaves = [tensors[self.theirs(n)].requires_grad_() for n in wrt]
+        result = self.function(**tensors)
+        value = result[0] if isinstance(result, tuple) else result
+        if isinstance(result, tuple) and len(result) > 1 and not value.requires_grad and len(wrt) == 1:
+            return {"value": self.sign * _array(value), f"gradient by {wrt[0]}": self.sign * _array(result[1])}
+        if not value.requires_grad:
+            gradients = [None] * len(leaves)
+        else:
+            gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+        found = {"value": self.sign * _array(value)}
+        for name, gradient, leaf in zip(wrt, gradients, leaves, strict=True):
+            found[f"gradient by {name}"] = self.sign * _array(torch.zeros_like(leaf) if gradient is None else gradient)
+        return found
+
+    def transform(self, inputs, hyper, wrt, cotangent=None):
+        """Result, and in torch the vjp by autograd."""
+        if self.framework != "torch":
+            return {"result": _array(self.function(**self.arguments({**inputs, **hyper})))}
+        import torch
+
+        tensors = self.arguments({k: _tensor(v) for k, v in {**inputs, **hyper}.items()})
+        leaf = tensors[self.theirs(wrt)].requires_grad_()
+        result = self.function(**tensors)
+        found = {"result": _array(result)}
+        if cotangent is not None and result.requires_grad:
+            (pulled,) = torch.autograd.grad(result, leaf, _tensor(cotangent), allow_unused=True)
+            found["vjp"] = _array(torch.zeros_like(leaf) if pulled is None else pulled)
+        return found
+
+    def estimator(self, inputs, hyper):
+        """The result's parts."""
+        if self.framework == "torch":
+            inputs = {k: _tensor(v) for k, v in inputs.items()}
+        return _parts(self.function(**self.arguments({**inputs, **hyper})), "result")
+
+    def solver(self, inputs, hyper):
+        """The solution: the result, its field x, or its first entry."""
+        if self.framework == "torch":
+            inputs = {k: _tensor(v) for k, v in inputs.items()}
+        result = self.function(**self.arguments({**inputs, **hyper}))
+        if isinstance(result, tuple):
+            result = getattr(result, "x", result[0])
+        return _parts(result, "solution")
+
+    def update(self, inputs, hyper, init=None):
+        """The parameters after every step of a gradient sequence, each array as (steps, …)."""
+        if self.framework == "torch optimizer":
+            return self._optimizer(inputs, hyper)
+        torch_ = self.framework == "torch"
+        params = [_tensor(p) if torch_ else p for p in inputs["params"]]
+        state, path = init(params) if init else None, []
+        for grads in inputs["gradients"]:
+            grads = [_tensor(g) if torch_ else g for g in grads]
+            named = {"params": params, "grads": grads, "state": state, **hyper}
+            result = self.function(**self.arguments(named))
+            if not isinstance(result, tuple) or len(result) != 2:
+                raise TypeError("an update rule must return (params, state)")
+            params, state = result
+            path.append([_array(p) for p in params])
+        return {f"params[{i}] by step": np.stack([step[i] for step in path]) for i in range(len(params))}
+
+    def _optimizer(self, inputs, hyper):
+        """A class with torch.optim's protocol: ``Optimizer(params, **hyper)``, ``param.grad``, ``step()``."""
+        params = [_tensor(p).requires_grad_() for p in inputs["params"]]
+        optimizer, path = self.function(params, **self.arguments(hyper)), []
+        for grads in inputs["gradients"]:
+            for p, g in zip(params, grads, strict=True):
+                p.grad = _tensor(g)
+            optimizer.step()
+            path.append([_array(p).copy() for p in params])
+        return {f"params[{i}] by step": np.stack([step[i] for step in path]) for i in range(len(params))}
+
+
+def _tensor(value):
+    """NumPy to torch; callables of arrays become callables of tensors."""
+    import torch
+
+    if isinstance(value, np.ndarray):
+        return torch.tensor(value)
+    if callable(value):
+
+        def wrapped(*tensors):
+            result = value(*(_array(t) for t in tensors))
+            parts = tuple(torch.as_tensor(r) for r in result) if isinstance(result, tuple) else torch.as_tensor(result)
+            return parts
+
+        return wrapped
+    return value
+
+
+def _array(value):
+    """Anything with ``__array__`` or DLPack to NumPy."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    if isinstance(value, np.ndarray | np.generic | int | float) or hasattr(value, "__array__"):
+        return np.array(value)
+    if hasattr(value, "__dlpack__"):
+        return np.array(np.from_dlpack(value))
+    array = np.asarray(value)
+    if array.dtype == object:
+        raise TypeError(f"expected an array or a number, found {type(value).__name__}")
+    return array
+
+
+def _parts(value, name):
+    if isinstance(value, tuple | list):
+        fields = getattr(value, "_fields", range(len(value)))
+        return {k: v for f, part in zip(fields, value, strict=True) for k, v in _parts(part, f"{name}.{f}").items()}
+    return {name: _array(value)}

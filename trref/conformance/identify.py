@@ -1,0 +1,262 @@
+"""Which catalogued function is it? All functions, settings and deviations of an interface, ranked by agreement."""
+
+import dataclasses
+import inspect
+import statistics
+
+import numpy as np
+
+from trref import backend, catalog
+from trref.conformance import trials
+from trref.conformance.load import LoadError, Options
+from trref.conformance.worker import Child, InProcess
+
+__all__ = ["Candidate", "Identification", "Match", "candidates", "identify"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A function under one of its settings, or a known deviation of it."""
+
+    record: catalog.Record
+    hyper: dict
+    text: str
+    deviation: catalog.Deviation | None = None
+
+    def parts(self, inputs):
+        """The parts of its result for host inputs."""
+        if self.deviation is None:
+            return trials.reference(self.record, self._own(inputs), self.hyper)
+        variant = dataclasses.replace(
+            self.record, f=self.deviation.f, settings={"default": {}}, limits=(), deviations=()
+        )
+        keywords = inspect.signature(self.deviation.f).parameters
+        hyper = {k: v for k, v in self.hyper.items() if k in keywords}
+        return trials.reference(variant, self._own(inputs), hyper)
+
+    def _own(self, inputs):
+        return {name: inputs[name] for name in self.record.inputs if name in inputs}
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """How well a candidate agrees: on how many of the cases, and on which it parts."""
+
+    candidate: Candidate
+    agreed: int
+    cases: int
+    error: float
+    parts_on: tuple[str, ...]
+
+    @property
+    def exact(self):
+        return self.agreed == self.cases
+
+    def __str__(self):
+        text = f"{self.candidate.text}: {self.agreed} of {self.cases} cases"
+        if not self.exact:
+            some = "; ".join(self.parts_on[:3])
+            text += f", median relative error {self.error:.1e}; parts on: {some}"
+        return text
+
+
+@dataclasses.dataclass(frozen=True)
+class Identification:
+    """All matches, the best first."""
+
+    interface: str
+    matches: tuple[Match, ...]
+    compared: str
+
+    @property
+    def exact(self):
+        return tuple(m for m in self.matches if m.exact)
+
+    def __str__(self):
+        lines = [
+            f"{'EXACT' if self.exact else 'NO EXACT MATCH'} (interface {self.interface}; compared: {self.compared})"
+        ]
+        if self.exact:
+            lines += [f"  {m}" for m in self.exact]
+            if len(self.exact) > 1:
+                lines.append("  (these agree with each other on every case, by a declared limit or a shared setting)")
+        lines += [f"  {'next' if self.exact else 'nearest'}: {m}" for m in self.matches if not m.exact][:3]
+        return "\n".join(lines)
+
+    def as_dict(self):
+        """Return everything as what JSON can hold."""
+        return {
+            "interface": self.interface,
+            "compared": self.compared,
+            "matches": [
+                {
+                    "name": m.candidate.record.name,
+                    "text": m.candidate.text,
+                    "agreed": m.agreed,
+                    "cases": m.cases,
+                    "error": m.error,
+                    "parts_on": list(m.parts_on),
+                }
+                for m in self.matches
+            ],
+        }
+
+
+def candidates(interface, *, probes=False):
+    """Return every function, setting and deviation whose interface has this name.
+
+    Parameters
+    ----------
+    interface : str
+        Such as ``"surrogate"``; interfaces with further inputs are named ``"token_objective with group"`` and count
+        as the same.
+    probes : bool
+        Also the settings named ``"probe"``.
+
+    Raises
+    ------
+    ValueError
+        No function has such an interface; the message lists those there are.
+    """
+    records = [r for r in catalog.records() if r.interface and _base(r.interface.name) == interface]
+    records = [r for r in records if isinstance(r, catalog.Objective | catalog.Transform | catalog.Estimator)]
+    if not records:
+        known = sorted({_base(r.interface.name) for r in catalog.records() if r.interface})
+        raise ValueError(f"no function has the interface {interface!r}; there are {', '.join(known)}")
+    found = []
+    for record in records:
+        for setting, hyper in record.settings.items():
+            if setting != "probe" or probes:
+                named = f" [{setting}]" if setting != "default" else ""
+                found.append(Candidate(record, dict(hyper), f"{record.name}{named}"))
+        for deviation in record.deviations:
+            text = f"{record.name}, deviation '{deviation.name}' ({deviation.seen_in})"
+            found.append(Candidate(record, {}, text, deviation))
+    return found
+
+
+def _base(name):
+    return name.split(" ")[0]
+
+
+def inputs_for(chosen, *, sizes=(4, 8, 16), seeds=(0, 1, 2)):
+    """Return ``[(label, inputs)]`` with everything that any of the candidates needs."""
+    interfaces = {c.record.interface.name: c.record.interface for c in chosen}
+    found = {}
+    with backend.use_backend("numpy"):
+        for interface in interfaces.values():
+            for size in sizes:
+                for seed in seeds:
+                    example = interface.example(np.random.default_rng([size, seed]), size)
+                    found.setdefault(f"size {size}, seed {seed}", {}).update(example)
+            for name, make in interface.edges.items():
+                found.setdefault(f"edge {name!r}", {}).update(make())
+    return list(found.items())
+
+
+def identify(implementation, interface, options=None, *, limit=10.0):
+    """Rank the catalogued functions of an interface by their agreement with an implementation.
+
+    Parameters
+    ----------
+    implementation : callable or str
+        As for `verify`. Its own defaults count; ``options.constants`` are passed.
+    interface : str
+    options : Options, optional
+    limit : float
+        Seconds a call.
+
+    Returns
+    -------
+    Identification
+
+    Raises
+    ------
+    ValueError
+        No such interface.
+    LoadError
+        The implementation cannot be loaded, or fails in every case.
+    """
+    options = options or Options()
+    chosen = candidates(interface)
+    runner = (
+        Child(implementation, options, limit=limit)
+        if isinstance(implementation, str)
+        else InProcess(implementation, options)
+    )
+    try:
+        described = runner.setup()
+        answers = {}
+        for label, inputs in inputs_for(chosen):
+            passed = {k: v for k, v in inputs.items() if described.accepts(k)}
+            answers[label] = (inputs, _ask(runner, chosen[0].record, passed, inputs))
+    finally:
+        runner.close()
+    errors = {a.error for _, a in answers.values() if a.error}
+    if all(a.error for _, a in answers.values()):
+        raise LoadError(f"the implementation fails in every case: {next(iter(errors))}")
+    compared = sorted({part.split(" by ")[0] for _, a in answers.values() if a.parts for part in a.parts})
+    matches = [_match(candidate, answers) for candidate in chosen]
+    matches.sort(key=lambda m: (-m.agreed, m.error, bool(m.candidate.deviation), len(m.candidate.record.inputs)))
+    return Identification(interface, tuple(matches), " and ".join(compared))
+
+
+def _ask(runner, record, passed, inputs):
+    trial = trials.Trial("", "default", passed, {}, {"result": np.zeros(())})
+    if isinstance(record, catalog.Transform):
+        record = dataclasses.replace(record, vjp=None)
+    return runner.call(trials.request(record, trial))
+
+
+def _match(candidate, answers):
+    agreed, errors, parts_on = 0, [], []
+    for label, (inputs, answer) in answers.items():
+        error = _distance(candidate, inputs, answer)
+        errors.append(error)
+        if error <= trials.DOUBLE:
+            agreed += 1
+        else:
+            parts_on.append(label)
+    return Match(candidate, agreed, len(answers), statistics.median(errors), tuple(parts_on))
+
+
+def _distance(candidate, inputs, answer):
+    """The largest relative difference of value and gradient; at a kink of the gradient, 0 within its hull."""
+    if answer.error:
+        return float("inf")
+    parts, worst = candidate.parts(inputs), 0.0
+    for name, found in answer.parts.items():
+        if name not in parts or parts[name].shape != found.shape:
+            return float("inf")
+        scale = max(float(abs(parts[name]).max(initial=0.0)), 1e-12)
+        difference = float(abs(found - parts[name]).max(initial=0.0)) / scale
+        if difference > trials.DOUBLE and name.startswith("gradient") and candidate.deviation is None:
+            trial = trials.Trial("", "default", candidate._own(inputs), candidate.hyper, parts)
+            if trials.inside_hull(candidate.record, trial, name, found, trials.DOUBLE * scale):
+                difference = 0.0
+        worst = max(worst, difference if np.isfinite(difference) else float("inf"))
+    return worst
+
+
+def equal_candidates(chosen):
+    """Group candidates that agree on every case: what `identify` cannot and need not tell apart."""
+    cases = inputs_for(chosen)
+    results = [[c.parts(inputs) for _, inputs in cases] for c in chosen]
+    groups = []
+    for i, candidate in enumerate(chosen):
+        for group in groups:
+            j = chosen.index(group[0])
+            if all(_same(a, b) for a, b in zip(results[i], results[j], strict=True)):
+                group.append(candidate)
+                break
+        else:
+            groups.append([candidate])
+    return groups
+
+
+def _same(a, b):
+    return a.keys() == b.keys() and all(
+        a[k].shape == b[k].shape
+        and bool((abs(a[k] - b[k]) <= trials.DOUBLE * max(float(abs(b[k]).max(initial=0.0)), 1e-12)).all())
+        for k in a
+    )

@@ -1,0 +1,248 @@
+"""Golden vectors: what a program in any language needs to check itself against a catalogued function.
+
+`export` writes a directory; another program reads the inputs, writes what it computes; `compare` scores that. The
+format is documented in ``docs/vectors.rst``.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+
+import numpy as np
+
+from trref import __version__, catalog
+from trref.conformance import trials
+
+__all__ = ["SCHEMA", "Score", "compare", "export"]
+
+SCHEMA = "trref-vectors/1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What `compare` found: how many cases agree, and for the others why not."""
+
+    function: str
+    cases: int
+    failures: tuple[str, ...]
+
+    @property
+    def conforms(self):
+        return not self.failures and self.cases > 0
+
+    def __str__(self):
+        head = f"{'CONFORMS' if self.conforms else 'DEVIATES'}: {self.function}, {self.cases - len(self.failures)}"
+        lines = [f"{head} of {self.cases} cases agree", *(f"  {f}" for f in self.failures[:5])]
+        if len(self.failures) > 5:
+            lines.append(f"  and {len(self.failures) - 5} more")
+        return "\n".join(lines)
+
+
+def export(name, directory, *, seeds=(0, 1), sizes=(4, 8)):
+    """Write the golden vectors of a catalogued function.
+
+    Parameters
+    ----------
+    name : str
+        Of an Objective, Transform, Estimator, UpdateRule or Solver.
+    directory : path
+        Made if missing. Files: ``manifest.json``, ``cases.json`` and, with the same numbers, ``cases.npz``.
+    seeds, sizes : sequences of int
+        Of the examples; the edge cases and all settings are included.
+
+    Returns
+    -------
+    int
+        The number of cases.
+
+    Raises
+    ------
+    ValueError
+        No such function, or one that draws for itself.
+    """
+    record = catalog.find(name)
+    if isinstance(record, catalog.Sampler) or getattr(record, "random", False):
+        raise ValueError(f"{record.name} draws for itself ({type(record).__name__}); there are no golden vectors of it")
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    cases, arrays = [], {}
+    for number, trial in enumerate(trials.trials(record, record.settings, {}, seeds=seeds, sizes=sizes)):
+        identifier = f"{number:04d}"
+        case = _case(record, trial, identifier)
+        cases.append(case)
+        _collect(arrays, f"{identifier}/inputs", case["inputs"])
+        _collect(arrays, f"{identifier}/expected", case["expected"])
+    method = next(m for m in catalog.methods() if record in m.functions)
+    manifest = {
+        "schema": SCHEMA,
+        "function": record.name,
+        "type": type(record).__name__,
+        "title": method.title,
+        "arxiv": method.arxiv,
+        "trref": __version__,
+        "inputs": {n: {"shape": s.shape, "kind": s.kind} for n, s in record.inputs.items()},
+        "with_respect_to": list(getattr(record, "wrt_names", ())),
+        "tolerance": {"float64": trials.DOUBLE, "float32": trials.SINGLE},
+        "cases": len(cases),
+    }
+    _write(directory / "manifest.json", manifest)
+    _write(directory / "cases.json", cases)
+    np.savez_compressed(directory / "cases.npz", **arrays)
+    return len(cases)
+
+
+def _write(path, content):
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _case(record, trial, identifier):
+    expected = {}
+    for part, array in trial.expected.items():
+        entry = _encode(array)
+        if part.startswith("gradient"):
+            entry |= _kink(record, trial, part, array)
+        expected[_exported(part)] = entry
+    return {
+        "id": identifier,
+        "label": trial.label,
+        "setting": trial.setting,
+        "dtype": "float32" if trial.single else "float64",
+        "hyper": {k: _scalar(v) for k, v in trial.hyper.items()},
+        "inputs": {k: _encode(v) for k, v in trial.inputs.items()},
+        "expected": expected,
+    }
+
+
+def _exported(part):
+    return part.replace("gradient by ", "gradient_").replace(" by step", "_by_step")
+
+
+def _kink(record, trial, part, array):
+    """Where the gradient depends on the last bits of the inputs: its range over them."""
+    low, high = trials.hull(record, trial, part)
+    moves = high - low > trials.DOUBLE * max(float(abs(array).max(initial=0.0)), 1e-12)
+    if not moves.any():
+        return {}
+    return {"low": _encode(np.minimum(low, array))["data"], "high": _encode(np.maximum(high, array))["data"]}
+
+
+def _scalar(value):
+    """Numbers as numbers, but NaN and infinity as strings, which JSON lacks."""
+    if isinstance(value, float | np.floating) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _encode(value):
+    """An array as dtype, shape and row-major data; a callable as its type and fields; lists entry by entry."""
+    if value is None:
+        return None
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        data = [_scalar(x) for x in array.ravel().tolist()]
+        return {"dtype": str(array.dtype), "shape": list(array.shape), "data": data}
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"callable": f"{type(value).__module__}.{type(value).__name__}", "fields": fields}
+    if isinstance(value, list | tuple):
+        return [_encode(v) for v in value]
+    return _scalar(value)
+
+
+def _decode(value):
+    """A number, nested list or encoded array as a float array."""
+    if isinstance(value, dict):
+        return np.array([_number(x) for x in value["data"]]).reshape(value["shape"])
+    if isinstance(value, list):
+        return np.array([_decode(v) for v in value])
+    return np.array(_number(value))
+
+
+def _number(value):
+    return float(value.replace("Infinity", "inf")) if isinstance(value, str) else float(value)
+
+
+def _collect(arrays, prefix, value):
+    if isinstance(value, dict) and "data" in value:
+        arrays[prefix] = _decode(value).astype(value["dtype"])
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            _collect(arrays, f"{prefix}/{key}", part)
+    elif isinstance(value, list):
+        for i, part in enumerate(value):
+            _collect(arrays, f"{prefix}/{i}", part)
+
+
+def compare(directory, results):
+    """Score the results that another program wrote for exported vectors.
+
+    Parameters
+    ----------
+    directory : path
+        Written by `export`.
+    results : path
+        JSON: ``{"0000": {"value": 0.5, "gradient_log_prob": [...]}, …}``; or ``.npz`` with names such as
+        ``0000/value``. Parts that are left out are not compared, but each case needs its first part.
+
+    Returns
+    -------
+    Score
+
+    Raises
+    ------
+    ValueError
+        Not a directory of this schema, or results that cannot be read.
+    """
+    directory, results = pathlib.Path(directory), pathlib.Path(results)
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        cases = json.loads((directory / "cases.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"expected manifest.json and cases.json in {directory}: {error}") from error
+    if manifest.get("schema") != SCHEMA:
+        raise ValueError(f"expected the schema {SCHEMA}, found {manifest.get('schema')!r}")
+    given, failures = _read(results), []
+    for case in cases:
+        message = _judge(case, given.get(case["id"]), manifest["tolerance"][case["dtype"]])
+        if message:
+            failures.append(f"{case['id']} ({case['label']}): {message}")
+    return Score(manifest["function"], len(cases), tuple(failures))
+
+
+def _read(path):
+    try:
+        if path.suffix == ".npz":
+            found = {}
+            with np.load(path) as file:
+                for key in file.files:
+                    identifier, _, part = key.partition("/")
+                    found.setdefault(identifier, {})[part] = file[key]
+            return found
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {i: {part: _decode(v) for part, v in parts.items()} for i, parts in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"cannot read the results in {path}: {type(error).__name__}: {error}") from error
+
+
+def _judge(case, parts, tolerance):
+    """Return a message, or None where all given parts agree."""
+    first = next(iter(case["expected"]))
+    if not parts or first not in parts:
+        return f"no {first} was given"
+    for part, entry in case["expected"].items():
+        if part not in parts:
+            continue
+        wanted, found = _decode(entry), np.asarray(parts[part], dtype=float)
+        if found.size != wanted.size:
+            return f"{part} has shape {found.shape}, expected {wanted.shape}"
+        found = found.reshape(wanted.shape)
+        allowed = tolerance * max(float(abs(wanted).max(initial=0.0)), 1e-12)
+        low = _decode({**entry, "data": entry["low"]}) if "low" in entry else wanted
+        high = _decode({**entry, "data": entry["high"]}) if "high" in entry else wanted
+        outside = ~((found >= low - allowed) & (found <= high + allowed))
+        if outside.any():
+            at = tuple(int(i) for i in np.argwhere(outside)[0])
+            index = f"[{', '.join(map(str, at))}]" if at else ""
+            return f"{part}{index} is {found[at]:.10g}, expected {wanted[at]:.10g}"
+    return None
