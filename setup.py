@@ -9,10 +9,14 @@ TEST = [*TOUR, "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9
 DOCS = [
     *TOUR,
     "sphinx>=8",
-    "sphinx-gallery>=0.18",
+    "sphinx-gallery>=0.19",
+    "joblib>=1.3",  # sphinx-gallery runs the tutorials in parallel with it
     "numpydoc>=1.8",
     "sphinxcontrib-bibtex>=2.6",
     "pydata-sphinx-theme>=0.16",
+    "sphinx-mathjax-offline>=0.0.2",  # MathJax's files, so that the site needs no network
+    "websocket-client>=1.7",  # the page test speaks to Chromium with it
+    "pytest>=8",
 ]
 
 setup(

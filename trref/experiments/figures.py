@@ -2,12 +2,14 @@
 
 import math
 
-__all__ = ["COLOURS", "spread", "use_style"]
+__all__ = ["COLOURS", "INKS", "describe", "recolour", "spread", "use_style"]
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c8c")
 """The palette of Okabe and Ito, without its black and yellow, which vanish on one of the two backgrounds."""
 
 INK = "#7d8590"  # one grey that can be read on white and on near-black
+INKS = {"light": "#1f2328", "dark": "#e6edf3"}
+"""Inks for pages that show a figure twice, once for each theme; see `recolour`."""
 
 
 def use_style():
@@ -30,6 +32,7 @@ def use_style():
             "axes.titlesize": "medium",
             "axes.spines.top": False,
             "axes.spines.right": False,
+            "axes.axisbelow": True,
             "xtick.color": INK,
             "ytick.color": INK,
             "text.color": INK,
@@ -37,13 +40,62 @@ def use_style():
             "grid.color": INK,
             "grid.alpha": 0.25,
             "legend.frameon": False,
+            "image.cmap": "cividis",
             "lines.linewidth": 1.8,
+            "lines.markersize": 5,
             "font.size": 10.5,
             "svg.fonttype": "path",
             "svg.hashsalt": "trref",
         }
     )
     return plt
+
+
+def recolour(figure, ink):
+    """Give everything in a figure that is drawn in the style's ink another colour.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    ink : str
+        One of `INKS`, for a page of that theme.
+    """
+    from matplotlib.colors import same_color
+
+    inks = (INK, *INKS.values())
+
+    def is_ink(colour):
+        try:
+            return any(same_color(colour, one) for one in inks)
+        except (TypeError, ValueError):  # not one colour, but one for each of several points
+            return False
+
+    for axis in figure.get_axes():
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_tick_params(which="both", color=ink, labelcolor=ink, grid_color=ink)
+    for artist in figure.findobj():
+        for part in ("color", "edgecolor", "facecolor", "markeredgecolor", "markerfacecolor"):
+            get, change = getattr(artist, f"get_{part}", None), getattr(artist, f"set_{part}", None)
+            if get and change and is_ink(get()):
+                change(ink)
+
+
+def describe(figure):
+    """Return one line of text about a figure, for those who can't see it: titles, axes and what is drawn."""
+    parts = []
+    for axis in figure.get_axes():
+        words = axis.get_title()
+        if axis.get_ylabel() or axis.get_xlabel():
+            against = " against ".join(label for label in (axis.get_ylabel(), axis.get_xlabel()) if label)
+            words = f"{words}: {against}" if words else against
+        labels = [label for label in axis.get_legend_handles_labels()[1] if not label.startswith("_")]
+        if labels:
+            words += f" ({', '.join(labels)})"
+        if words:
+            parts.append(words)
+    return (
+        " ".join(f"Figure: {'; '.join(dict.fromkeys(parts)) or 'pictures'}".split()).replace("$", "").replace("\\", "")
+    )
 
 
 def spread(axis, x, runs, label, **style):

@@ -1,0 +1,422 @@
+"""Writes a page a method and a page a family, from the catalogue and the modules; nobody writes them by hand."""
+
+import ast
+import inspect
+import re
+
+from trref import catalog, checks
+from trref_site import figures, rst, source, tutorials
+
+__all__ = ["families", "write"]
+
+ROOT = tutorials.ROOT
+OUT = ROOT / "docs" / "methods"
+
+LEVELS = {
+    "confirmed": "read in the paper or in the authors' code",
+    "partly": "read in part; the rest follows from what was read",
+    "reconstructed": "built from the abstract and standard theory",
+}
+
+# what "agree" means in each contract, in the words of trref.checks
+FIGURES = {
+    "record_is_complete": "every section, every probe",
+    "pure": "bitwise",
+    "float32": "2e-4, relative",
+    "batch_of_one": "finite",
+    "strict_device": "bitwise; synchronisations counted",
+    "bad_input": "every input, every way to spoil it",
+    "limits": "1e-9, relative",
+    "deviations": "differ by more than 1e-9",
+    "gradient": "1e-6 of the slope; Taylor slope at least 1.9",
+    "stop_gradients": "1e-4, relative",
+    "derivatives": "jvp 1e-7; adjoint 1e-8",
+    "projection": "1e-12",
+    "certificate": "the tolerances below",
+    "brute_force": "1e-10, relative",
+    "sampling": "the allowances of its moments",
+}
+
+KINDS = {
+    "Objective": "objective with gradient",
+    "Transform": "transform with derivatives",
+    "Solver": "solver with certificate",
+    "UpdateRule": "update rule",
+    "Estimator": "estimator",
+    "Sampler": "sampler",
+}
+
+
+def families():
+    """The families that have methods, in order: name -> methods."""
+    found = {}
+    for method in catalog.methods():
+        found.setdefault(method.family, []).append(method)
+    return found
+
+
+def about(family):
+    """The first paragraph of the family's docstring."""
+    import importlib
+
+    return (inspect.getdoc(importlib.import_module(f"trref.{family}")) or "").partition("\n\n")[0]
+
+
+def write():
+    """Write docs/methods; files whose content stays as it is are left alone, and others removed."""
+    pages = {"index.rst": _index()}
+    for family, methods in families().items():
+        pages[f"{family}/index.rst"] = _family(family, methods)
+        for method in methods:
+            pages[f"{family}/{method.slug}.rst"] = _method(method)
+    for path in OUT.rglob("*.rst") if OUT.exists() else ():
+        if str(path.relative_to(OUT)) not in pages:
+            path.unlink()
+    for name, text in pages.items():
+        path = OUT / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def document(method):
+    return f"/methods/{method.family}/{method.slug}"
+
+
+def link(method, text=None):
+    return f":doc:`{text or heading_of(method)} <{document(method)}>`"
+
+
+def heading_of(method):
+    return source.read(method.module.__name__).title.replace("<", "").replace(">", "")
+
+
+def of_function(name):
+    """A link to a catalogued function."""
+    record = catalog.find(name)
+    return f":func:`{record.name} <{record.f.__module__}.{record.f.__name__}>`"
+
+
+def provenance_levels(method):
+    return [method.provenance] if isinstance(method.provenance, str) else list(method.provenance)
+
+
+def badges(method):
+    return " ".join(f":provenance:`{level}`" for level in provenance_levels(method))
+
+
+# ------------------------------------------------------------------------------------------------------ a method
+
+
+def _method(method):
+    module = source.read(method.module.__name__)
+    blocks = [
+        ":html_theme.sidebar_primary.remove:\n:html_theme.sidebar_secondary.remove:\n",
+        f".. _method-{method.family}-{method.slug}:\n",
+        rst.heading(module.title),
+        _under_the_title(method),
+        _equations(module),
+    ]
+    blocks += [_section("Functions"), _functions(method)]
+    blocks += [_section("How it is checked"), _checked(method)]
+    blocks += [_section("Settings and limits"), _settings(method)]
+    blocks += [_section("Where implementations differ"), _deviations(method, module)]
+    blocks += [_section("Provenance"), _provenance(method, module)]
+    blocks += [_section("Tutorial"), _tutorial(method)]
+    blocks += [_section("Citation"), _citation(method, module)]
+    blocks += [_section("The module"), _listing(module)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _section(text):
+    return rst.heading(text, 1)
+
+
+def _under_the_title(method):
+    arxiv = f" · `arXiv:{method.arxiv} <https://arxiv.org/abs/{method.arxiv}>`__" if method.arxiv else ""
+    name = f"{method.family}/{method.slug}.py"
+    return (
+        f".. rst-class:: lead\n\n*{rst.inline(method.title)}*{arxiv}\n\n"
+        f".. rst-class:: facts\n\n:doc:`{method.family} </methods/{method.family}/index>` · ``trref/{name}`` · "
+        f"{badges(method)} · :ref:`the whole module <the-module-{method.family}-{method.slug}>`\n"
+    )
+
+
+def _equations(module):
+    blocks = []
+    for part in module.parts:
+        if part.labels:
+            code = rst.indent(f".. code-beside:: {module_name(module)}\n    :equations: {' '.join(part.labels)}\n")
+            text = rst.indent(part.text)
+            blocks.append(
+                ".. container:: eq-row\n\n"
+                + rst.indent(f".. container:: eq-math\n\n{text}\n\n.. container:: eq-code\n\n{code}\n")
+            )
+        else:
+            blocks.append(f".. container:: eq-prose\n\n{rst.indent(part.text)}\n")
+    return "\n\n".join(blocks)
+
+
+def module_name(module):
+    parts = module.path.parts
+    return ".".join(parts[len(parts) - 1 - parts[::-1].index("trref") : -1]) + "." + module.path.stem
+
+
+def _functions(method):
+    module = method.module
+    blocks = [f".. py:module:: {module.__name__}\n", f".. currentmodule:: {module.__name__}\n"]
+    for name in module.__all__:
+        kind = "class" if inspect.isclass(getattr(module, name)) else "function"
+        blocks.append(f".. auto{kind}:: {name}\n")
+    return "\n".join(blocks)
+
+
+def _cases(record):
+    return sum(1 for _ in checks.cases(record))
+
+
+def _checked(method):
+    blocks = []
+    for record in method.functions:
+        kind = type(record).__name__
+        tolerance = f" An inner iteration leaves a relative error of {record.tolerance:g}." if record.tolerance else ""
+        blocks.append(
+            f"{of_function(record.name)}, an :class:`{KINDS[kind]} <trref.catalog.{kind}>`: {_cases(record)} cases"
+            f" ({len(record.settings)} settings; sizes 4, 8 and 64; {len(record.edges)} hard cases by name).{tolerance}\n"
+        )
+        rows = [
+            (contract.__name__.replace("_", " "), _first_line(contract), FIGURES.get(contract.__name__, ""))
+            for contract in checks.contracts_of(record)
+        ]
+        blocks.append(rst.table(("contract", "what must hold", "to"), rows, widths=(18, 56, 26), classes="contracts"))
+        if record.edges:
+            blocks.append("Hard cases: " + "; ".join(rst.inline(name) for name in record.edges) + ".\n")
+        if isinstance(record, catalog.Solver):
+            blocks.append(_certificate(record))
+    return "\n".join(blocks) + "\n" + _tests(method)
+
+
+def _first_line(f):
+    return rst.inline(" ".join((inspect.getdoc(f) or "").partition("\n\n")[0].split()))
+
+
+def _certificate(record):
+    """The figures of the certificate, the worst over the examples, beside what is allowed."""
+    import warnings
+
+    from trref import backend
+
+    worst = {}
+    with backend.use_backend("numpy"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for case in checks.cases(record, seeds=(0,)):
+            result = checks.run(record, case.inputs, case.hyper)
+            for name, figure in record.certificate(result, **case.inputs, **case.hyper).items():
+                if name not in worst or float(figure) > worst[name][0]:
+                    worst[name] = (float(figure), case.label)
+    rows = [
+        (rst.inline(name), f"{figure:.1e}", f"{record.tolerances[name]:.1e}", rst.inline(label))
+        for name, (figure, label) in worst.items()
+    ]
+    return rst.table(("certificate", "worst seen", "allowed", "in the case"), rows)
+
+
+def _tests(method):
+    """The method's own tests by their names and first lines, and the packages that it is compared with."""
+    path = ROOT / "tests" / method.family / f"test_{method.slug}.py"
+    blocks = []
+    if path.is_file():
+        items = [_test_line(node) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if _is_test(node)]
+        if items:
+            blocks.append(f"Beside the contracts, ``tests/{method.family}/{path.name}`` tests:\n")
+            blocks.append(rst.bullets(items))
+    peers = []
+    for peer in sorted((ROOT / "tests" / "peers").glob("test_*.py")):
+        if re.search(rf"trref\.{method.family}(\.| import .*\b){method.slug}\b", peer.read_text(encoding="utf-8")):
+            peers.append(f"``tests/peers/{peer.name}``")
+    if peers:
+        blocks.append(f"Compared with public packages in {', '.join(peers)}.\n")
+    return "\n".join(blocks)
+
+
+def _is_test(node):
+    return isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+
+
+def _test_line(node):
+    words = node.name.removeprefix("test_").replace("_", " ")
+    doc = (ast.get_docstring(node) or "").partition("\n\n")[0]
+    return f"{rst.inline(words)}" + (f": {rst.inline(' '.join(doc.split()))}" if doc else "")
+
+
+def _settings(method):
+    blocks = []
+    for record in method.functions:
+        hyper = {k: (... if v is inspect.Parameter.empty else v) for k, v in record.hyper_parameters.items()}
+        blocks.append(f"{of_function(record.name)}\n")
+        if hyper:
+            defaults = ", ".join(f"``{k}`` {rst.value(v)}" for k, v in hyper.items())
+            blocks.append(f"Hyper-parameters and their defaults: {defaults}.\n")
+            rows = [
+                (rst.inline(name), ", ".join(f"``{k}`` {rst.value(v)}" for k, v in setting.items()) or "as above")
+                for name, setting in record.settings.items()
+            ]
+            blocks.append(rst.table(("setting", "values"), rows, widths=(30, 70)))
+        else:
+            blocks.append("No hyper-parameters.\n")
+        for name in getattr(record, "stopped", {}):
+            blocks.append(f"The gradient holds ``{name}`` constant.\n")
+        for limit in record.limits:
+            blocks.append(f"With {_hyper(limit.hyper)} it equals {of_function(limit.to)}{_under(limit.to_hyper)}.\n")
+    arriving = [
+        (record, limit)
+        for record in catalog.records()
+        for limit in record.limits
+        if catalog.find(limit.to) in method.functions and record not in method.functions
+    ]
+    for record, limit in arriving:
+        blocks.append(f"{of_function(record.name)} becomes {of_function(limit.to)} with {_hyper(limit.hyper)}.\n")
+    return "\n".join(blocks)
+
+
+def _hyper(hyper):
+    return ", ".join(f"``{k}`` {rst.value(v)}" for k, v in hyper.items()) or "its defaults"
+
+
+def _under(hyper):
+    return f" with {_hyper(hyper)}" if hyper else ""
+
+
+def _deviations(method, module):
+    blocks = [text for name, text in module.sections.items() if name.startswith("Where implementations differ")]
+    for record in method.functions:
+        for deviation in record.deviations:
+            choice = "a documented choice" if deviation.documented else "not documented as a choice"
+            code = rst.indent(inspect.getsource(deviation.f))
+            blocks.append(
+                f"**{rst.inline(deviation.name)}** (of {of_function(record.name)}; {choice})\n"
+                f"    Computes {rst.inline(deviation.computes)}.\n\n"
+                f"    Seen in {rst.inline(deviation.seen_in)}.\n\n"
+                f"    .. fold:: its code\n\n        .. code-block:: python\n\n{rst.indent(code, 8)}\n"
+            )
+    if not any(record.deviations for record in method.functions):
+        blocks.append("No deviation of public code is on record.\n")
+    return "\n\n".join(blocks)
+
+
+def _provenance(method, module):
+    blocks = []
+    if isinstance(method.provenance, str):
+        blocks.append(f"{badges(method)} All equations: {LEVELS[method.provenance]}.")
+    else:
+        prefix = method.slug.replace("_", "-")
+        for level, names in method.provenance.items():
+            equations = ", ".join(f":eq:`{prefix}-{name}`" for name in names)
+            blocks.append(f":provenance:`{level}` {equations}: {LEVELS[level]}.")
+    if "Provenance" in module.sections:
+        blocks.append(module.sections["Provenance"])
+    return "\n\n".join(blocks)
+
+
+def _tutorial(method):
+    tutorial = tutorials.read(method.family, method.slug)
+    if tutorial is None:
+        return "This method has no tutorial.\n"
+    blocks = [f":doc:`{tutorial.title} <{tutorial.document}>`. {' '.join(tutorial.summary.split())}\n"]
+    if tutorial.thumbnail.is_file():
+        image = tutorial.thumbnail.relative_to(ROOT / "docs").as_posix()
+        blocks.append(
+            f".. image:: /{image}\n    :alt: First figure of the tutorial {tutorial.title}\n    :width: 400px\n"
+            f"    :target: ../..{tutorial.document}.html\n    :class: plate\n"
+        )
+    blocks.append(claims(tutorial))
+    return "\n".join(blocks)
+
+
+def claims(tutorial):
+    """The claims of a tutorial as RST; without any, what it asserts."""
+    if tutorial.claims:
+        items = []
+        for claim in tutorial.claims:
+            shown = claim.options.get("shown", "")
+            items.append(f"**Claim.** {claim.text} **Shown here:** {shown}")
+        return rst.bullets(items)
+    asserted = [a if a.startswith("``") else rst.inline(a) for a in tutorial.assertions]
+    return "It asserts:\n\n" + rst.bullets(asserted) if asserted else ""
+
+
+def _citation(method, module):
+    entry = bibtex(method.key)
+    blocks = [module.citation, f"In the :doc:`bibliography </bibliography>`: :cite:t:`{method.key}`.\n"]
+    if entry:
+        blocks.append(f".. code-block:: bibtex\n\n{rst.indent(entry)}\n")
+    return "\n\n".join(blocks)
+
+
+def bibtex(key):
+    text = (ROOT / "docs" / "references.bib").read_text(encoding="utf-8")
+    match = re.search(rf"^@\w+\{{{re.escape(key)},.*?^\}}", text, re.MULTILINE | re.DOTALL)
+    return match[0] if match else ""
+
+
+def _listing(module):
+    name = f"{module.path.parent.name}-{module.path.stem}"
+    return (
+        f".. _the-module-{name}:\n\nBelow its docstring, which is the text above. Click a number at the right to see the"
+        f" equation.\n\n.. module-listing:: {module_name(module)}\n"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ families
+
+
+def _index():
+    entries = "\n".join(f"    {family}/index" for family in families())
+    rows = [
+        (f":doc:`{family} </methods/{family}/index>`", rst.inline(about(family)), len(methods))
+        for family, methods in families().items()
+    ]
+    return (
+        f"{rst.heading('Methods')}\nA family a page, a method a page; all of them are written by the build from the"
+        f" modules and their records.\n\n{rst.table(('family', 'about', 'methods'), rows, widths=(20, 65, 15))}\n"
+        f".. toctree::\n    :hidden:\n\n{entries}\n"
+    )
+
+
+def _family(family, methods):
+    rows = []
+    for method in methods:
+        kinds = dict.fromkeys(KINDS[type(record).__name__] for record in method.functions)
+        functions = ", ".join(of_function(record.name) for record in method.functions)
+        count = sum(len(record.deviations) for record in method.functions)
+        rows.append((link(method), functions, ", ".join(kinds), badges(method), count))
+    header = ("method", "functions", "kind", "provenance", "deviations")
+    entries = "\n".join(f"    {method.slug}" for method in methods)
+    return (
+        f"{rst.heading(family.capitalize())}\n{about(family)}\n\n{rst.table(header, rows)}\n{_limits(family, methods)}\n"
+        f".. toctree::\n    :hidden:\n\n{entries}\n"
+    )
+
+
+def _limits(family, methods):
+    edges = [
+        (record.name, catalog.find(limit.to).name, limit)
+        for record in catalog.records()
+        for limit in record.limits
+        if family in (record.family, catalog.find(limit.to).family)
+    ]
+    if not edges:
+        return ""
+    items = [
+        f"{of_function(a)} with {_hyper(limit.hyper)} equals {of_function(b)}{_under(limit.to_hyper)}"
+        for a, b, limit in edges
+    ]
+    svg = figures.limits_map([(a, b, _plain(limit.hyper)) for a, b, limit in edges], family)
+    return (
+        f"{rst.heading('Limits', 1)}\nWhich functions become which, under what; each arrow is checked, in value and in"
+        f" gradient.\n\n.. raw:: html\n\n{rst.indent(svg)}\n\n{rst.bullets(items)}"
+    )
+
+
+def _plain(hyper):
+    return ", ".join(f"{k} = {v:g}" if isinstance(v, float) else f"{k} = {v}" for k, v in hyper.items())

@@ -1,0 +1,57 @@
+"""Small helpers that write reStructuredText."""
+
+import textwrap
+
+__all__ = ["bullets", "code", "heading", "indent", "inline", "table", "value"]
+
+CHARACTERS = "=-~^"
+
+
+def heading(text, level=0):
+    return f"{text}\n{CHARACTERS[level] * max(len(text), 4)}\n"
+
+
+def indent(text, by=4):
+    return textwrap.indent(text, " " * by)
+
+
+def inline(text):
+    """Plain text that RST must not read as markup."""
+    return (
+        str(text)
+        .replace("\\", "\\\\")
+        .replace("*", "\\*")
+        .replace("`", "\\`")
+        .replace("|", "\\|")
+        .replace("_ ", "\\_ ")
+    )
+
+
+def code(text):
+    return f"``{text}``"
+
+
+def value(x):
+    if x is ...:
+        return "required"
+    return code(f"{x:g}" if isinstance(x, float) else repr(x))
+
+
+def bullets(items):
+    return "\n".join("- " + indent(item, 2).lstrip() for item in items) + "\n"
+
+
+def table(header, rows, *, widths=None, classes=""):
+    """A list-table; cells are RST."""
+    lines = [".. list-table::", "    :header-rows: 1"]
+    if widths:
+        lines.append(f"    :widths: {' '.join(map(str, widths))}")
+    if classes:
+        lines.append(f"    :class: {classes}")
+    lines.append("")
+    for row in (header, *rows):
+        for i, cell in enumerate(row):
+            mark = "    * - " if i == 0 else "      - "
+            body = indent(str(cell), 8).lstrip() if str(cell).strip() else ""
+            lines.append((mark + body).rstrip())
+    return "\n".join(lines) + "\n"
