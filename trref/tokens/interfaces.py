@@ -146,6 +146,7 @@ TOKEN_EDGES = {
     "certain and all but impossible tokens": lambda: _token_edge(
         [[-1e-12, -2.0, 4.0]] * 2, [1.0, -1.0], old=[0.0, -18.0, -4.1]
     ),
+    "far off policy": lambda: _token_edge([[23.0, -23.0, 0.1]] * 2, [1.0, -1.0], old=[-24.0, -1.0, -1.25]),
 }
 
 
@@ -175,14 +176,14 @@ def _full_edge(old, step, advantage, mask=None):
     }
 
 
-LOGITS = [[[0.5, -0.25, 1.0], [0.0, 2.0, -1.0]], [[1.5, 0.75, -0.5], [-1.0, 0.25, 0.5]]]
+BASE_LOGITS = [[[0.5, -0.25, 1.0], [0.0, 2.0, -1.0]], [[1.5, 0.75, -0.5], [-1.0, 0.25, 0.5]]]
 STEP = [0.25, -0.5, 0.125]
 FULL_EDGES = {
-    "on-policy": lambda: _full_edge(LOGITS, [0.0] * 3, [1.0, -1.0]),
-    "equal rewards": lambda: _full_edge(LOGITS, STEP, [0.0, 0.0]),
+    "on-policy": lambda: _full_edge(BASE_LOGITS, [0.0] * 3, [1.0, -1.0]),
+    "equal rewards": lambda: _full_edge(BASE_LOGITS, STEP, [0.0, 0.0]),
     "equal logits": lambda: _full_edge([[[1.0] * 4] * 2] * 2, [0.0] * 4, [1.0, -1.0]),
-    "a row without tokens": lambda: _full_edge(LOGITS, STEP, [1.0, -1.0], [[1, 1], [0, 0]]),
-    "no tokens at all": lambda: _full_edge(LOGITS, STEP, [1.0, -1.0], [[0, 0], [0, 0]]),
+    "a row without tokens": lambda: _full_edge(BASE_LOGITS, STEP, [1.0, -1.0], [[1, 1], [0, 0]]),
+    "no tokens at all": lambda: _full_edge(BASE_LOGITS, STEP, [1.0, -1.0], [[0, 0], [0, 0]]),
     "certain and all but impossible tokens": lambda: _full_edge(
         [[[18.0, 0.0, -3.0], [-18.0, 0.0, 1.0]]] * 2, [0.5, 0.0, -0.25], [1.0, -1.0]
     ),
@@ -191,12 +192,12 @@ FULL_EDGES = {
 }
 
 
-def _interface(name, inputs, example, edges, extra, advantage):
+def _interface(name, inputs, example, edges, extra, advantage, without=()):
     if advantage not in ("B", "B T", "B | B T"):
         raise ValueError(f'advantage must be "B", "B T" or "B | B T", not {advantage!r}')
     if unknown := set(extra) - set(EXTRA):
         raise ValueError(f"no further inputs {sorted(unknown)}")
-    inputs = {n: Input(advantage) if n == "advantage" else i for n, i in inputs.items()}
+    inputs = {n: Input(advantage) if n == "advantage" else i for n, i in inputs.items() if n not in without}
     inputs |= {n: EXTRA[n] for n in extra}
 
     def make(rng, size):
@@ -213,7 +214,7 @@ def _interface(name, inputs, example, edges, extra, advantage):
 
 
 @functools.cache
-def token_objective(*extra, advantage="B | B T"):
+def token_objective(*extra, advantage="B | B T", without=()):
     """Return the interface of a token objective with the further inputs `extra`, after the four of all.
 
     Parameters
@@ -222,13 +223,15 @@ def token_objective(*extra, advantage="B | B T"):
         Names of the table above, in the order of the function's arguments.
     advantage : str
         ``"B"`` for objectives of whole responses.
+    without : tuple of str
+        Which of the four the function does not need.
 
     Returns
     -------
     Interface
         ``f(log_prob, old_log_prob, advantage, mask, *extra, *, …) -> (loss, d loss / d log_prob)``.
     """
-    return _interface("token objective", TOKEN_INPUTS, _token_example, TOKEN_EDGES, extra, advantage)
+    return _interface("token objective", TOKEN_INPUTS, _token_example, TOKEN_EDGES, extra, advantage, without)
 
 
 @functools.cache

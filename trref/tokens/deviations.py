@@ -1,0 +1,272 @@
+"""What public code computes in the place of the papers' equations: small runnable variants."""
+
+from trref.backend import xp
+from trref.catalog import Deviation
+
+__all__ = [
+    "BATCH_TOKEN_MEAN",
+    "EMPTY_ROWS_DROPPED",
+    "GROUP_OF_ONE_RAW",
+    "K3_CLAMP",
+    "K3_STRAIGHT_THROUGH",
+    "LOG_RATIO_CLAMP",
+    "PADDED_WIDTH",
+    "SEQUENCE_CLAMP",
+    "SEQUENCE_SUM",
+    "SEQUENCE_TOKEN_MEAN",
+    "SUM_OVER_CONSTANT",
+    "TOKEN_MEAN",
+    "UNCORRECTED_K3",
+    "VERL_VANILLA",
+    "WITHOUT_MINIMUM",
+]
+
+
+def _column(advantage):
+    return advantage[:, None] if advantage.ndim == 1 else advantage
+
+
+def _terms(log_ratio, advantage, low, high):
+    """The clipped token term and its derivative."""
+    A, ratio = _column(advantage), xp.exp(log_ratio)
+    unclipped, clipped = ratio * A, xp.clip(ratio, 1 - low, 1 + high) * A
+    return xp.minimum(unclipped, clipped), xp.where(unclipped <= clipped, unclipped, 0)
+
+
+def _seq_mean(mask):
+    return mask / (len(mask) * xp.maximum(mask.sum(1), 1))[:, None]
+
+
+def _token_mean(mask):
+    return mask / xp.maximum(mask.sum(), 1)
+
+
+def _weighted(weight, term, derivative):
+    return -(weight * term).sum(), -weight * derivative
+
+
+def _clamped_log_ratio(log_prob, old_log_prob, bound=20.0):
+    d = log_prob - old_log_prob
+    return xp.clip(d, -bound, bound), abs(d) <= bound
+
+
+# ------------------------------------------------------------------------------------------------------------- GRPO
+
+
+def _group_of_one_raw(reward, group, *, eps=0.0):
+    same = (group[:, None] == group[None, :]).astype(reward.dtype)
+    count = same.sum(1)
+    mean = same @ reward / count
+    centred = xp.where(((same > 0) & (reward[:, None] != reward[None, :])).any(1), reward - mean, 0)
+    std = xp.sqrt(same @ centred**2 / xp.maximum(count - 1, 1)) + eps
+    return xp.where(count == 1, reward, centred / xp.where(centred != 0, std, 1))
+
+
+def _without_minimum(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
+    ratio, A = xp.exp(log_prob - old_log_prob), _column(advantage)
+    inside = (ratio >= 1 - clip) & (ratio <= 1 + clip)
+    return _weighted(_seq_mean(mask), xp.clip(ratio, 1 - clip, 1 + clip) * A, inside * ratio * A)
+
+
+def _log_ratio_clamp(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
+    d, free = _clamped_log_ratio(log_prob, old_log_prob)
+    term, derivative = _terms(d, advantage, clip, clip)
+    return _weighted(_seq_mean(mask), term, derivative * free)
+
+
+def _verl_vanilla(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
+    d, free = _clamped_log_ratio(log_prob, old_log_prob)
+    term, derivative = _terms(d, advantage, clip, clip)
+    A = _column(advantage)
+    lower = (A < 0) & (term < 3 * A)
+    return _weighted(_seq_mean(mask), xp.where(lower, 3 * A, term), derivative * free * ~lower)
+
+
+def _over_all_tokens(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
+    return _weighted(_token_mean(mask), *_terms(log_prob - old_log_prob, advantage, clip, clip))
+
+
+def _empty_rows_dropped(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
+    rows = xp.maximum((mask.sum(1) > 0).astype(mask.dtype).sum(), 1)
+    weight = _seq_mean(mask) * len(mask) / rows
+    return _weighted(weight, *_terms(log_prob - old_log_prob, advantage, clip, clip))
+
+
+GROUP_OF_ONE_RAW = Deviation(
+    "a group of one keeps its raw reward",
+    _group_of_one_raw,
+    seen_in="verl verl/trainer/ppo/core_algos.py, compute_grpo_outcome_advantage",
+    computes="mean 0 and deviation 1 for a group of one, so that its advantage is its reward",
+)
+WITHOUT_MINIMUM = Deviation(
+    "without the minimum",
+    _without_minimum,
+    seen_in="a common slip in re-implementations; neither TRL nor verl has it",
+    computes="clip(ratio) * advantage alone, so that a ratio outside the interval never gets a gradient",
+)
+LOG_RATIO_CLAMP = Deviation(
+    "log-ratios clamped to ±20",
+    _log_ratio_clamp,
+    seen_in="verl verl/trainer/ppo/core_algos.py",
+    computes="the ratio of a clamped log-ratio, without gradient beyond ±20",
+)
+VERL_VANILLA = Deviation(
+    "dual clip at 3 and log-ratios clamped to ±20",
+    _verl_vanilla,
+    seen_in="verl verl/trainer/ppo/core_algos.py, policy loss 'vanilla' under seq-mean-token-mean",
+    computes="for negative advantages no less than 3 times the advantage, by default",
+    documented=True,
+)
+TOKEN_MEAN = Deviation(
+    "mean over all tokens of the batch",
+    _over_all_tokens,
+    seen_in="TRL trl/trainer/grpo_trainer.py, its default loss_type='dapo'; verl's default loss_agg_mode='token-mean'",
+    computes="the same terms, averaged over tokens in the place of answers",
+    documented=True,
+)
+EMPTY_ROWS_DROPPED = Deviation(
+    "answers without tokens are not counted",
+    _empty_rows_dropped,
+    seen_in="verl verl/trainer/ppo/core_algos.py, agg_loss",
+    computes="the mean over the answers that have at least one token",
+)
+
+# -------------------------------------------------------------------------------------------------- Dr. GRPO and DAPO
+
+
+def _padded_width(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
+    terms = _terms(log_prob - old_log_prob, advantage, clip, clip)
+    return _weighted(mask / (mask.shape[0] * mask.shape[1]), *terms)
+
+
+def _sum_over_constant(log_prob, old_log_prob, advantage, mask, *, max_length, clip=0.2):
+    return _weighted(mask / max_length, *_terms(log_prob - old_log_prob, advantage, clip, clip))
+
+
+def _batch_token_mean(log_prob, old_log_prob, advantage, mask, group, *, clip_low=0.2, clip_high=0.28):
+    return _weighted(_token_mean(mask), *_terms(log_prob - old_log_prob, advantage, clip_low, clip_high))
+
+
+PADDED_WIDTH = Deviation(
+    "divided by the padded width",
+    _padded_width,
+    seen_in="verl verl/trainer/ppo/core_algos.py, seq-mean-token-sum-norm without loss_scale_factor",
+    computes="the sum over the width of the batch, which varies from batch to batch, in the place of a constant",
+)
+SUM_OVER_CONSTANT = Deviation(
+    "not divided by the number of answers",
+    _sum_over_constant,
+    seen_in="verl verl/trainer/ppo/core_algos.py, a snapshot of early 2026; fixed since",
+    computes="the sum of all tokens' terms over the constant",
+)
+BATCH_TOKEN_MEAN = Deviation(
+    "mean over the tokens of the whole batch",
+    _batch_token_mean,
+    seen_in="TRL trl/trainer/grpo_trainer.py loss_type='dapo'; verl loss_agg_mode='token-mean'",
+    computes="one mean over all tokens in the place of a mean over the tokens of each prompt, averaged over prompts",
+    documented=True,
+)
+
+# ------------------------------------------------------------------------------------------------------------- GSPO
+
+
+def _sequence(log_ratio, advantage, mask, low, high):
+    """Terms (B,) of sequence log-ratios (B,)."""
+    term, derivative = _terms(log_ratio[:, None], advantage, low, high)
+    return term[:, 0], derivative[:, 0]
+
+
+def _mean_log_ratio(log_prob, old_log_prob, mask):
+    return ((log_prob - old_log_prob) * mask).sum(1) / xp.maximum(mask.sum(1), 1)
+
+
+def _sequence_clamp(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
+    d = _mean_log_ratio(log_prob, old_log_prob, mask)
+    term, derivative = _sequence(xp.minimum(d, 10.0), advantage, mask, clip_low, clip_high)
+    present = (mask.sum(1) > 0) / len(mask)
+    gradient = _seq_mean(mask) * (derivative * (d <= 10))[:, None]
+    return -(present.astype(mask.dtype) * term).sum(), -gradient
+
+
+def _sequence_sum(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
+    d = ((log_prob - old_log_prob) * mask).sum(1)
+    term, derivative = _sequence(d, advantage, mask, clip_low, clip_high)
+    present = ((mask.sum(1) > 0) / len(mask)).astype(mask.dtype)
+    return -(present * term).sum(), -mask / len(mask) * derivative[:, None]
+
+
+def _sequence_token_mean(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
+    d = _mean_log_ratio(log_prob, old_log_prob, mask)
+    term, derivative = _sequence(d, advantage, mask, clip_low, clip_high)
+    return _weighted(_token_mean(mask), term[:, None], derivative[:, None])
+
+
+SEQUENCE_CLAMP = Deviation(
+    "log-ratio of the answer clamped at 10",
+    _sequence_clamp,
+    seen_in="verl verl/trainer/ppo/core_algos.py, policy loss 'gspo'",
+    computes="the ratio of a log-ratio of at most 10, without gradient beyond",
+)
+SEQUENCE_SUM = Deviation(
+    "ratio of the whole answer, not normalised by its length",
+    _sequence_sum,
+    seen_in="a common slip in re-implementations; neither TRL nor verl has it",
+    computes="the product of the token ratios in the place of their geometric mean",
+)
+SEQUENCE_TOKEN_MEAN = Deviation(
+    "answers weighted by their lengths",
+    _sequence_token_mean,
+    seen_in="TRL trl/trainer/grpo_trainer.py, importance_sampling_level='sequence' under its default loss_type='dapo'",
+    computes="the mean over all tokens of their answers' terms: a long answer counts more",
+    documented=True,
+)
+
+# ------------------------------------------------------------------------------------------------------- divergences
+
+
+def _k3(log_prob, ref_log_prob):
+    d = ref_log_prob - log_prob
+    return xp.exp(d) - d - 1, 1 - xp.exp(d)
+
+
+def _k3_clamp(log_prob, mask, ref_log_prob):
+    d = ref_log_prob - log_prob
+    free = abs(d) <= 20
+    d = xp.clip(d, -20.0, 20.0)
+    k = xp.exp(d) - d - 1
+    free = free & (k <= 10)
+    w = _token_mean(mask)
+    return (w * xp.minimum(k, 10.0)).sum(), w * (1 - xp.exp(d)) * free
+
+
+def _k3_straight_through(log_prob, mask, ref_log_prob):
+    w = _token_mean(mask)
+    return (w * _k3(log_prob, ref_log_prob)[0]).sum(), w * (log_prob - ref_log_prob)
+
+
+def _uncorrected_k3(log_prob, old_log_prob, mask, ref_log_prob):
+    k, dk = _k3(log_prob, ref_log_prob)
+    w = _token_mean(mask)
+    return (w * k).sum(), w * dk
+
+
+K3_CLAMP = Deviation(
+    "k3 clamped to ±10",
+    _k3_clamp,
+    seen_in="verl verl/trainer/ppo/core_algos.py, kl_penalty 'low_var_kl'",
+    computes="no more than 10 a token, without gradient beyond",
+)
+K3_STRAIGHT_THROUGH = Deviation(
+    "value of k3, gradient of k2",
+    _k3_straight_through,
+    seen_in="verl verl/trainer/ppo/core_algos.py, kl_penalty 'k3+'",
+    computes="the non-negative value of k3 with the gradient that is right on policy",
+    documented=True,
+)
+UNCORRECTED_K3 = Deviation(
+    "k3 without the ratio",
+    _uncorrected_k3,
+    seen_in="TRL trl/trainer/grpo_trainer.py without use_bias_correction_kl",
+    computes="plain k3 on tokens of the old policy, whose mean is neither the divergence nor its gradient",
+    documented=True,
+)
