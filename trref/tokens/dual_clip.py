@@ -136,7 +136,7 @@ METHOD = Method(
             f=two_sided_clip,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
-            settings={"default": {}, "tight": {"delta": 1.1}, "probe": {"clip": 0.35, "delta": 1.6}},
+            settings={"default": {}, "probe": {"clip": 0.35, "delta": 1.6}},
             limits=(
                 Limit(to="grpo.grpo", hyper={"delta": 1e14}),
                 Limit(to="dual_clip.dual_clip", hyper={"delta": 2.5}, to_hyper={"bound": 2.5}),
