@@ -459,7 +459,7 @@ def strict_device(record):
             for (name, a), (_, b) in zip(actual, flatten(expected), strict=True):
                 _require(np.array_equal(a, b), f"{setting}, size {size}: {name} differs from NumPy's")
             if isinstance(record, catalog.Solver) and not record.random:
-                allowed = 3 * result.iterations + SETUP_SYNCS
+                allowed = 3 * (result.iterations + getattr(result, "inner_iterations", 0)) + SETUP_SYNCS
                 _require(counts[-1] <= allowed, f"{setting}: {counts[-1]} synchronisations, {allowed} allowed")
         if isinstance(record, catalog.Objective | catalog.Transform | catalog.UpdateRule):
             each = [c / calls.number for c in counts]
