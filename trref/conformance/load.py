@@ -83,7 +83,7 @@ class Implementation:
         self.sign = -1.0 if options.maximise else 1.0
         scope = getattr(function, "__globals__", vars(sys.modules.get(function.__module__, sys)))
         uses_torch = any(getattr(v, "__name__", "").split(".")[0] == "torch" for v in list(scope.values()))
-        automatic = "torch" if uses_torch or function.__module__.split(".")[0] == "torch" else "numpy"
+        automatic = "torch" if uses_torch or (function.__module__ or "").split(".")[0] == "torch" else "numpy"
         self.framework = automatic if options.framework == "auto" else options.framework
         if isinstance(function, type) and hasattr(function, "step"):
             self.framework = "torch optimizer"

@@ -1,6 +1,7 @@
 """What an implementation is asked, and how its answer is judged. Everything comes from the catalogue's record."""
 
 import dataclasses
+import itertools
 import warnings
 
 import numpy as np
@@ -8,7 +9,19 @@ import numpy as np
 from trref import backend, catalog, checks, validate
 from trref.conformance.worker import Request
 
-__all__ = ["DOUBLE", "SINGLE", "Failure", "Trial", "hull", "inside_hull", "judge", "reference", "request", "trials"]
+__all__ = [
+    "DOUBLE",
+    "SINGLE",
+    "Failure",
+    "Trial",
+    "hull",
+    "inside_hull",
+    "judge",
+    "reference",
+    "request",
+    "tolerance",
+    "trials",
+]
 
 DOUBLE, SINGLE = 1e-9, 2e-4
 STEPS = 50
@@ -184,12 +197,19 @@ def _differs(record, trial, part, wanted, found):
     found = found.astype(float)
     if np.isnan(found).any():
         return Failure(trial, part, error=f"{part} is NaN")
-    allowed = (SINGLE if trial.single else DOUBLE) * max(float(abs(wanted).max(initial=0.0)), 1e-12)
+    allowed = tolerance(trial, part)
     if (abs(found - wanted) <= allowed).all():
         return None
     if part.startswith(("gradient", "result", "vjp")) and inside_hull(record, trial, part, found, allowed):
         return None
     return Failure(trial, part, wanted, found)
+
+
+def tolerance(trial, part):
+    """Return the absolute difference allowed: relative to the part, or to 1/1000 of the largest one if that is more."""
+    largest = {name: float(abs(a).max(initial=0.0)) for name, a in trial.expected.items()}
+    scale = max(largest.get(part, 0.0), 1e-3 * max(largest.values()), 1e-9)
+    return (SINGLE if trial.single else DOUBLE) * scale
 
 
 def inside_hull(record, trial, part, found, allowed):
@@ -202,11 +222,12 @@ def hull(record, trial, part):
     """Return the smallest and largest reference over perturbations of ±64 units in the last place of the inputs."""
     precision = 2.0 ** (-24 if trial.single else -53)
     around = [trial.expected[part]]
-    for draw in range(8):
+    for draw, sign in itertools.product(range(4), (1.0, -1.0)):
         rng = np.random.default_rng(draw)
 
-        def shift(a, rng=rng):
-            return a + 64 * precision * abs(a) * rng.choice((-1.0, 1.0), a.shape) if a.dtype.kind == "f" else a
+        def shift(a, rng=rng, sign=sign):
+            step = sign * 64 * precision * abs(a)
+            return a + step * rng.choice((-1.0, 1.0), a.shape) if a.dtype.kind == "f" else a
 
         moved = {
             k: checks.convert(v, shift) if record.inputs[k].kind in ("real", "log_prob", "positive") else v

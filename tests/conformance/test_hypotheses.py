@@ -1,0 +1,300 @@
+"""What `verify` says about implementations that are wrong in a known way, and that it never accuses right ones."""
+
+import math
+
+import numpy as np
+import pytest
+
+from trref import catalog
+from trref.conformance import Options, verify
+from trref.policy.ppo import clipped_surrogate
+
+NAME = "ppo.clipped_surrogate"
+
+
+def _terms(log_prob, old_log_prob, advantage, clip):
+    r = np.exp(log_prob - old_log_prob)
+    return -np.minimum(r * advantage, np.clip(r, 1 - clip, 1 + clip) * advantage)
+
+
+def _with(change):
+    def loss(log_prob, old_log_prob, advantage, clip=0.2):
+        return change(log_prob, old_log_prob, advantage, clip)
+
+    return loss
+
+
+def _gradient(factor):
+    def change(log_prob, old_log_prob, advantage, clip):
+        value, gradient = clipped_surrogate(log_prob, old_log_prob, advantage, clip=clip)
+        return value, factor * gradient
+
+    return change
+
+
+def _standardised(ddof):
+    def change(lp, lo, a, c):
+        if len(a) > 1:
+            a = (a - a.mean()) / (a.std(ddof=ddof) + 1e-8)
+        return _terms(lp, lo, a, c).mean()
+
+    return change
+
+
+def _by_hand(lp, lo, a, c):
+    single = (x.astype(np.float32) for x in (lp, lo, a))
+    return _terms(*single, np.float32(c)).mean()
+
+
+EXPLAINED = {
+    "sum": (lambda *x: _terms(*x).sum(), "a factor of N"),
+    "sum over N - 1": (lambda *x: _terms(*x).sum() / max(len(x[0]) - 1, 0.5), None),
+    "sign": (lambda *x: -_terms(*x).mean(), "the opposite sign"),
+    "half": (lambda *x: 0.5 * _terms(*x).mean(), "a constant factor of 0.5"),
+    "offset": (lambda *x: _terms(*x).mean() + 3, "a constant offset of 3"),
+    "clip ignored": (lambda lp, lo, a, c: _terms(lp, lo, a, 0.2).mean(), "computes with clip = 0.2 whatever is passed"),
+    "atari": (lambda lp, lo, a, c: _terms(lp, lo, a, 0.1).mean(), "computes the setting 'atari'"),
+    "swapped": (lambda lp, lo, a, c: _terms(lo, lp, a, c).mean(), "takes log_prob for old_log_prob"),
+    "unclipped": (lambda lp, lo, a, c: -(np.exp(lp - lo) * a).mean(), "computes ppo.unclipped_surrogate"),
+    "minimum": (lambda lp, lo, a, c: -(np.clip(np.exp(lp - lo), 1 - c, 1 + c) * a).mean(), "'without the minimum'"),
+    "ddof 1": (_standardised(1), "(sample deviation)"),
+    "ddof 0": (_standardised(0), "(population deviation)"),
+    "float32": (_by_hand, "float32 inside"),
+    "gradient doubled": (_gradient(2.0), "right in value; the gradient has a constant factor of 2"),
+    "gradient negated": (_gradient(-1.0), "the gradient has a constant factor of -1"),
+    "gradient detached": (_gradient(0.0), "the gradient is zero (detached)"),
+}
+
+
+@pytest.mark.parametrize("how", EXPLAINED)
+def test_the_explanation_is_found(how):
+    change, text = EXPLAINED[how]
+    verdict = verify(NAME, _with(change))
+    assert not verdict.conforms
+    if text:
+        assert any(text in str(e) for e in verdict.explanations), str(verdict)
+    assert verdict.smallest is not None
+    entries = sum(a.size for a in verdict.smallest.trial.inputs.values())
+    assert entries <= 12, "the smallest failing input fits on a screen"
+
+
+def test_a_deviation_says_where_it_was_seen():
+    verdict = verify(NAME, _with(_standardised(1)))
+    assert "Stable-Baselines3" in str(verdict) and verdict.explanations[0].documented
+
+
+def test_no_hypothesis_fits():
+    verdict = verify(NAME, _with(lambda *x: np.tanh(_terms(*x).mean())))
+    assert not verdict.explanations and "no hypothesis explains" in str(verdict) and "in value" in str(verdict)
+
+
+def test_a_missing_stop_gradient_is_named():
+    record = catalog.find("sam.perturbed_gradient")
+
+    def through(loss_and_grad, theta, rho=0.05):
+        """Value and full derivative of L(theta + perturbation(theta)), by differences of the loss."""
+        f = lambda t: loss_and_grad(t + record.stopped["perturbation"](loss_and_grad, t, rho=rho))[0]  # noqa: E731
+        h = 1e-6
+        return f(theta), np.array([(f(theta + h * e) - f(theta - h * e)) / (2 * h) for e in np.eye(theta.size)])
+
+    verdict = verify("sam.perturbed_gradient", through, sizes=(4,), seeds=(0, 1))
+    assert any("missing stop-gradient" in str(e) for e in verdict.explanations), str(verdict)
+
+
+def test_edge_cases_only():
+    """Wrong only for a batch of one: the group of failing cases says so."""
+
+    def loss(log_prob, old_log_prob, advantage, clip=0.2):
+        terms = _terms(log_prob, old_log_prob, advantage, clip)
+        return terms.mean() if len(terms) > 1 else 0.0
+
+    verdict = verify(NAME, loss)
+    assert not verdict.conforms and "in edge cases only: one sample" in str(verdict)
+
+
+# ---- right implementations, written differently: never a false alarm
+
+
+def _loop(log_prob, old_log_prob, advantage, clip=0.2):
+    total = 0.0
+    for lp, lo, a in zip(log_prob.tolist(), old_log_prob.tolist(), advantage.tolist(), strict=True):
+        r = math.exp(lp - lo)
+        total += max(-a * r, -a * min(max(r, 1 - clip), 1 + clip))
+    return total / len(log_prob)
+
+
+def _hinge(log_prob, old_log_prob, advantage, clip=0.2):
+    r = np.exp(log_prob - old_log_prob)
+    return -np.mean(r * advantage - abs(advantage) * np.maximum(0, np.sign(advantage) * (r - 1) - clip))
+
+
+def _where(log_prob, old_log_prob, advantage, clip=0.2):
+    r = np.exp(log_prob - old_log_prob)
+    limit = np.where(advantage > 0, np.minimum(r, 1 + clip), np.maximum(r, 1 - clip))
+    return -np.dot(limit, advantage) / len(r)
+
+
+def _expm1(log_prob, old_log_prob, advantage, clip=0.2):
+    d = np.expm1(log_prob - old_log_prob)
+    return -np.mean(advantage + np.minimum(d * advantage, np.clip(d, -clip, clip) * advantage))
+
+
+def _own_gradient(log_prob, old_log_prob, advantage, clip=0.2):
+    r = np.exp(log_prob - old_log_prob)
+    dead = ((advantage > 0) & (r > 1 + clip)) | ((advantage < 0) & (r < 1 - clip))
+    return _where(log_prob, old_log_prob, advantage, clip), -np.where(dead, 0, r * advantage) / len(r)
+
+
+def _other_side_of_the_kink(log_prob, old_log_prob, advantage, clip=0.2):
+    r = np.exp(log_prob - old_log_prob)
+    alive = np.where(advantage > 0, r < 1 + clip, r > 1 - clip)
+    return _where(log_prob, old_log_prob, advantage, clip), -(alive * r * advantage) / len(r)
+
+
+def _project(x, z):
+    return (np.eye(len(x)) - x @ x.T) @ z + x @ (x.T @ z - z.T @ x) / 2
+
+
+def _gram_schmidt(x, z):
+    y = []
+    for column in (x + z).T:
+        for _ in range(2):
+            for q in y:
+                column = column - (q @ column) * q
+        y.append(column / np.linalg.norm(column))
+    return np.array(y).T
+
+
+def _cholesky(x, z):
+    y = x + z
+    return np.linalg.solve(np.linalg.cholesky(y.T @ y), y.T).T
+
+
+def _gae_sums(reward, value, next_value, terminated, truncated, gamma=0.99, lam=0.95):
+    delta = reward + gamma * (1 - terminated) * next_value - value
+    keep = gamma * lam * (1 - np.maximum(terminated, truncated))
+    out = np.zeros_like(delta)
+    for t in range(len(delta)):
+        weight = np.ones_like(delta[0])
+        for s in range(t, len(delta)):
+            out[t] += weight * delta[s]
+            weight = weight * keep[s]
+    return out
+
+
+def _gae_targets(reward, value, next_value, terminated, truncated, gamma=0.99, lam=0.95):
+    cut = np.maximum(terminated, truncated)
+    carry, targets = np.zeros_like(value[0]), []
+    for t in reversed(range(len(reward))):
+        later = (1 - lam) * next_value[t] + lam * (carry + next_value[t] * 0)
+        inner = reward[t] + gamma * np.where(cut[t] == 1, (1 - terminated[t]) * next_value[t], later)
+        if t == len(reward) - 1:
+            inner = reward[t] + gamma * (1 - terminated[t]) * next_value[t]
+        carry = inner
+        targets.append(inner)
+    return np.array(targets[::-1]) - value
+
+
+def _ddim(x, noise, z, alpha_bar=0.5, next_alpha_bar=0.8, eta=0.0):
+    a, b = alpha_bar, next_alpha_bar
+    s2 = eta**2 * (1 - b) / (1 - a) * (1 - a / b)
+    return np.sqrt(b / a) * x + (np.sqrt(max(1 - b - s2, 0)) - np.sqrt(b * (1 - a) / a)) * noise + np.sqrt(s2) * z
+
+
+def _adam(params, grads, state, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    t, m, v = state or (0, [0 * p for p in params], [0 * p for p in params])
+    t += 1
+    m = [a + (1 - beta1) * (g - a) for a, g in zip(m, grads, strict=True)]
+    v = [a + (1 - beta2) * (g * g - a) for a, g in zip(v, grads, strict=True)]
+    correction = math.sqrt(1 - beta2**t)
+    rate = lr * correction / (1 - beta1**t)
+    new = [p - rate * a / (np.sqrt(b) + eps * correction) for p, a, b in zip(params, m, v, strict=True)]
+    return new, (t, m, v)
+
+
+def _sam(loss_and_grad, theta, rho=0.05):
+    g = loss_and_grad(theta)[1]
+    norm = np.linalg.norm(g)
+    return loss_and_grad(theta + (rho / norm * g if norm > 0 else 0 * g))
+
+
+def _cg(matvec, b, x0=None, preconditioner=None, rtol=1e-8, max_iter=None):
+    import scipy.sparse.linalg as sla
+
+    n = len(b)
+    A = sla.LinearOperator((n, n), matvec=matvec, dtype=b.dtype)
+    M = sla.LinearOperator((n, n), matvec=preconditioner, dtype=b.dtype) if preconditioner else None
+    return sla.cg(
+        A, b, x0=x0, rtol=rtol / 2 if max_iter is None or max_iter > 5 else 1e-300, atol=0, maxiter=max_iter, M=M
+    )[0]
+
+
+RIGHT = {
+    "loop": (NAME, _loop),
+    "hinge form": (NAME, _hinge),
+    "where": (NAME, _where),
+    "expm1": (NAME, _expm1),
+    "own gradient": (NAME, _own_gradient),
+    "the other side of the kink": (NAME, _other_side_of_the_kink),
+    "unclipped by a dot product": (
+        "ppo.unclipped_surrogate",
+        lambda log_prob, old_log_prob, advantage: -np.exp(log_prob - old_log_prob) @ advantage / len(advantage),
+    ),
+    "projection by the complement": ("stiefel.project", _project),
+    "Gram-Schmidt": ("stiefel.retract_qr", _gram_schmidt),
+    "Cholesky QR": ("stiefel.retract_qr", _cholesky),
+    "double sum": ("gae.gae", _gae_sums),
+    "targets minus values": ("gae.gae", _gae_targets),
+    "DDIM, collected terms": ("score_models.ddim_step", _ddim),
+    "Adam, one rate": ("adam.update", _adam),
+    "SAM by a norm": ("sam.perturbed_gradient", _sam),
+    "SciPy's cg": ("cg.cg", _cg),
+}
+
+
+@pytest.mark.parametrize("how", RIGHT)
+def test_no_false_alarm(how):
+    name, f = RIGHT[how]
+    if f in (_project, _gram_schmidt, _cholesky):
+        f = _batched(f)
+    verdict = verify(name, f)
+    assert verdict.conforms, str(verdict)
+
+
+def _batched(f):
+    def many(x, z):
+        if x.ndim == 2:
+            return f(x, z)
+        return np.stack([many(a, b) for a, b in zip(x, z, strict=True)])
+
+    return many
+
+
+TORCH = ["min", "max of losses", "excess", "where"]
+
+
+@pytest.mark.parametrize("how", TORCH)
+def test_no_false_alarm_in_torch(how):
+    torch = pytest.importorskip("torch")
+
+    def loss(log_prob, old_log_prob, advantage, clip=0.2):
+        r = torch.exp(log_prob - old_log_prob)
+        if how == "min":
+            return -torch.min(r * advantage, r.clamp(1 - clip, 1 + clip) * advantage).mean()
+        if how == "max of losses":
+            return torch.max(-advantage * r, -advantage * torch.clamp(r, 1 - clip, 1 + clip)).sum() / len(r)
+        if how == "where":
+            return -torch.where(advantage > 0, r.clamp(max=1 + clip), r.clamp(min=1 - clip)).mul(advantage).mean()
+        excess = torch.relu(torch.sign(advantage) * (r - 1) - clip)
+        return -(r * advantage - advantage.abs() * excess).mean()
+
+    verdict = verify(NAME, loss, Options(framework="torch"))
+    assert verdict.conforms and verdict.gradient == "gradient by autograd", str(verdict)
+
+
+def test_torch_optimizers():
+    torch = pytest.importorskip("torch")
+    names = {"beta1": "betas[0]", "beta2": "betas[1]"}
+    assert verify("adam.update", torch.optim.Adam, Options(names=names)).conforms
+    wrong = verify("adam.update", torch.optim.NAdam, Options(names=names))
+    assert not wrong.conforms

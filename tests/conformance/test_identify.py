@@ -1,0 +1,99 @@
+"""Which catalogued function is it?"""
+
+import json
+
+import numpy as np
+import pytest
+
+from trref import catalog, cli
+from trref.conformance import identify
+from trref.conformance.identify import candidates, equal_candidates
+
+
+def _surrogate(log_prob, old_log_prob, advantage):
+    r = np.exp(log_prob - old_log_prob)
+    return -np.minimum(r * advantage, np.clip(r, 0.9, 1.1) * advantage).mean()
+
+
+def test_a_setting_is_found():
+    found = identify(_surrogate, "surrogate")
+    assert [m.candidate.text for m in found.exact] == ["ppo.clipped_surrogate [atari]"]
+    assert "EXACT" in str(found) and "compared: value" in str(found)
+
+
+def test_a_deviation_is_found():
+    deviation = catalog.find("ppo.clipped_surrogate").deviations[0]
+    found = identify(deviation.f, "surrogate")
+    assert found.exact[0].candidate.deviation is deviation
+    assert found.compared == "gradient and value"
+
+
+def test_nearest():
+    found = identify(
+        lambda log_prob, old_log_prob, advantage: 1.001 * _surrogate(log_prob, old_log_prob, advantage), "surrogate"
+    )
+    assert not found.exact and "nearest: ppo.clipped_surrogate [atari]" in str(found) and "parts on" in str(found)
+
+
+INTERFACES = sorted(
+    {
+        r.interface.name.split(" ")[0]
+        for r in catalog.records()
+        if r.interface and isinstance(r, catalog.Objective | catalog.Transform | catalog.Estimator)
+    }
+)
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_confusion_matrix(interface):
+    """Every member, setting and deviation is identified as itself, up to members that a declared limit makes equal."""
+    chosen = candidates(interface)
+    groups = equal_candidates(chosen)
+    for group in groups:
+        if len(group) > 1:
+            assert any(_declared(a, b) for a in group for b in group if a is not b), [c.text for c in group]
+    representatives = [group[0] for group in groups]
+    for group in groups:
+        member = group[0]
+        found = identify(_callable(member), interface)
+        exact = {m.candidate.text for m in found.exact}
+        assert exact == {c.text for c in group}, member.text
+    assert len(representatives) <= len(chosen)
+
+
+def _callable(candidate):
+    """The candidate as someone else's function: value and gradient."""
+    names = list(candidate.record.inputs)
+    scope = {"parts": candidate.parts, "record": candidate.record}
+    keywords = ", ".join(names)
+    source = f"def f({keywords}):\n    return result(dict({', '.join(f'{n}={n}' for n in names)}))\n"
+
+    def result(inputs):
+        parts = candidate.parts(inputs)
+        if isinstance(candidate.record, catalog.Objective):
+            gradients = [parts[f"gradient by {n}"] for n in candidate.record.wrt_names]
+            return parts["value"], gradients[0] if len(gradients) == 1 else tuple(gradients)
+        return parts["result"] if "result" in parts else tuple(parts.values())
+
+    scope["result"] = result
+    exec(source, scope)
+    return scope["f"]
+
+
+def _declared(a, b):
+    """A declared limit between the two records, or two settings that coincide by their defaults."""
+    names = {limit.to for c in (a, b) for limit in c.record.limits}
+    return a.record.name in names or b.record.name in names or a.record is b.record
+
+
+def test_command(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text("import numpy as np\ndef f(lp, lo, a):\n    return -np.mean(np.exp(lp - lo) * a)\n")
+    mapping = [x for pair in ("log_prob=lp", "old_log_prob=lo", "advantage=a") for x in ("--map", pair)]
+    out = tmp_path / "found.json"
+    status = cli.main(["identify", f"{path}:f", "--interface", "surrogate", *mapping, "--json", str(out)])
+    assert status == 0 and "ppo.unclipped_surrogate" in capsys.readouterr().out
+    assert json.loads(out.read_text())["matches"][0]["name"] == "ppo.unclipped_surrogate"
+    assert cli.main(["identify", f"{path}:f", "--interface", "nothing"]) == 2
+    assert "there are" in capsys.readouterr().err
+    assert cli.main(["identify", f"{path}:f", "--interface", "surrogate"]) == 2
