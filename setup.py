@@ -17,6 +17,7 @@ DOCS = [
     "sphinx-mathjax-offline>=0.0.2",  # MathJax's files, so that the site needs no network
     "websocket-client>=1.7",  # the page test speaks to Chromium with it
     "pytest>=8",
+    "pytest-xdist>=3.6",
 ]
 
 setup(

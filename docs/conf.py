@@ -9,8 +9,9 @@ sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 # the tutorials run in processes of their own, which import the scraper
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_ext"), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
-import trref  # noqa: E402
 from trref_site import pages, tutorials  # noqa: E402
+
+import trref  # noqa: E402
 
 tutorials.stage({family: pages.about(family) for family in pages.families()})
 
@@ -34,6 +35,7 @@ suppress_warnings = ["config.cache"]
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+add_module_names = False
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 bibtex_bibfiles = ["references.bib"]
@@ -83,4 +85,6 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
     "back_to_top_button": False,
 }
+# a method's page needs the width for code beside mathematics
+html_sidebars = {pages.document(m).lstrip("/"): [] for some in pages.families().values() for m in some}
 html_context = {"default_mode": "auto"}

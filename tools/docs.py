@@ -33,8 +33,8 @@ def main():
     environment = {**os.environ, **one_thread, "MPLBACKEND": "agg", "TRREF_BACKEND": "numpy"}
     if not options.reuse:
         shutil.rmtree(ROOT / "docs" / "auto_tutorials", ignore_errors=True)
-        shutil.rmtree(ROOT / "build" / "doctrees", ignore_errors=True)
-    shutil.rmtree(SITE, ignore_errors=True)
+    for folder in (SITE, ROOT / "build" / "doctrees"):
+        shutil.rmtree(folder, ignore_errors=True)
     command = [python, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-d", "build/doctrees"]
     built = subprocess.run([*command, "docs", str(SITE)], cwd=ROOT, env=environment, check=False).returncode
     if built:
@@ -45,8 +45,8 @@ def main():
     if over:
         return 1
     if options.test:
-        test = [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/site"]
-        return subprocess.run(test, cwd=ROOT, env=environment, check=False).returncode
+        test = [python, "-m", "pytest", "-q", "-rs", "-n", "2", "-p", "no:cacheprovider", "tests/site"]
+        return subprocess.run(test, cwd=ROOT, env={**environment, "TRREF_SITE": str(SITE)}, check=False).returncode
     return 0
 
 

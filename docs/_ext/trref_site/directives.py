@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -24,7 +25,7 @@ class CodeBeside(SphinxDirective):
     """``.. code-beside:: module`` with ``:equations: label label``."""
 
     required_arguments = 1
-    option_spec = {"equations": directives.unchanged_required}
+    option_spec: ClassVar = {"equations": directives.unchanged_required}
 
     def run(self):
         module = source.read(self.arguments[0])
@@ -71,7 +72,7 @@ class Claim(SphinxDirective):
     required_arguments = 1
     final_argument_whitespace = True
     has_content = False
-    option_spec = {name: directives.unchanged for name in ("experiment", "controls", "shown")}
+    option_spec: ClassVar = {name: directives.unchanged for name in ("experiment", "controls", "shown")}
 
     def run(self):
         if "shown" not in self.options:
@@ -92,7 +93,11 @@ class Command(SphinxDirective):
 
     required_arguments = 1
     final_argument_whitespace = True
-    option_spec = {"status": directives.nonnegative_int, "needs": directives.unchanged, "folder": directives.unchanged}
+    option_spec: ClassVar = {
+        "status": directives.nonnegative_int,
+        "needs": directives.unchanged,
+        "folder": directives.unchanged,
+    }
 
     def run(self):
         import importlib.util

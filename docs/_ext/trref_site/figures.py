@@ -66,7 +66,8 @@ def limits_map(edges, family):
         x0, y0, x1, y1 = xa, ya + high / 2, xb + wide + 6, yb + high / 2
         middle = (x0 + x1) / 2
         shapes.append(
-            f'<path class="edge" d="M{x0:.0f} {y0:.0f} C{middle:.0f} {y0:.0f} {middle:.0f} {y1:.0f} {x1:.0f} {y1:.0f}"/>'
+            f'<path class="edge" d="M{x0:.0f} {y0:.0f} C{middle:.0f} {y0:.0f} {middle:.0f} {y1:.0f}'
+            f' {x1:.0f} {y1:.0f}"/>'
         )
         shapes.append(f'<text class="condition" x="{x0 - 10:.0f}" y="{y0 - 6:.0f}">{html.escape(label)}</text>')
     for name in names:

@@ -76,8 +76,8 @@ def conformance():
     ]
     blocks.append(".. rubric:: Deviations on record\n")
     blocks.append(
-        "Each is a small runnable function in the family's ``deviations.py``; every test run checks that it differs from"
-        " the reference somewhere.\n"
+        "Each is a small runnable function in the family's ``deviations.py``; every test run checks that it differs"
+        " from the reference somewhere.\n"
     )
     blocks.append(
         rst.table(("function", "deviation", "seen in", "computes", "choice"), rows, widths=(18, 18, 22, 30, 12))

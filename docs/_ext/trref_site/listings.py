@@ -2,6 +2,7 @@
 
 import functools
 import html
+import re
 
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -11,6 +12,7 @@ from trref_site import source
 
 __all__ = ["beside", "listing"]
 
+TAG = re.compile(r'\s*<span class="c1"># eq\.[^<]*</span>')  # the page shows by colour what the tag says
 SHORT = 10  # a function of so few lines is shown whole
 CONTEXT = 2
 
@@ -33,7 +35,7 @@ def _line(number, text, *, classes=(), href=None, anchor=None, gutter="", attrib
 
 
 def _strip(lines, amount):
-    """Remove the common indentation from highlighted lines: blanks stand outside the markup, or in a whitespace span."""
+    """Remove the common indentation from highlighted lines: blanks are bare, or in a whitespace span."""
     result = []
     for line in lines:
         left = amount
@@ -72,16 +74,18 @@ def beside(module, labels):
             covered = {n for s in spans for n in range(s.first, s.last + 1)}
             numbers = sorted({n for s in spans for n in _windows(module, s, quiet)})
             amount = min(len(module.lines[n - 1]) - len(module.lines[n - 1].lstrip()) for n in numbers)
-            rows, before = [], None
-            texts = _strip([shown[n - 1] for n in numbers], amount)
+            rows, before = [], 0
+            texts = [TAG.sub("", line) for line in _strip([shown[n - 1] for n in numbers], amount)]
             for n, text in zip(numbers, texts, strict=True):
-                between = range(before + 1, n) if before else ()
+                between = range(before + 1, n) if before else range(0)
                 if any(m not in quiet and module.lines[m - 1].strip() for m in between):
                     rows.append('<span class="cl gap">⋮</span>')
                 before = n
-                on = n in covered
-                rows.append(_line(n, text, classes=("on",) if on else ("off",), href=f"#line-{n}"))
-            blocks.append(_block(rows, f"in {function}" if function else "in the module", label))
+                rows.append(_line(n, text, classes=("on",) if n in covered else (), href=f"#line-{n}"))
+            block = _block(rows, f"in {function}" if function else "in the module", label)
+            if function != next(iter(groups)):
+                block = f'<details class="fold"><summary>also in {html.escape(function)}</summary>{block}</details>'
+            blocks.append(block)
     return "\n".join(blocks)
 
 

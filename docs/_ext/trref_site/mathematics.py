@@ -1,4 +1,4 @@
-"""MathJax from files that ship with the site: the one bundle that is needed, from the package sphinx-mathjax-offline."""
+"""MathJax from files that ship with the site: the one bundle needed, of the package sphinx-mathjax-offline."""
 
 import importlib.util
 import pathlib

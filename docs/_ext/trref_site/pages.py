@@ -111,25 +111,25 @@ def badges(method):
 def _method(method):
     module = source.read(method.module.__name__)
     blocks = [
-        ":html_theme.sidebar_primary.remove:\n:html_theme.sidebar_secondary.remove:\n",
+        ":html_theme.sidebar_secondary.remove:\n",
         f".. _method-{method.family}-{method.slug}:\n",
         rst.heading(module.title),
         _under_the_title(method),
+        _on_this_page(),
         _equations(module),
     ]
-    blocks += [_section("Functions"), _functions(method)]
-    blocks += [_section("How it is checked"), _checked(method)]
-    blocks += [_section("Settings and limits"), _settings(method)]
-    blocks += [_section("Where implementations differ"), _deviations(method, module)]
-    blocks += [_section("Provenance"), _provenance(method, module)]
-    blocks += [_section("Tutorial"), _tutorial(method)]
-    blocks += [_section("Citation"), _citation(method, module)]
-    blocks += [_section("The module"), _listing(module)]
+    for name, write_section in SECTIONS.items():
+        blocks += [_section(name), write_section(method, module)]
     return "\n\n".join(blocks) + "\n"
 
 
 def _section(text):
     return rst.heading(text, 1)
+
+
+def _on_this_page():
+    links = "\n".join(f'    <a href="#{name.lower().replace(" ", "-")}">{name}</a>' for name in SECTIONS)
+    return f'.. raw:: html\n\n    <nav class="on-this-page" aria-label="On this page">\n{links}\n    </nav>\n'
 
 
 def _under_the_title(method):
@@ -138,7 +138,7 @@ def _under_the_title(method):
     return (
         f".. rst-class:: lead\n\n*{rst.inline(method.title)}*{arxiv}\n\n"
         f".. rst-class:: facts\n\n:doc:`{method.family} </methods/{method.family}/index>` · ``trref/{name}`` · "
-        f"{badges(method)} · :ref:`the whole module <the-module-{method.family}-{method.slug}>`\n"
+        f"{badges(method)} \n"
     )
 
 
@@ -162,11 +162,14 @@ def module_name(module):
     return ".".join(parts[len(parts) - 1 - parts[::-1].index("trref") : -1]) + "." + module.path.stem
 
 
-def _functions(method):
-    module = method.module
-    blocks = [f".. py:module:: {module.__name__}\n", f".. currentmodule:: {module.__name__}\n"]
-    for name in module.__all__:
-        kind = "class" if inspect.isclass(getattr(module, name)) else "function"
+def _functions(method, module):
+    python, text = method.module, "\n".join(module.lines)
+    blocks = [f".. py:module:: {python.__name__}\n", f".. currentmodule:: {python.__name__}\n"]
+    # in the order of the file, which is the order to read them in
+    places = {name: re.search(rf"^(?:def|class) {name}\b|^{name} = ", text, re.MULTILINE) for name in python.__all__}
+    for name in sorted(python.__all__, key=lambda n: places[n].start() if places[n] else len(text)):
+        thing = getattr(python, name)
+        kind = "class" if inspect.isclass(thing) else "function" if callable(thing) else "data"
         blocks.append(f".. auto{kind}:: {name}\n")
     return "\n".join(blocks)
 
@@ -175,14 +178,14 @@ def _cases(record):
     return sum(1 for _ in checks.cases(record))
 
 
-def _checked(method):
+def _checked(method, module):
     blocks = []
     for record in method.functions:
         kind = type(record).__name__
         tolerance = f" An inner iteration leaves a relative error of {record.tolerance:g}." if record.tolerance else ""
         blocks.append(
-            f"{of_function(record.name)}, an :class:`{KINDS[kind]} <trref.catalog.{kind}>`: {_cases(record)} cases"
-            f" ({len(record.settings)} settings; sizes 4, 8 and 64; {len(record.edges)} hard cases by name).{tolerance}\n"
+            f"{of_function(record.name)}, an :class:`{KINDS[kind]} <trref.catalog.{kind}>`: {_cases(record)} cases ("
+            f"{len(record.settings)} settings; sizes 4, 8 and 64; {len(record.edges)} hard cases by name).{tolerance}\n"
         )
         rows = [
             (contract.__name__.replace("_", " "), _first_line(contract), FIGURES.get(contract.__name__, ""))
@@ -249,7 +252,7 @@ def _test_line(node):
     return f"{rst.inline(words)}" + (f": {rst.inline(' '.join(doc.split()))}" if doc else "")
 
 
-def _settings(method):
+def _settings(method, module):
     blocks = []
     for record in method.functions:
         hyper = {k: (... if v is inspect.Parameter.empty else v) for k, v in record.hyper_parameters.items()}
@@ -318,7 +321,7 @@ def _provenance(method, module):
     return "\n\n".join(blocks)
 
 
-def _tutorial(method):
+def _tutorial(method, module):
     tutorial = tutorials.read(method.family, method.slug)
     if tutorial is None:
         return "This method has no tutorial.\n"
@@ -359,12 +362,24 @@ def bibtex(key):
     return match[0] if match else ""
 
 
-def _listing(module):
+def _listing(method, module):
     name = f"{module.path.parent.name}-{module.path.stem}"
     return (
-        f".. _the-module-{name}:\n\nBelow its docstring, which is the text above. Click a number at the right to see the"
+        f".. _the-module-{name}:\n\nBelow its docstring, which is the text above. A number at the right leads to its"
         f" equation.\n\n.. module-listing:: {module_name(module)}\n"
     )
+
+
+SECTIONS = {
+    "Functions": _functions,
+    "How it is checked": _checked,
+    "Settings and limits": _settings,
+    "Where implementations differ": _deviations,
+    "Provenance": _provenance,
+    "Tutorial": _tutorial,
+    "Citation": _citation,
+    "The module": _listing,
+}
 
 
 # ------------------------------------------------------------------------------------------------------ families
@@ -393,8 +408,8 @@ def _family(family, methods):
     header = ("method", "functions", "kind", "provenance", "deviations")
     entries = "\n".join(f"    {method.slug}" for method in methods)
     return (
-        f"{rst.heading(family.capitalize())}\n{about(family)}\n\n{rst.table(header, rows)}\n{_limits(family, methods)}\n"
-        f".. toctree::\n    :hidden:\n\n{entries}\n"
+        f"{rst.heading(family.capitalize())}\n{about(family)}\n\n{rst.table(header, rows)}\n"
+        f"{_limits(family, methods)}\n.. toctree::\n    :hidden:\n\n{entries}\n"
     )
 
 
