@@ -1,12 +1,12 @@
 r"""Generalised advantage estimation.
 
 An exponentially weighted average of k-step advantage estimates trades bias (from a wrong value function) against
-variance (from long sums of rewards). It is the :math:`\gamma\lambda`-discounted sum of temporal-difference residuals,
+variance (from long sums of rewards). It is the :math:`\gamma\lambda`-discounted sum of temporal-difference residuals
 
 .. math::
     :label: gae-residual
 
-    \delta_t = r_t + \gamma\,(1 - d_t)\,V(s'_t) - V(s_t)
+    \delta_t = r_t + \gamma\,(1 - d_t)\,V(s'_t) - V(s_t),
 
 .. math::
     :label: gae-recursion
@@ -22,13 +22,29 @@ limit included (*truncated*: the future is worth :math:`V(s'_t)`, but the next r
 
     G^\lambda_t = \hat A_t + V(s_t)
 
-is the target for the value function.
+is the target for the value function, and with the scores :math:`\nabla\log\pi` of N trajectories
+
+.. math::
+    :label: gae-gradient
+
+    \hat g = \frac1N \sum_n \sum_t \omega^t\, \nabla\log\pi(a_t|s_t)\, \hat A_t
+
+estimates the policy gradient. :math:`\omega = \gamma` gives that of the discounted return; practice takes
+:math:`\omega = 1`.
+
+The residual is also the reward shaped by the potential :math:`V`: the estimate is the discounted return of the shaped
+reward, with :math:`\gamma\lambda` for a discount, which cuts the response to an action off beyond
+:math:`1/(1 - \gamma\lambda)` steps. The paper fits the value function in a trust region of its own
+(:mod:`trref.policy.value_trust_region`), after the advantages have been computed: fitted before, the residuals would
+tend to zero.
 
 **Where implementations differ.** Some merge termination and truncation, and so teach the value function that a time
 limit is a failure. A flag may mean "this transition ended the episode" (as here) or "an episode starts here"; the two
-are one row apart.
+are one row apart. Stable-Baselines3 adds :math:`\gamma V` of the last state to the reward of a truncated episode, which
+comes to the same as here. Targets of the value function are rewards-to-go in the paper and in Spinning Up.
 
-**Provenance.** Confirmed by five public implementations (baselines, Spinning Up, Stable-Baselines3, CleanRL, rlax).
+**Provenance.** Confirmed by five public implementations (baselines, Spinning Up, Stable-Baselines3, CleanRL, rlax); the
+view as shaping from memory of the paper, checked.
 The published truncated formula prints the last exponent as :math:`T-t+1`; the recursion gives :math:`T-t-1`.
 
 Schulman, Moritz, Levine, Jordan and Abbeel, *High-Dimensional Continuous Control Using Generalized Advantage
@@ -37,19 +53,37 @@ Estimation*, 2015, arXiv:1506.02438.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Input, Method
+from trref.catalog import Estimator, Method
+from trref.policy import _gae_cases as cases
 from trref.policy import deviations
 
-__all__ = ["gae", "lambda_return"]
+__all__ = ["gae", "lambda_return", "policy_gradient_estimate", "td_residuals"]
 
-SHAPE = "T ..."
-INPUTS = {
-    "reward": Input(SHAPE),
-    "value": Input(SHAPE),
-    "next_value": Input(SHAPE),
-    "terminated": Input(SHAPE, "mask"),
-    "truncated": Input(SHAPE, "mask"),
-}
+
+def td_residuals(reward, value, next_value, terminated, *, gamma=0.99):
+    """Temporal-difference residuals; the same as the reward shaped by the potential `value`.
+
+    Parameters
+    ----------
+    reward, value, next_value, terminated, gamma
+        As in `gae`.
+
+    Returns
+    -------
+    array (T, …)
+
+    Raises
+    ------
+    ValueError
+        As in `gae`.
+    """
+    validate.inputs(cases.RESIDUAL_INPUTS, reward, value, next_value, terminated)
+    validate.interval("[0, 1]", gamma=gamma)
+    return _residuals(reward, value, next_value, terminated, gamma)
+
+
+def _residuals(reward, value, next_value, terminated, gamma):
+    return reward + gamma * (1 - terminated) * next_value - value  # eq. gae-residual
 
 
 def gae(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95):
@@ -75,9 +109,9 @@ def gae(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.9
     ValueError
         Shapes that differ, values that are not finite, flags other than 0 and 1, gamma or lam outside [0, 1].
     """
-    validate.inputs(INPUTS, reward, value, next_value, terminated, truncated)
+    validate.inputs(cases.INPUTS, reward, value, next_value, terminated, truncated)
     validate.interval("[0, 1]", gamma=gamma, lam=lam)
-    delta = reward + gamma * (1 - terminated) * next_value - value  # eq. gae-residual
+    delta = _residuals(reward, value, next_value, terminated, gamma)
     decay = gamma * lam * (1 - xp.maximum(terminated, truncated))
 
     # eq. gae-recursion
@@ -110,73 +144,34 @@ def lambda_return(reward, value, next_value, terminated, truncated, *, gamma=0.9
     return advantage + value  # eq. gae-return
 
 
-def _example(rng, size):
-    shape = (size, 3) if rng.random() < 0.5 else (size,)
-    scale = rng.choice((0.05, 0.4, 1.5))
-    terminated = (rng.random(shape) < 0.15).astype(float)
-    truncated = (1 - terminated) * (rng.random(shape) < 0.15)
-    reward, value, final = scale * rng.standard_normal(shape), rng.standard_normal(shape), rng.standard_normal(shape)
-    return _segment(reward, value, final, terminated, truncated)
+def policy_gradient_estimate(score, advantage, *, discount=1.0):
+    """Estimate of the policy gradient from N trajectories of T steps.
+
+    Parameters
+    ----------
+    score : array (T, N, P)
+        Gradients of the log-probabilities of the actions taken.
+    advantage : array (T, N)
+        Held constant.
+    discount : float
+        Weight of a step relative to the one before, in [0, 1]: gamma for the gradient of the discounted return, 1 in
+        practice.
+
+    Returns
+    -------
+    array (P,)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, values that are not finite, discount outside [0, 1].
+    """
+    sizes = validate.inputs(cases.GRADIENT_INPUTS, score, advantage)
+    validate.interval("[0, 1]", discount=discount)
+    weight = xp.asarray([discount**t for t in range(sizes["T"])], dtype=advantage.dtype)
+    return ((weight[:, None] * advantage)[..., None] * score).sum((0, 1)) / sizes["N"]  # eq. gae-gradient
 
 
-def _segment(reward, value, final, terminated, truncated):
-    """Inside an episode the next value is the next row's; where it ends it is that of its final state."""
-    inside = 1 - xp.maximum(terminated, truncated)
-    inside[-1] = 0
-    next_value = xp.where(inside == 1, xp.concatenate([value[1:], value[:1]]), final)
-    return dict(reward=reward, value=value, next_value=next_value, terminated=terminated, truncated=truncated)
-
-
-def _edge(terminated, truncated):
-    t = xp.arange(1.0, len(terminated) + 1)
-    return _segment(1 / t, t - 2, 0.5 * t, xp.array(terminated, dtype=float), xp.array(truncated, dtype=float))
-
-
-EDGES = {
-    "ends on the last step": lambda: _edge([0, 0, 0, 1], [0, 0, 0, 0]),
-    "cut on the last step": lambda: _edge([0, 0, 0, 0], [0, 0, 0, 1]),
-    "every step ends": lambda: _edge([1, 1, 1], [0, 0, 0]),
-    "every step is cut": lambda: _edge([0, 0, 0], [1, 1, 1]),
-    "terminal at the time limit": lambda: _edge([0, 1, 0], [0, 1, 0]),
-    "one step": lambda: _edge([0], [0]),
-}
-
-
-def _brute_force(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95):
-    """The weighted average of k-step estimates, written out: sums instead of the recursion."""
-    if reward.ndim == 2:
-        columns = [
-            _brute_force(*(x[:, i] for x in (reward, value, next_value, terminated, truncated)), gamma=gamma, lam=lam)
-            for i in range(reward.shape[1])
-        ]
-        return xp.stack(columns, axis=1)
-    T = len(reward)
-    result = xp.zeros(T)
-    for t in range(T):
-        end = next((s for s in range(t, T) if terminated[s] or truncated[s]), T - 1)
-        n = end - t + 1
-        for k in range(1, n + 1):
-            last = t + k - 1
-            estimate = sum(gamma**l * reward[t + l] for l in range(k)) - value[t]
-            bootstrap = (1 - terminated[last]) * next_value[last] if k == n else value[t + k]
-            estimate += gamma**k * bootstrap
-            weight = lam ** (n - 1) if k == n else (1 - lam) * lam ** (k - 1)
-            result[t] += weight * estimate
-    return result
-
-
-def _brute_force_return(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95):
-    """The recursion of lambda-returns: G_t = r_t + gamma ((1 - lam) V(s_{t+1}) + lam G_{t+1}) inside an episode."""
-    G = xp.zeros_like(reward)
-    for t in range(len(reward) - 1, -1, -1):
-        ended = xp.maximum(terminated[t], truncated[t]) if t + 1 < len(reward) else xp.ones_like(reward[t])
-        later = G[t + 1] if t + 1 < len(reward) else 0
-        bootstrap = (1 - terminated[t]) * next_value[t]
-        G[t] = reward[t] + gamma * (ended * bootstrap + (1 - ended) * ((1 - lam) * next_value[t] + lam * later))
-    return G
-
-
-PROBE = {"gamma": 0.9, "lam": 0.6}
 METHOD = Method(
     title="High-Dimensional Continuous Control Using Generalized Advantage Estimation",
     key="schulman2015high",
@@ -184,27 +179,44 @@ METHOD = Method(
     provenance="confirmed",
     functions=(
         Estimator(
+            f=td_residuals,
+            inputs=cases.RESIDUAL_INPUTS,
+            example=lambda rng, size: cases.residual_inputs(cases.example(rng, size)),
+            edges={name: lambda make=make: cases.residual_inputs(make()) for name, make in cases.EDGES.items()},
+            settings={"default": {}, "probe": {"gamma": 0.9}},
+            brute_force=cases.residuals_by_rows,
+        ),
+        Estimator(
             f=gae,
-            inputs=INPUTS,
-            example=_example,
-            edges=EDGES,
+            inputs=cases.INPUTS,
+            example=cases.example,
+            edges=cases.EDGES,
             settings={
                 "default": {},
                 "one step": {"lam": 0.0},
                 "Monte Carlo": {"lam": 1.0},
                 "undiscounted": {"gamma": 1.0},
-                "probe": PROBE,
+                "probe": cases.PROBE,
             },
-            deviations=(deviations.GAE_TRUNCATION_AS_TERMINATION,),
-            brute_force=_brute_force,
+            deviations=(deviations.GAE_TRUNCATION_AS_TERMINATION, deviations.GAE_BOOTSTRAPS_THE_LAST_STEP),
+            brute_force=cases.brute_force,
         ),
         Estimator(
             f=lambda_return,
-            inputs=INPUTS,
-            example=_example,
-            edges=EDGES,
-            settings={"default": {}, "probe": PROBE},
-            brute_force=_brute_force_return,
+            inputs=cases.INPUTS,
+            example=cases.example,
+            edges=cases.EDGES,
+            settings={"default": {}, "probe": cases.PROBE},
+            deviations=(deviations.RETURN_MONTE_CARLO,),
+            brute_force=cases.brute_force_return,
+        ),
+        Estimator(
+            f=policy_gradient_estimate,
+            inputs=cases.GRADIENT_INPUTS,
+            example=cases.gradient_example,
+            edges={"one step": lambda: {"score": xp.ones((1, 1, 2)), "advantage": xp.array([[-0.5]])}},
+            settings={"default": {}, "probe": {"discount": 0.9}},
+            brute_force=cases.gradient_by_loops,
         ),
     ),
 )

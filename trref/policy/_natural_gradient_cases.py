@@ -1,0 +1,193 @@
+"""Signatures, examples and certificates of the natural gradient's functions."""
+
+import itertools
+import math
+
+from trref.backend import xp
+from trref.catalog import Input, Interface
+from trref.problems.convex import DenseOperator, spd_matrix
+from trref.problems.policies import CategoricalPolicy, GaussianPolicy, LinearSoftmaxPolicy, QuadraticTrustRegion
+
+__all__ = [
+    "CATEGORICAL",
+    "FISHER",
+    "GAUSSIAN",
+    "SEARCH",
+    "SEARCH_PROBE",
+    "STEP",
+    "on_the_sphere",
+    "outer_products_of_scores",
+    "within_the_bound",
+]
+
+
+def _categorical(rng, size):
+    old = rng.choice((0.1, 1.0, 4.0)) * rng.standard_normal((size, 3))
+    return {"old_logits": old, "logits": old + rng.choice((0.05, 0.4, 1.5)) * rng.standard_normal((size, 3))}
+
+
+CATEGORICAL = Interface(
+    "mean_kl_categorical",
+    inputs={"old_logits": Input("N K"), "logits": Input("N K")},
+    example=_categorical,
+    edges={
+        "equal": lambda: {"old_logits": xp.array([[0.3, -1.0]]), "logits": xp.array([[0.3, -1.0]])},
+        "all but deterministic": lambda: {
+            "old_logits": xp.array([[0.0, -40.0], [-40.0, 0.0]]),
+            "logits": xp.array([[-3.0, 0.0], [-900.0, 0.0]]),
+        },
+        "one action": lambda: {"old_logits": xp.array([[0.5]]), "logits": xp.array([[-2.0]])},
+    },
+)
+
+
+def _gaussian(rng, size):
+    spread = rng.choice((0.05, 0.4, 1.5))
+    old = {"old_mean": rng.standard_normal((size, 2)), "old_log_std": rng.standard_normal((size, 2)) - 0.5}
+    new = {k.removeprefix("old_"): v + spread * rng.standard_normal((size, 2)) for k, v in old.items()}
+    return {**old, **new}
+
+
+GAUSSIAN = Interface(
+    "mean_kl_diag_gaussian",
+    inputs={name: Input("N K") for name in ("old_mean", "old_log_std", "mean", "log_std")},
+    example=_gaussian,
+    edges={
+        "equal": lambda: dict.fromkeys(("old_mean", "old_log_std", "mean", "log_std"), xp.array([[0.5, -0.25]])),
+        "much narrower": lambda: {
+            "old_mean": xp.array([[0.0]]),
+            "old_log_std": xp.array([[0.0]]),
+            "mean": xp.array([[1.0]]),
+            "log_std": xp.array([[-3.0]]),
+        },
+    },
+)
+
+
+def _fisher(rng, size):
+    kinds = (CategoricalPolicy((3, 5, 3)), GaussianPolicy((3, 4, 2)), LinearSoftmaxPolicy(3, 4))
+    policy = kinds[rng.integers(3)]
+    theta = 0.7 * rng.standard_normal(policy.size)
+    v = rng.choice((0.01, 1.0, 100.0)) * rng.standard_normal(policy.size)
+    return {"policy": policy, "theta": theta, "v": v, "states": rng.standard_normal((size, 3))}
+
+
+def _fisher_edge(policy, theta, v):
+    return {"policy": policy, "theta": theta, "v": v, "states": xp.array([[1.0, -2.0], [0.0, 0.5]])}
+
+
+FISHER = Interface(
+    "fisher_vector_product",
+    inputs={"policy": Input("", "callable"), "theta": Input("P"), "v": Input("P"), "states": Input("N D")},
+    example=_fisher,
+    edges={
+        "zero vector": lambda: _fisher_edge(LinearSoftmaxPolicy(2, 2), xp.arange(4.0), xp.zeros(4)),
+        "a vector of the null space": lambda: _fisher_edge(
+            LinearSoftmaxPolicy(2, 2), xp.arange(4.0), xp.array([1.0, 1.0, -2.0, -2.0])
+        ),
+        "narrow Gaussian": lambda: _fisher_edge(
+            GaussianPolicy((2, 1)), xp.array([0.3, -0.2, 0.1, -4.0]), xp.arange(4.0)
+        ),
+    },
+)
+
+
+def outer_products_of_scores(policy, theta, v, states, *, damping=0.0):
+    """Brute force: F = E[∇log π ∇log πᵀ], the expectation summed over all actions, or by Gauss-Hermite quadrature."""
+    total = damping * v
+    for row in states:
+        z, cache = policy.forward(theta, row[None])
+        for action, weight in _support(policy, z):
+            score = policy.vjp(cache, policy.log_prob(z, action)[1])
+            total = total + weight * (score * v).sum() * score / len(states)
+    return total
+
+
+def _support(policy, z):
+    """Actions with probabilities under which the expectation of a polynomial of degree 5 is exact."""
+    if policy.discrete:
+        weights = xp.exp(policy.log_prob(xp.tile(z, (policy.actions, 1)), xp.arange(policy.actions))[0])
+        return [(xp.array([a]), float(weights[a])) for a in range(policy.actions)]
+    nodes = [(-math.sqrt(3.0), 1 / 6), (0.0, 2 / 3), (math.sqrt(3.0), 1 / 6)]
+    mean, std = z[:, : policy.actions], xp.exp(z[:, policy.actions :])
+    return [
+        (mean + std * xp.array([[node for node, _ in point]]), math.prod(w for _, w in point))
+        for point in itertools.product(nodes, repeat=policy.actions)
+    ]
+
+
+def _step(rng, size):
+    # five different eigenvalues: conjugate gradients end after five steps
+    eigenvalues = rng.choice((0.1, 1.0, 30.0)) * rng.choice((1.0, 0.5, 0.2, 0.1, 0.02), size)
+    return {"matvec": DenseOperator(spd_matrix(rng, eigenvalues)), "gradient": rng.standard_normal(size)}
+
+
+def _step_edge(A, gradient):
+    return {"matvec": DenseOperator(xp.array(A, dtype=float)), "gradient": xp.array(gradient, dtype=float)}
+
+
+STEP = Interface(
+    "natural_step",
+    inputs={"matvec": Input("", "callable"), "gradient": Input("P")},
+    example=_step,
+    edges={
+        "zero gradient": lambda: _step_edge([[2.0, 0.5], [0.5, 1.0]], [0, 0]),
+        "singular, consistent": lambda: _step_edge(xp.diag(xp.array([2.0, 1.0, 0.0])), [1, -1, 0]),
+        "identity": lambda: _step_edge(xp.eye(3), [3, 0, 4]),
+    },
+)
+
+
+def on_the_sphere(result, matvec, gradient, delta=0.01, **_):
+    """Certificate: half of Δᵀ(F + λI)Δ, relative to delta; and how far the step leads downhill."""
+    if float(gradient @ gradient) == 0:
+        return {"model of the divergence": float(abs(result.step).max()), "descent": 0.0}
+    model = float(result.step @ matvec(result.step)) / 2
+    return {"model of the divergence": abs(model / delta - 1), "descent": max(0.0, -float(gradient @ result.step))}
+
+
+def _search(rng, size):
+    eigenvalues = rng.choice((1.0, 0.3, 0.1), size)
+    model = QuadraticTrustRegion(
+        rng.standard_normal(size), rng.standard_normal(size), spd_matrix(rng, eigenvalues), 0.2
+    )
+    step = model.gradient * (rng.choice((0.005, 0.02, 0.3)) / model(model.centre + model.gradient)[1]) ** 0.5
+    return {
+        "objective_and_divergence": model,
+        "theta": model.centre,
+        "step": step,
+        "gradient": model.gradient,
+    }
+
+
+def _search_edge(bend, step):
+    one = xp.ones(1)
+    model = QuadraticTrustRegion(0 * one, one, xp.eye(1), bend)
+    return {"objective_and_divergence": model, "theta": 0 * one, "step": step * one, "gradient": one}
+
+
+SEARCH = Interface(
+    "backtracking_line_search",
+    inputs={
+        "objective_and_divergence": Input("", "callable"),
+        "theta": Input("P"),
+        "step": Input("P"),
+        "gradient": Input("P"),
+    },
+    example=_search,
+    edges={
+        "the full step": lambda: _search_edge(0.0, 0.125),
+        "the objective turns down": lambda: _search_edge(20.0, 0.14),
+        "far outside": lambda: _search_edge(0.5, 0.7),
+        "no step": lambda: _search_edge(0.5, 0.0),
+    },
+)
+
+SEARCH_PROBE = {"delta": 0.03, "shrink": 0.6, "trials": 15, "accept_ratio": 0.1}
+
+
+def within_the_bound(result, objective_and_divergence, theta, delta=0.01, **_):
+    """Certificate: the divergence relative to its bound, and how much the objective has fallen."""
+    objective, divergence = objective_and_divergence(result.theta)
+    fallen = float(objective_and_divergence(theta)[0]) - float(objective)
+    return {"divergence over its bound": float(divergence) / delta, "loss": max(0.0, fallen)}

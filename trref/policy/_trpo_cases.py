@@ -1,0 +1,71 @@
+"""The batch that a trust-region step takes: signature, examples and the paper's guarantee as a certificate."""
+
+import math
+
+from trref.backend import xp
+from trref.catalog import Input, Interface
+from trref.problems.policies import CategoricalPolicy, LinearSoftmaxPolicy
+
+__all__ = ["BATCH", "CONTINUOUS", "within_the_trust_region"]
+
+INPUTS = {
+    "policy": Input("", "callable"),
+    "theta": Input("P"),
+    "states": Input("N D"),
+    "actions": Input("N", "index"),
+    "advantage": Input("N"),
+    "weight": Input("N", "nonnegative", optional=True),
+}
+CONTINUOUS = {**INPUTS, "actions": Input("N K")}
+
+
+def _example(rng, size):
+    policy = CategoricalPolicy((3, 5, 3)) if rng.random() < 0.7 else LinearSoftmaxPolicy(3, 4)
+    weight = rng.random(size)
+    return {
+        "policy": policy,
+        "theta": rng.choice((0.1, 0.7)) * rng.standard_normal(policy.size),
+        "states": rng.standard_normal((size, 3)),
+        "actions": rng.integers(0, policy.actions, size),
+        "advantage": rng.choice((0.05, 0.4, 30.0)) * rng.standard_normal(size),
+        "weight": weight / weight.sum() if rng.random() < 0.5 else None,
+    }
+
+
+def _edge(advantage, logit=0.0, weight=None):
+    return {
+        "policy": LinearSoftmaxPolicy(2, 2),
+        "theta": xp.array([logit, 0.0, 0.0, logit]),
+        "states": xp.eye(2)[xp.arange(len(advantage)) % 2],
+        "actions": xp.arange(len(advantage)) // 2 % 2,
+        "advantage": xp.array(advantage, dtype=float),
+        "weight": None if weight is None else xp.array(weight, dtype=float),
+    }
+
+
+BATCH = Interface(
+    "trust_region_batch",
+    inputs=INPUTS,
+    example=_example,
+    edges={
+        "zero advantages": lambda: _edge([0, 0, 0, 0]),
+        "equal advantages": lambda: _edge([2, 2, 2, 2]),
+        "all but deterministic": lambda: _edge([1, -1, 0.5, 2], logit=12.0),
+        "one sample": lambda: _edge([-1.5]),
+        "weights of zero": lambda: _edge([1, -1, 0.5, 2], weight=[1, 0, 0, 0]),
+    },
+)
+"""``step(policy, theta (P), states (N D), actions (N), advantage (N), weight (N), *, delta, …)``."""
+
+
+def within_the_trust_region(result, policy, theta, states, actions, advantage, weight=None, delta=0.01, **_):
+    """Certificate: the mean KL(old‖new) relative to its bound; how much the surrogate fell, relative to its terms."""
+    weight = xp.full_like(advantage, 1 / len(advantage)) if weight is None else weight
+    old, new = policy(theta, states), policy(result.theta, states)
+    log_ratio = policy.log_prob(new, actions)[0] - policy.log_prob(old, actions)[0]
+    scale = float((weight * abs(advantage)).sum()) or 1.0
+    gain = float((weight * xp.expm1(log_ratio) * advantage).sum()) / scale
+    divergence = float((weight * policy.kl(old, new)[0]).sum())
+    if not math.isfinite(gain + divergence):
+        return {"mean KL over its bound": math.inf, "loss of the surrogate": math.inf}
+    return {"mean KL over its bound": divergence / delta, "loss of the surrogate": max(0.0, -gain)}
