@@ -64,11 +64,12 @@ def train(
 ):
     """Train with Adam; a run takes a fraction of a second.
 
-    In each iteration every prompt is answered several times, and a few epochs of minibatches (whole groups each) follow,
-    so that ratios move. The objective gets those of these values that its arguments name: ``log_prob``,
+    In each iteration every prompt is answered several times, and a few epochs of minibatches (whole groups each)
+    follow, so that ratios move. The objective gets those of these values that its arguments name: ``log_prob``,
     ``old_log_prob``, ``behavior_log_prob``, ``ref_log_prob`` (the start), ``logits``, ``old_logits``, ``ref_logits``,
-    ``actions``, ``advantage``, ``mask``, ``group``, ``reward``, ``answer``, ``domain`` (the prompt's level), ``version``
-    (the iteration whose policy sampled), ``current_version``, ``entropy`` and ``divergence`` (KL from the old policy).
+    ``actions``, ``advantage``, ``mask``, ``group``, ``reward``, ``answer``, ``domain`` (the prompt's level),
+    ``version`` (the iteration whose policy sampled), ``current_version``, ``entropy`` and ``divergence`` (KL from the
+    old policy).
 
     Parameters
     ----------

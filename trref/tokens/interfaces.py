@@ -235,7 +235,7 @@ def token_objective(*extra, advantage="B | B T", without=()):
 
 
 @functools.cache
-def full_distribution(*extra, advantage="B | B T"):
+def full_distribution(*extra, advantage="B | B T", without=()):
     """Return the interface of an objective of the whole distribution; parameters as in `token_objective`.
 
     Returns
@@ -243,7 +243,7 @@ def full_distribution(*extra, advantage="B | B T"):
     Interface
         ``f(logits, old_logits, actions, advantage, mask, *extra, *, …) -> (loss, d loss / d logits)``.
     """
-    return _interface("full distribution", FULL_INPUTS, _full_example, FULL_EDGES, extra, advantage)
+    return _interface("full distribution", FULL_INPUTS, _full_example, FULL_EDGES, extra, advantage, without)
 
 
 def _reward_example(rng, size):
