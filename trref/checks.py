@@ -396,7 +396,7 @@ def float32(record):
 
 
 def _compared(result):
-    """What two precisions must agree on: of a solver the solution, not the history."""
+    """What two precisions or variants must agree on: of a solver the solution, not the history."""
     return {"solution": result[0]} if hasattr(result, "iterations") else result
 
 
@@ -565,8 +565,8 @@ def limits(record):
             if case.setting != "default":
                 continue
             inputs = {k: case.inputs[k] for k in other.inputs if k in case.inputs}
-            actual = flatten(run(record, case.inputs, {**case.hyper, **limit.hyper}))
-            expected = flatten(run(other, inputs, dict(limit.to_hyper)))
+            actual = flatten(_compared(run(record, case.inputs, {**case.hyper, **limit.hyper})))
+            expected = flatten(_compared(run(other, inputs, dict(limit.to_hyper))))
             for (name, a), (_, b) in zip(actual, expected, strict=True):
                 _require(_close(a, b, 1e-9), f"{case.label}: not {limit.to} under {dict(limit.hyper)}: {name} differs")
 
@@ -578,7 +578,8 @@ def deviations(record):
         for case in cases(record):
             hyper = {k: v for k, v in case.hyper.items() if k in inspect.signature(deviation.f).parameters}
             other = run(dataclasses.replace(record, f=deviation.f, settings={"default": {}}), case.inputs, hyper)
-            pairs = zip(flatten(other), flatten(run(record, case.inputs, case.hyper)), strict=True)
+            reference = run(record, case.inputs, case.hyper)
+            pairs = zip(flatten(_compared(other)), flatten(_compared(reference)), strict=True)
             differs |= not all(_close(a, b, 1e-9) for (_, a), (_, b) in pairs)
         _require(differs, f"the deviation {deviation.name!r} never differs from the reference")
 
