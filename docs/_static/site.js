@@ -1,5 +1,15 @@
 // Equations and the lines that compute them: a click on one shows the other. Without this script the links still work.
 document.addEventListener("DOMContentLoaded", () => {
+  // an equation a little too wide for its column is set a little smaller, rather than cut off
+  const fit = () => document.querySelectorAll("div.math > mjx-container").forEach((box) => {
+    box.style.fontSize = "";
+    const ratio = box.clientWidth / box.scrollWidth;
+    if (ratio < 1) box.style.fontSize = `${Math.floor(100 * Math.max(ratio, 0.72))}%`;
+  });
+  window.MathJax?.startup?.promise?.then(fit);
+  window.addEventListener("load", () => window.MathJax?.startup?.promise?.then(fit));
+  window.addEventListener("resize", fit);
+
   const listing = document.querySelector(".listing");
   if (!listing) return;
   const equation = (label) => document.getElementById(`equation-${label}`);

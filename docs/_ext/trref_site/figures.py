@@ -49,33 +49,33 @@ def limits_map(edges, family):
         for a, b, _label in edges:
             if a != b:
                 column[a] = min(max(column[a], column[b] + 1), len(names))
-    rows, place = {}, {}
-    for name in sorted(names, key=lambda n: (column[n], n.split(".")[0] not in family, n)):
-        place[name] = rows.setdefault(column[name], 0)
-        rows[column[name]] += 1
-    wide, high, gap_x, gap_y = 8.2 * max(map(len, names)) + 24, 34, 190, 30
-    width = (max(column.values()) + 1) * wide + max(column.values()) * gap_x + 8
-    height = max(rows.values()) * (high + gap_y) + 8
+    leaving = {name: [(b, label) for a, b, label in edges if a == name] for name in names}
+    tall = {name: max(34, 20 * len(leaving[name]) + 6) for name in names}
+    wide, gap_x, gap_y = 8.2 * max(map(len, names)) + 24, 190, 26
+    corner, below = {}, {}
+    for name in sorted(names, key=lambda n: (column[n], n)):
+        y = below.get(column[name], 14)
+        corner[name] = 4 + column[name] * (wide + gap_x), y
+        below[column[name]] = y + tall[name] + gap_y
+    width, height = (max(column.values()) + 1) * (wide + gap_x) - gap_x + 8, max(below.values())
 
-    def corner(name):
-        return 4 + column[name] * (wide + gap_x), 14 + place[name] * (high + gap_y)
-
-    shapes = []
-    for a, b, label in edges:
-        (xa, ya), (xb, yb) = corner(a), corner(b)
-        x0, y0, x1, y1 = xa, ya + high / 2, xb + wide + 6, yb + high / 2
-        middle = (x0 + x1) / 2
-        shapes.append(
-            f'<path class="edge" d="M{x0:.0f} {y0:.0f} C{middle:.0f} {y0:.0f} {middle:.0f} {y1:.0f}'
-            f' {x1:.0f} {y1:.0f}"/>'
-        )
-        shapes.append(f'<text class="condition" x="{x0 - 10:.0f}" y="{y0 - 6:.0f}">{html.escape(label)}</text>')
+    curves, words = [], []
+    for a in names:
+        for k, (b, label) in enumerate(leaving[a]):
+            x0, y0 = corner[a][0], corner[a][1] + tall[a] * (k + 1) / (len(leaving[a]) + 1)
+            x1, y1 = corner[b][0] + wide + 6, corner[b][1] + tall[b] / 2
+            middle = (x0 + x1) / 2
+            curves.append(
+                f'<path class="edge" d="M{x0:.0f} {y0:.0f} C{middle:.0f} {y0:.0f} {middle:.0f} {y1:.0f}'
+                f' {x1:.0f} {y1:.0f}"/>'
+            )
+            words.append(f'<text class="condition" x="{x0 - 8:.0f}" y="{y0 - 4:.0f}">{html.escape(label)}</text>')
+    shapes = curves + words
     for name in names:
-        x, y = corner(name)
+        (x, y), high = corner[name], tall[name]
+        middle = f'x="{x + wide / 2:.0f}" y="{y + high / 2 + 5:.0f}"'
         shapes.append(f'<rect x="{x:.0f}" y="{y:.0f}" width="{wide:.0f}" height="{high}" rx="6"/>')
-        shapes.append(
-            f'<text x="{x + wide / 2:.0f}" y="{y + high / 2 + 5:.0f}" text-anchor="middle">{html.escape(name)}</text>'
-        )
+        shapes.append(f'<text {middle} text-anchor="middle">{html.escape(name)}</text>')
     described = html.escape("; ".join(f"{a} becomes {b} with {label}" for a, b, label in edges), quote=True)
     marker = (
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'

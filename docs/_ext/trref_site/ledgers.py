@@ -96,13 +96,14 @@ def claims():
         if tutorial.thumbnail.is_file():
             image = tutorial.thumbnail.relative_to(DOCS).as_posix()
             figure = (
-                f".. image:: /{image}\n    :alt: First figure of the tutorial {tutorial.title}\n    :width: 200px\n"
+                f".. image:: /{image}\n    :alt: First figure of the tutorial {tutorial.title}\n    :width: 260px\n"
                 f"    :class: plate\n    :target: .{tutorial.document}.html\n"
             )
         where = f"{pages.link(method)}\n\n:doc:`the experiment <{tutorial.document}>`"
         if not tutorial.claims:
             asserted = [a if a.startswith("``") else rst.inline(a) for a in tutorial.assertions]
-            rows.append((where, rst.inline(tutorial.title), "", figure, "Asserted:\n\n" + rst.bullets(asserted)))
+            shown = "Asserted:\n\n" + rst.bullets(asserted)
+            rows.append((where, rst.inline(tutorial.title), " ".join(tutorial.summary.split()), figure, shown))
         for number, claim in enumerate(tutorial.claims):
             options = claim.options
             experiment = "\n\n".join(
@@ -110,7 +111,7 @@ def claims():
             )
             rows.append((where, claim.text, experiment, figure if number == 0 else "", options.get("shown", "")))
     header = ("method", "the paper's claim", "our experiment and its controls", "figure", "shown at this scale?")
-    return rst.table(header, rows, widths=(16, 22, 26, 14, 22), classes="claims")
+    return rst.table(header, rows, widths=(15, 19, 23, 21, 22), classes="claims")
 
 
 def bench():

@@ -81,6 +81,8 @@ def beside(module, labels):
                 if any(m not in quiet and module.lines[m - 1].strip() for m in between):
                     rows.append('<span class="cl gap">⋮</span>')
                 before = n
+                if not text.strip() and module.lines[n - 1].strip():  # the tag stood alone on its line
+                    continue
                 rows.append(_line(n, text, classes=("on",) if n in covered else (), href=f"#line-{n}"))
             block = _block(rows, f"in {function}" if function else "in the module", label)
             if function != next(iter(groups)):

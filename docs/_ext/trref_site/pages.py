@@ -179,23 +179,31 @@ def _cases(record):
 
 
 def _checked(method, module):
-    blocks = []
+    blocks, holds = [], {}
     for record in method.functions:
-        kind = type(record).__name__
-        tolerance = f" An inner iteration leaves a relative error of {record.tolerance:g}." if record.tolerance else ""
+        kind, settings = type(record).__name__, len(record.settings)
         blocks.append(
-            f"{of_function(record.name)}, an :class:`{KINDS[kind]} <trref.catalog.{kind}>`: {_cases(record)} cases ("
-            f"{len(record.settings)} settings; sizes 4, 8 and 64; {len(record.edges)} hard cases by name).{tolerance}\n"
+            f"{of_function(record.name)}, an :class:`{KINDS[kind]} <trref.catalog.{kind}>`: {_cases(record)} cases,"
+            f" under {settings} setting{'s' if settings > 1 else ''}."
+            + (f" An inner iteration leaves a relative error of {record.tolerance:g}." if record.tolerance else "")
+            + (f" Hard cases: {'; '.join(rst.inline(name) for name in record.edges)}." if record.edges else "")
+            + "\n"
         )
-        rows = [
-            (contract.__name__.replace("_", " "), _first_line(contract), FIGURES.get(contract.__name__, ""))
-            for contract in checks.contracts_of(record)
-        ]
-        blocks.append(rst.table(("contract", "what must hold", "to"), rows, widths=(18, 56, 26), classes="contracts"))
-        if record.edges:
-            blocks.append("Hard cases: " + "; ".join(rst.inline(name) for name in record.edges) + ".\n")
-        if isinstance(record, catalog.Solver):
-            blocks.append(_certificate(record))
+        for contract in checks.contracts_of(record):
+            holds.setdefault(contract, []).append(record)
+    blocks = [rst.bullets(blocks)]
+    rows = [
+        (
+            contract.__name__.replace("_", " "),
+            _first_line(contract),
+            FIGURES.get(contract.__name__, ""),
+            "all" if len(some) == len(method.functions) else ", ".join(rst.code(r.f.__name__) for r in some),
+        )
+        for contract, some in holds.items()
+    ]
+    header = ("contract", "what must hold", "to", "functions")
+    blocks.append(rst.table(header, rows, widths=(16, 44, 22, 18), classes="contracts"))
+    blocks += [_certificate(record) for record in method.functions if isinstance(record, catalog.Solver)]
     return "\n".join(blocks) + "\n" + _tests(method)
 
 
@@ -221,7 +229,8 @@ def _certificate(record):
         (rst.inline(name), f"{figure:.1e}", f"{record.tolerances[name]:.1e}", rst.inline(label))
         for name, (figure, label) in worst.items()
     ]
-    return rst.table(("certificate", "worst seen", "allowed", "in the case"), rows)
+    table = rst.table(("certificate", "worst seen", "allowed", "in the case"), rows)
+    return f"The certificate of {of_function(record.name)}, over its examples and hard cases:\n\n{table}"
 
 
 def _tests(method):
@@ -405,10 +414,11 @@ def _family(family, methods):
         functions = ", ".join(of_function(record.name) for record in method.functions)
         count = sum(len(record.deviations) for record in method.functions)
         rows.append((link(method), functions, ", ".join(kinds), badges(method), count))
-    header = ("method", "functions", "kind", "provenance", "deviations")
+    header = ("method", "functions", "kind", "provenance", "known deviations")
     entries = "\n".join(f"    {method.slug}" for method in methods)
     return (
-        f"{rst.heading(family.capitalize())}\n{about(family)}\n\n{rst.table(header, rows)}\n"
+        f":html_theme.sidebar_secondary.remove:\n\n{rst.heading(family.capitalize())}\n{about(family)}\n\n"
+        f"{rst.table(header, rows, widths=(30, 34, 16, 14, 6), classes='family')}\n"
         f"{_limits(family, methods)}\n.. toctree::\n    :hidden:\n\n{entries}\n"
     )
 
