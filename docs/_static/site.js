@@ -1,11 +1,15 @@
 // Equations and the lines that compute them: a click on one shows the other. Without this script the links still work.
 document.addEventListener("DOMContentLoaded", () => {
-  // an equation a little too wide for its column is set a little smaller, rather than cut off
-  const fit = () => document.querySelectorAll("div.math > mjx-container").forEach((box) => {
-    box.style.fontSize = "";
-    const ratio = box.clientWidth / box.scrollWidth;
-    if (ratio < 1) box.style.fontSize = `${Math.floor(100 * Math.max(ratio, 0.72))}%`;
-  });
+  // an equation a little too wide for its column is set a little smaller; one much too wide gets the page's width
+  const fit = () => {
+    document.querySelectorAll(".eq-row.stacked").forEach((row) => row.classList.remove("stacked"));
+    for (const box of document.querySelectorAll("div.math > mjx-container")) {
+      box.style.fontSize = "";
+      if (box.clientWidth < 0.8 * box.scrollWidth) box.closest(".eq-row")?.classList.add("stacked");
+      const ratio = box.clientWidth / box.scrollWidth;
+      if (ratio < 1) box.style.fontSize = `${Math.floor(96 * Math.max(ratio, 0.75))}%`;
+    }
+  };
   window.MathJax?.startup?.promise?.then(fit);
   window.addEventListener("load", () => window.MathJax?.startup?.promise?.then(fit));
   window.addEventListener("resize", fit);

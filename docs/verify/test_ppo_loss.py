@@ -1,13 +1,10 @@
 """The loss computes the published equations, gradient included."""
 
-import ppo_loss
-import ppo_loss_repaired
-import pytest
+from ppo_loss import loss
 
-from trref.conformance import verify
+from trref.conformance import assert_conforms, parametrize_with_cases
 
 
-@pytest.mark.parametrize("module", [ppo_loss, ppo_loss_repaired])
-def test_loss_computes_the_paper(module):
-    verdict = verify("ppo.clipped_surrogate", module.loss)
-    assert verdict.conforms, str(verdict)
+@parametrize_with_cases("ppo.clipped_surrogate", settings=["default"])
+def test_loss_computes_the_paper(case):
+    assert_conforms(case, loss)

@@ -4,8 +4,9 @@ import math
 
 __all__ = ["COLOURS", "INKS", "describe", "recolour", "spread", "use_style"]
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c8c")
-"""The palette of Okabe and Ito, without its black and yellow, which vanish on one of the two backgrounds."""
+COLOURS = ("#0072b2", "#c98500", "#009e73", "#cc79a7", "#3a9ad9", "#d55e00", "#8c8c8c")
+"""The palette of Okabe and Ito, without its black and yellow, which vanish on one of the two backgrounds, and with its
+orange and sky blue a little darker: each has a contrast of at least 3 with white and with near-black."""
 
 INK = "#7d8590"  # one grey that can be read on white and on near-black
 INKS = {"light": "#1f2328", "dark": "#e6edf3"}

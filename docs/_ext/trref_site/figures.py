@@ -51,30 +51,35 @@ def limits_map(edges, family):
                 column[a] = min(max(column[a], column[b] + 1), len(names))
     leaving = {name: [(b, label) for a, b, label in edges if a == name] for name in names}
     tall = {name: max(34, 20 * len(leaving[name]) + 6) for name in names}
-    wide, gap_x, gap_y = 8.2 * max(map(len, names)) + 24, 190, 26
-    corner, below = {}, {}
+    columns = range(max(column.values()) + 1)
+    wide = [8.2 * max(len(n) for n in names if column[n] == c) + 22 for c in columns]
+    gap, left = 165, [4.0]
+    for c in columns:
+        left.append(left[-1] + wide[c] + gap)
+    corner, below = {}, dict.fromkeys(columns, 14)
     for name in sorted(names, key=lambda n: (column[n], n)):
-        y = below.get(column[name], 14)
-        corner[name] = 4 + column[name] * (wide + gap_x), y
-        below[column[name]] = y + tall[name] + gap_y
-    width, height = (max(column.values()) + 1) * (wide + gap_x) - gap_x + 8, max(below.values())
+        corner[name] = left[column[name]], below[column[name]]
+        below[column[name]] += tall[name] + 26
 
     curves, words = [], []
     for a in names:
         for k, (b, label) in enumerate(leaving[a]):
-            x0, y0 = corner[a][0], corner[a][1] + tall[a] * (k + 1) / (len(leaving[a]) + 1)
-            x1, y1 = corner[b][0] + wide + 6, corner[b][1] + tall[b] / 2
-            middle = (x0 + x1) / 2
-            curves.append(
-                f'<path class="edge" d="M{x0:.0f} {y0:.0f} C{middle:.0f} {y0:.0f} {middle:.0f} {y1:.0f}'
-                f' {x1:.0f} {y1:.0f}"/>'
-            )
-            words.append(f'<text class="condition" x="{x0 - 8:.0f}" y="{y0 - 4:.0f}">{html.escape(label)}</text>')
+            x, y = corner[a][0], corner[a][1] + tall[a] * (k + 1) / (len(leaving[a]) + 1)
+            words.append(f'<text class="condition" x="{x - 8:.0f}" y="{y - 4:.0f}">{html.escape(label)}</text>')
+            path = f"M{x:.0f} {y:.0f}"
+            for c in range(column[a] - 1, column[b], -1):  # past the boxes of the columns between
+                path += _bend(x, y, left[c] + wide[c], below[c]) + f" H{left[c]:.0f}"
+                x, y = left[c], below[c]
+                below[c] += 22
+            path += _bend(x, y, corner[b][0] + wide[column[b]] + 6, corner[b][1] + tall[b] / 2)
+            curves.append(f'<path class="edge" d="{path}"/>')
+    width, height = left[-1] - gap + 4, max(below.values())
     shapes = curves + words
     for name in names:
         (x, y), high = corner[name], tall[name]
-        middle = f'x="{x + wide / 2:.0f}" y="{y + high / 2 + 5:.0f}"'
-        shapes.append(f'<rect x="{x:.0f}" y="{y:.0f}" width="{wide:.0f}" height="{high}" rx="6"/>')
+        w = wide[column[name]]
+        middle = f'x="{x + w / 2:.0f}" y="{y + high / 2 + 5:.0f}"'
+        shapes.append(f'<rect x="{x:.0f}" y="{y:.0f}" width="{w:.0f}" height="{high}" rx="6"/>')
         shapes.append(f'<text {middle} text-anchor="middle">{html.escape(name)}</text>')
     described = html.escape("; ".join(f"{a} becomes {b} with {label}" for a, b, label in edges), quote=True)
     marker = (
@@ -85,3 +90,8 @@ def limits_map(edges, family):
         f'<div class="limits-map" tabindex="0"><svg role="img" aria-label="{described}" width="{width:.0f}"'
         f' height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">{marker}{"".join(shapes)}</svg></div>'
     )
+
+
+def _bend(x0, y0, x1, y1):
+    middle = (x0 + x1) / 2
+    return f" C{middle:.0f} {y0:.0f} {middle:.0f} {y1:.0f} {x1:.0f} {y1:.0f}"

@@ -169,8 +169,10 @@ def _functions(method, module):
     places = {name: re.search(rf"^(?:def|class) {name}\b|^{name} = ", text, re.MULTILINE) for name in python.__all__}
     for name in sorted(python.__all__, key=lambda n: places[n].start() if places[n] else len(text)):
         thing = getattr(python, name)
-        kind = "class" if inspect.isclass(thing) else "function" if callable(thing) else "data"
-        blocks.append(f".. auto{kind}:: {name}\n")
+        if not callable(thing):
+            blocks.append(f".. py:data:: {name}\n    :value: {thing!r}\n")
+            continue
+        blocks.append(f".. auto{'class' if inspect.isclass(thing) else 'function'}:: {name}\n")
     return "\n".join(blocks)
 
 
