@@ -1,0 +1,94 @@
+"""Limits of DAPO's objectives, its sampling and its penalty."""
+
+import math
+
+import numpy as np
+import pytest
+
+from trref.catalog import find
+from trref.tokens.dapo import dapo, dapo_over_batch, dynamic_sampling, overlong_penalty
+from trref.tokens.grpo import group_advantage, grpo
+
+
+def _batch(seed, B=8, T=5, full=False, spread=0.4):
+    rng = np.random.default_rng(seed)
+    old = -rng.exponential(1.5, (B, T))
+    mask = (np.arange(T) < (T if full else rng.integers(1, T + 1, (B, 1)))).astype(float) + np.zeros((B, T))
+    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
+
+
+def _same(a, b):
+    assert a[0] == pytest.approx(b[0], rel=1e-13) and np.allclose(a[1], b[1], rtol=1e-12)
+
+
+def test_loss_by_hand():
+    """Prompt 0: lengths 1 and 2; prompt 1: length 1. Ratios 1.5 | 0.5, 1.1 | 1.25; advantages 1, -1, 2."""
+    log_prob = np.log([[1.5, 9.0], [0.5, 1.1], [1.25, 9.0]])
+    mask, group = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]]), np.array([5, 5, 2])
+    batch = log_prob, np.zeros((3, 2)), np.array([1.0, -1.0, 2.0]), mask
+    first, second = (1.28 - 0.8 - 1.1) / 3, 2.5
+    loss, gradient = dapo(*batch, group)
+    assert loss == pytest.approx(-(first + second) / 2)
+    assert np.allclose(gradient, [[0, 0], [0, 1.1 / 6], [-2.5 / 2, 0]])
+    assert dapo_over_batch(*batch)[0] == pytest.approx(-(1.28 - 0.8 - 1.1 + 2.5) / 4)
+
+
+def test_one_prompt():
+    batch = _batch(0)
+    _same(dapo(*batch, np.zeros(8, int)), dapo_over_batch(*batch))
+
+
+def test_prompts_of_equal_size_are_averaged():
+    log_prob, old, advantage, mask = _batch(1)
+    group = np.repeat([3, 1], 4)
+    halves = [dapo_over_batch(*(x[group == g] for x in (log_prob, old, advantage, mask))) for g in (3, 1)]
+    loss, gradient = dapo(log_prob, old, advantage, mask, group)
+    assert loss == pytest.approx((halves[0][0] + halves[1][0]) / 2, rel=1e-13)
+    assert np.allclose(gradient, np.concatenate([halves[0][1], halves[1][1]]) / 2, rtol=1e-13)
+
+
+def test_equal_lengths_and_clips_give_grpo():
+    batch, group = _batch(2, full=True), np.repeat([0, 1], 4)
+    clips = {"clip_low": 0.2, "clip_high": 0.2}
+    _same(dapo(*batch, group, **clips), grpo(*batch))
+    _same(dapo_over_batch(*batch, **clips), grpo(*batch))
+
+
+def test_clip_higher():
+    """A ratio of 1.25 still earns; one of 0.75 does not matter for a good token, and is cut for a bad one."""
+    ratio = np.log([[1.25, 1.25, 0.75, 0.75]])
+    advantage = np.array([[1.0, -1.0, 1.0, -1.0]])
+    _, gradient = dapo_over_batch(ratio, np.zeros((1, 4)), advantage, np.ones((1, 4)))
+    assert np.allclose(gradient, [[-1.25 / 4, 1.25 / 4, -0.75 / 4, 0]])
+    assert grpo(ratio, np.zeros((1, 4)), advantage, np.ones((1, 4)))[1][0, 0] == 0
+
+
+def test_rare_tokens_may_grow_by_as_much_more():
+    """The largest probability that still has a gradient: 0.01 to 0.0128, against 0.9 to beyond 1."""
+    for p, limit in ((0.01, 0.0128), (0.5, 0.64)):
+        for new, earns in ((0.999 * limit, True), (1.001 * limit, False)):
+            one = np.array([[math.log(new)]]), np.array([[math.log(p)]]), np.ones(1), np.ones((1, 1))
+            assert bool(dapo_over_batch(*one)[1].any()) == earns
+
+
+def test_the_batch_mean_is_what_trainers_compute():
+    deviation = next(d.f for d in find("dapo.dapo").deviations if "batch" in d.name)
+    batch, group = _batch(3), np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    _same(deviation(*batch, group), dapo_over_batch(*batch))
+    assert dapo(*batch, group)[0] != pytest.approx(dapo_over_batch(*batch)[0], rel=1e-3)
+
+
+def test_dynamic_sampling_keeps_what_has_a_gradient():
+    reward = np.array([1.0, 1, 0, 0, 1, 0, 1.0])
+    group = np.array([4, 4, 2, 2, 7, 7, 9])
+    keep = dynamic_sampling(reward, group)
+    assert keep.tolist() == [0, 0, 0, 0, 1, 1, 0]
+    assert (keep == (group_advantage(reward, group) != 0)).all()
+
+
+def test_overlong_penalty():
+    lengths = np.array([1.0, 12, 13, 14, 16, 17])
+    penalty = overlong_penalty(lengths, max_length=16, cache=4)
+    assert penalty.tolist() == [0, 0, -0.25, -0.5, -1, -1]
+    fine = np.linspace(0, 30, 3001)
+    assert abs(np.diff(overlong_penalty(fine, max_length=16, cache=4))).max() <= 0.01 / 4 + 1e-12  # continuous
