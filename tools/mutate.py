@@ -1,0 +1,253 @@
+"""Change catalogued functions on purpose, and see that `trref verify` notices.
+
+    .venv/bin/python tools/mutate.py                  # the whole catalogue, and docs/mutants.json
+    .venv/bin/python tools/mutate.py ppo cg.cg        # only these methods or functions
+    .venv/bin/python tools/mutate.py --ci             # the modules that changed, and ten fixed functions
+
+Each mutant changes one place of the function's module: a sign, minimum for maximum, a dropped term or factor, a
+constant, the direction of a comparison, mean for sum, an axis, a stop-gradient ignored. (Strict against non-strict comparison is
+not mutated: at a tie both are right.) A mutant survives where `verify` says that it conforms. Survivors must stand in
+tools/equivalent_mutants.json, keyed by function and text, with the reason why they are equivalent.
+"""
+
+import argparse
+import ast
+import copy
+import dataclasses
+import inspect
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import warnings
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EQUIVALENT = ROOT / "tools" / "equivalent_mutants.json"
+FIXED = (
+    "ppo.clipped_surrogate",
+    "ppo.unclipped_surrogate",
+    "gae.gae",
+    "gae.lambda_return",
+    "cg.cg",
+    "stiefel.project",
+    "stiefel.retract_qr",
+    "adam.update",
+    "sam.perturbed_gradient",
+    "score_models.ddim_step",
+)
+SECONDS = 6
+SWAPS = {"minimum": "maximum", "maximum": "minimum", "min": "max", "max": "min", "sum": "mean", "mean": "sum"}
+SWAPS |= {"tril": "triu", "triu": "tril", "zeros_like": "ones_like", "ones_like": "zeros_like", "argmax": "argmin"}
+OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+COMPARISONS = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+
+
+class TooSlow(BaseException):
+    """A mutant that does not end is killed. No `except Exception` may swallow this."""
+
+
+def changes(node):
+    """Yield (description, replacement) for one node of a syntax tree."""
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        swapped = copy.deepcopy(node)
+        swapped.op = OPERATORS[type(node.op)]()
+        yield swapped
+        if isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
+            yield node.left
+            yield node.right
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and not isinstance(node.operand, ast.Constant):
+        yield node.operand
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
+        swapped = copy.deepcopy(node)
+        swapped.ops = [COMPARISONS[type(node.ops[0])]()]
+        yield swapped
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        for value in (node.value + 1, node.value * 1.5) if type(node.value) is float else (node.value + 1,):
+            if value != node.value:
+                yield ast.Constant(value)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SWAPS:
+        swapped = copy.deepcopy(node)
+        swapped.func.attr = SWAPS[node.func.attr]
+        yield swapped
+    if isinstance(node, ast.BoolOp):
+        swapped = copy.deepcopy(node)
+        swapped.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        yield swapped
+
+
+def _is_check(statement):
+    """Validation, docstrings, warnings and errors are not the method's mathematics."""
+    if isinstance(statement, ast.Raise | ast.Import | ast.ImportFrom):
+        return True
+    if isinstance(statement, ast.If) and all(_is_check(s) for s in statement.body) and not statement.orelse:
+        return True
+    if isinstance(statement, ast.Expr):
+        text = ast.unparse(statement)
+        return isinstance(statement.value, ast.Constant) or text.startswith(("validate.", "warnings."))
+    return isinstance(statement, ast.Assign) and ast.unparse(statement.value).startswith("validate.")
+
+
+def places(function):
+    """Yield (parent, field, index, node) for every expression of a function's statements that may be changed."""
+    for statement in function.body:
+        if not _is_check(statement):
+            yield from _within(statement)
+
+
+def _within(node):
+    for field, value in ast.iter_fields(node):
+        for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if not isinstance(child, ast.AST) or (isinstance(child, ast.stmt) and _is_check(child)):
+                continue
+            if isinstance(child, ast.expr):
+                yield node, field, index, child
+            if not isinstance(child, ast.FunctionDef):
+                yield from _within(child)
+
+
+def mutants(record):
+    """Yield (text, function) for every mutant of a catalogued function and of the private helpers that it calls."""
+    module = inspect.getmodule(record.f)
+    tree = ast.parse(pathlib.Path(module.__file__).read_text(encoding="utf-8"))
+    wanted = _reachable(tree, record.f.__name__)
+    for function in [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in wanted]:
+        for parent, field, index, node in list(places(function)):
+            for replacement in changes(node):
+                text = f"{function.name}: {ast.unparse(_enclosing(function, node))}"
+                _put(parent, field, index, replacement)
+                mutated = ast.unparse(_enclosing(function, replacement))
+                try:
+                    changed = _compile(tree, module, record.f.__name__)
+                finally:
+                    _put(parent, field, index, node)
+                yield f"{text}  ->  {mutated}", changed
+
+
+def _reachable(tree, name):
+    """The function and the private functions of its module that it calls, directly or not."""
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    found, todo = set(), [name]
+    while todo:
+        current = todo.pop()
+        if current in found or current not in functions:
+            continue
+        found.add(current)
+        called = {n.id for n in ast.walk(functions[current]) if isinstance(n, ast.Name)}
+        todo += [c for c in called if c.startswith("_")]
+    return found
+
+
+def _enclosing(function, node):
+    """The smallest statement of the function that contains a node."""
+    best = function
+    for statement in ast.walk(function):
+        if isinstance(statement, ast.stmt) and any(n is node for n in ast.walk(statement)):
+            best = statement
+    simple = not isinstance(best, ast.For | ast.While | ast.If | ast.With | ast.FunctionDef)
+    return best if simple else node
+
+
+def _put(parent, field, index, node):
+    if index is None:
+        setattr(parent, field, node)
+    else:
+        getattr(parent, field)[index] = node
+
+
+def _compile(tree, module, name):
+    """Run the changed module's functions in a copy of the module's namespace; METHOD stays the catalogue's."""
+    body = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+    code = compile(ast.fix_missing_locations(ast.Module(body, [])), f"<mutant of {module.__name__}>", "exec")
+    scope = dict(vars(module))
+    exec(code, scope)
+    return scope[name]
+
+
+def killed(record, function):
+    """Return whether `verify` notices."""
+    from trref.conformance import verify
+
+    def stop(*_):
+        raise TooSlow
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return not _first_failure(verify, record, function)
+    except TooSlow:
+        return True
+    except Exception:
+        return True
+    finally:
+        signal.alarm(0)
+
+
+def _first_failure(verify, record, function):
+    """Conforms on few cases, and then on all: most mutants fall at once."""
+    quick = verify(record.name, function, explain=False, seeds=(0,), sizes=(4,))
+    return quick.conforms and verify(record.name, function, explain=False).conforms
+
+
+def chosen(arguments, ci):
+    """Return the records to mutate."""
+    from trref import catalog
+
+    able = [r for r in catalog.records() if not isinstance(r, catalog.Sampler) and not getattr(r, "random", False)]
+    if ci:
+        command = ["git", "diff", "--name-only", "HEAD~1", "--", "trref"]
+        changed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False).stdout.split()
+        slugs = {pathlib.Path(path).stem for path in changed}
+        return [r for r in able if r.name in FIXED or r.method_name in slugs]
+    if not arguments:
+        return able
+    return [r for r in able if r.name in arguments or r.method_name in arguments or r.family in arguments]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="families, methods or functions")
+    parser.add_argument("--ci", action="store_true")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    import multiprocessing
+
+    records = [r.name for r in chosen(options.names, options.ci)]
+    if not records:
+        sys.exit("no such function")
+    reviewed = json.loads(EQUIVALENT.read_text(encoding="utf-8")) if EQUIVALENT.exists() else {}
+    survivors, table = [], {}
+    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
+        for name, number, alive in pool.imap_unordered(_mutate, records):
+            excused = [text for text in alive if text in reviewed.get(name, {})]
+            left = [text for text in alive if text not in excused]
+            table[name] = {"mutants": number, "killed": number - len(alive), "equivalent": len(excused)}
+            survivors += [(name, text) for text in left]
+            print(f"{name:40} {number:4} mutants, {len(excused):3} equivalent, {len(left):3} survive", flush=True)
+    for name, text in survivors:
+        print(f"SURVIVES {name}: {text}")
+    total = {key: sum(row[key] for row in table.values()) for key in ("mutants", "killed", "equivalent")}
+    print(f"{total['mutants']} mutants of {len(table)} functions: {total['killed']} killed, {len(survivors)} survive")
+    if not options.names and not options.ci:
+        result = {"total": total, "functions": dict(sorted(table.items()))}
+        (ROOT / "docs" / "mutants.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 1 if survivors else 0
+
+
+def _mutate(name):
+    from trref import catalog
+
+    record = catalog.find(name)
+    record = dataclasses.replace(record)
+    number, alive = 0, []
+    for text, function in mutants(record):
+        number += 1
+        if not killed(record, function):
+            alive.append(text)
+    return name, number, alive
+
+
+if __name__ == "__main__":
+    sys.exit(main())
