@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from trref.policy.gae import gae, lambda_return
+from trref.catalog import find
+from trref.policy.gae import gae, lambda_return, policy_gradient_estimate, td_residuals
+from trref.problems.mdp import random_mdp
 
 
 def _segment(seed, T=50):
@@ -95,3 +97,100 @@ def test_lambda_return_is_advantage_plus_value():
 def test_out_of_range(name, bad):
     with pytest.raises(ValueError, match=f"{name} must lie in"):
         gae(*_segment(0), **{name: bad})
+
+
+def test_discounted_return_of_the_shaped_reward():
+    """With the residuals as reward, no value function and a discount of gamma lambda, lambda = 1 gives the estimate."""
+    reward, value, following, *_ = _segment(6)
+    rng = np.random.default_rng(6)
+    terminated = (rng.random(50) < 0.1).astype(float)
+    truncated = (1 - terminated) * (rng.random(50) < 0.1)
+    shaped = td_residuals(reward, value, following, terminated, gamma=0.9)
+    zeros = np.zeros(50)
+    oracle = gae(shaped, zeros, zeros, terminated, truncated, gamma=0.9 * 0.7, lam=1.0)
+    expected = gae(reward, value, following, terminated, truncated, gamma=0.9, lam=0.7)
+    assert np.allclose(expected, oracle, rtol=1e-13, atol=1e-14)
+
+
+def _expected_estimates(mdp, policy, wrong, lam, horizon=400):
+    """E[estimate | s, a] in an infinite segment: residuals of a wrong value function along the policy's chain."""
+    P = np.einsum("sa,sat->st", policy, mdp.transition)
+    delta = mdp.reward + mdp.gamma * mdp.transition @ wrong - wrong[:, None]
+    later = np.linalg.solve(np.eye(len(P)) - mdp.gamma * lam * P, (policy * delta).sum(1))
+    return delta + mdp.gamma * lam * mdp.transition @ later
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
+def test_expected_estimate_is_the_advantage_for_true_values(lam):
+    rng = np.random.default_rng(7)
+    mdp, policy = random_mdp(rng, states=5, actions=3), rng.dirichlet(np.ones(3), size=5)
+    V, advantage, *_ = mdp(policy)
+    assert np.allclose(_expected_estimates(mdp, policy, V, lam), advantage, atol=1e-12)
+
+
+def test_wrong_values_bias_the_gradient_less_for_larger_lambda_and_not_at_one():
+    rng = np.random.default_rng(8)
+    mdp, policy = random_mdp(rng, states=8, actions=3, gamma=0.95), rng.dirichlet(np.ones(3), size=8)
+    V, advantage, visits, _ = mdp(policy)
+    wrong = V + V.std() * rng.standard_normal(8)
+
+    def gradient(A):
+        centred = A - (policy * A).sum(1, keepdims=True)
+        return visits[:, None] * policy * centred
+
+    off = []
+    for lam in (0.0, 0.5, 0.9, 1.0):
+        estimate = _expected_estimates(mdp, policy, wrong, lam)
+        off.append(np.linalg.norm(gradient(estimate) - gradient(advantage)) / np.linalg.norm(gradient(advantage)))
+    assert off[0] > off[1] > off[2] > 1e-3 and off[3] < 1e-12
+    assert not np.allclose(_expected_estimates(mdp, policy, wrong, 1.0), advantage), "off by a constant in each state"
+
+
+def test_gradient_estimate_by_hand():
+    """Two trajectories of two steps, weights 1 and 0.5: (1·2 + 0.5·3·1 + 1·1 + 0) / 2."""
+    score, advantage = np.array([[[2.0], [1.0]], [[1.0], [5.0]]]), np.array([[1.0, 1.0], [3.0, 0.0]])
+    assert policy_gradient_estimate(score, advantage, discount=0.5) == pytest.approx([2.25])
+    assert policy_gradient_estimate(score, advantage) == pytest.approx([3.0])
+
+
+def test_the_discounted_estimate_is_the_gradient_of_the_return():
+    """Expectation over all trajectories of three steps, in a process that ends after the third."""
+    rng = np.random.default_rng(9)
+    S, A, T, gamma = 2, 2, 3, 0.7
+    P, R, policy = rng.dirichlet(np.ones(S), size=(S, A)), rng.standard_normal((S, A)), rng.dirichlet(np.ones(A), S)
+    log_policy = np.log(policy)
+
+    def total(log_policy):
+        pi = np.exp(log_policy) / np.exp(log_policy).sum(1, keepdims=True)
+        V = np.zeros(S)
+        for _ in range(T):
+            V = (pi * (R + gamma * P @ V)).sum(1)
+        return V[0]
+
+    expected = np.zeros(S * A)
+    for path in itertools.product(range(S), range(A), range(S), range(A), range(S), range(A)):
+        s, a = np.array((0, *path[2::2]))[:T], np.array(path[1::2])
+        if path[0]:
+            continue
+        p = np.prod(policy[s, a]) * np.prod(P[s[:-1], a[:-1], s[1:]])
+        score = np.zeros((T, 1, S, A))
+        for t in range(T):
+            score[t, 0, s[t], :] -= policy[s[t]]
+            score[t, 0, s[t], a[t]] += 1
+        end = np.eye(T)[-1]
+        estimate = gae(R[s, a], 0 * end, 0 * end, end, 0 * end, gamma=gamma, lam=1.0)
+        expected += p * policy_gradient_estimate(score.reshape(T, 1, -1), estimate[:, None], discount=gamma)
+    h = 1e-5
+    differences = [
+        (total(log_policy + h * e) - total(log_policy - h * e)) / (2 * h) for e in np.eye(S * A).reshape(-1, S, A)
+    ]
+    assert np.allclose(expected, differences, atol=1e-9)
+
+
+def test_public_slip_on_the_last_step():
+    """An episode that truly ends on the last step of a segment: its value must not be bootstrapped."""
+    slip = find("gae.gae").deviations[1].f
+    reward, value, following, zeros, _ = _segment(10, T=3)
+    end = np.array([0.0, 0, 1])
+    off = slip(reward, value, following, end, zeros) - gae(reward, value, following, end, zeros)
+    assert off[-1] == pytest.approx(0.99 * following[-1])

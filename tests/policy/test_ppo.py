@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trref.catalog import find
-from trref.policy.ppo import clipped_surrogate, unclipped_surrogate
+from trref.policy.ppo import clip_fraction, clipped_surrogate, total_objective, unclipped_surrogate
 
 
 def _batch(seed, n=200, spread=0.5):
@@ -75,3 +75,48 @@ def test_no_clipping_for_a_wide_interval():
 def test_clip_out_of_range(clip):
     with pytest.raises(ValueError, match="clip must lie in"):
         clipped_surrogate(*_batch(0), clip=clip)
+
+
+def _total_batch(seed, n=50):
+    rng = np.random.default_rng(seed)
+    return (*_batch(seed, n), rng.standard_normal(n), rng.standard_normal(n), rng.exponential(1.0, n))
+
+
+def test_total_by_hand():
+    """On-policy with advantages ±1: surrogate 0; errors 3 and 1: mean square 5; entropy 0.5: -5 + 2·0.5."""
+    zero = np.zeros(2)
+    value, target, entropy = np.array([3.0, 0.0]), np.array([0.0, 1.0]), np.array([0.25, 0.75])
+    loss, gradient = total_objective(
+        zero, zero, np.array([1.0, -1.0]), value, target, entropy, value_weight=1.0, entropy_weight=2.0
+    )
+    assert loss == pytest.approx(5 - 2 * 0.5)
+    assert gradient.value == pytest.approx([3.0, -1.0]) and gradient.entropy == pytest.approx([-1.0, -1.0])
+
+
+def test_total_without_value_and_entropy_is_the_clipped_surrogate():
+    batch = _total_batch(4)
+    loss, gradient = total_objective(*batch, value_weight=0.0, entropy_weight=0.0)
+    expected, d_log_prob = clipped_surrogate(*batch[:3])
+    assert loss == expected and np.array_equal(gradient.log_prob, d_log_prob)
+    assert not gradient.value.any() and not gradient.entropy.any()
+
+
+def test_public_value_clipping():
+    """Old value 0, clip 0.2, target 1: once the value has moved to 0.5, one variant pulls on and the other is stuck."""
+    clipped, branch, halved = (d.f for d in find("ppo.total_objective").deviations)
+    batch = {"log_prob": np.zeros(1), "old_log_prob": np.zeros(1), "advantage": np.ones(1), "entropy": np.zeros(1)}
+    batch |= {"value": np.array([0.5]), "value_target": np.ones(1)}
+    paper = total_objective(**batch, value_weight=0.5)[1].value
+    assert paper == pytest.approx([-0.5]) and halved(**batch, value_weight=0.5)[1][1] == pytest.approx([-0.25])
+    # the clipped value 0.2 is further off than the value 0.5: the larger error wins, and has no gradient
+    assert clipped(**batch)[1][1] == pytest.approx([0.0]) and branch(**batch)[1][1] == pytest.approx([0.0])
+    # overshooting, the value itself is further off: only the maximum pulls it back
+    batch["value"] = np.array([2.5])
+    assert clipped(**batch)[1][1] == pytest.approx([0.75]) and branch(**batch)[1][1] == pytest.approx([0.0])
+
+
+def test_clip_fraction():
+    log_prob, old, _ = _batch(5)
+    r = np.exp(log_prob - old)
+    assert clip_fraction(log_prob, old, clip=0.3) == pytest.approx(((r < 0.7) | (r > 1.3)).mean())
+    assert clip_fraction(old, old) == 0

@@ -106,7 +106,7 @@ def evaluate(theta, *, seed, episodes=100, greedy=False):
     return total
 
 
-def learn_cartpole(method, *, seed, steps=150_000, environments=32, length=64, delta=0.02, clip=0.2, progress=None):
+def learn_cartpole(method, *, seed, steps=150_000, environments=32, length=64, delta=0.01, clip=0.2, progress=None):
     """Learn to balance.
 
     Parameters
@@ -118,7 +118,7 @@ def learn_cartpole(method, *, seed, steps=150_000, environments=32, length=64, d
     environments, length : int
         A batch is this many environments and steps.
     delta : float
-        TRPO's bound of the mean divergence.
+        TRPO's bound of the mean divergence; 0.01 in the paper.
     clip : float
         PPO's interval.
     progress : callable, optional

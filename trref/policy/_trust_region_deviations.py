@@ -6,6 +6,7 @@ import warnings
 from trref.backend import xp
 from trref.catalog import Deviation
 from trref.krylov.cg import cg
+from trref.policy.interfaces import NaturalStep, TrustRegionStep
 from trref.validate import ConvergenceWarning
 
 __all__ = [
@@ -29,7 +30,7 @@ def _step_from_noise(matvec, gradient, *, delta=0.01, iterations=15, rtol=1e-10)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         solution = cg(matvec, gradient, x0=noise, rtol=rtol, max_iter=iterations)
-    return (_scaled(matvec, solution.x, delta), *solution[1:])
+    return NaturalStep(_scaled(matvec, solution.x, delta), *solution[1:])
 
 
 STEP_FROM_NOISE = Deviation(
@@ -44,7 +45,7 @@ def _step_regularised(matvec, gradient, *, delta=0.01, iterations=10, rtol=1e-10
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         solution = cg(matvec, gradient, rtol=rtol, max_iter=iterations)
-    return (_scaled(matvec, solution.x, delta, extra=1e-8), *solution[1:])
+    return NaturalStep(_scaled(matvec, solution.x, delta, extra=1e-8), *solution[1:])
 
 
 STEP_REGULARISED = Deviation(
@@ -63,8 +64,8 @@ def _search(f, theta, step, gradient, *, bound, shrink, trials, accept_ratio):
         divergences.append(float(divergence))
         gains.append(float(objective) - start)
         if divergences[-1] <= bound and gains[-1] >= accept_ratio * shrink**j * predicted:
-            return trial, divergences, gains, j + 1, True
-    return theta.copy(), divergences, gains, trials, False
+            return TrustRegionStep(trial, divergences, gains, j + 1, True)
+    return TrustRegionStep(theta.copy(), divergences, gains, trials, False)
 
 
 def _search_without_divergence(
@@ -119,7 +120,7 @@ def _trpo(policy, theta, states, actions, advantage, weight, *, search, kl, delt
         warnings.simplefilter("ignore", ConvergenceWarning)
         solution = cg(matvec, gradient, rtol=1e-10, max_iter=iterations)
     result = search(surrogate_and_divergence, theta, _scaled(matvec, solution.x, delta), gradient)
-    return (*result[:3], solution.iterations + result[3], result[4])
+    return result._replace(iterations=solution.iterations + result.iterations)
 
 
 def _trpo_variant(*, slack=1.0, accept_ratio=0.0, reverse=False):

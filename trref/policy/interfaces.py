@@ -1,11 +1,31 @@
-"""The signature that policy surrogates share."""
+"""The signature that policy surrogates share, and what the steps of trust-region methods return."""
 
 import math
+from typing import Any, NamedTuple
 
 from trref.backend import xp
 from trref.catalog import Input, Interface
 
-__all__ = ["SURROGATE"]
+__all__ = ["SURROGATE", "NaturalStep", "TrustRegionStep"]
+
+
+class NaturalStep(NamedTuple):
+    """The step (P,), the residuals of conjugate gradients, their number, and whether the last is below its target."""
+
+    step: Any
+    residual_norms: list[float]
+    iterations: int
+    converged: bool
+
+
+class TrustRegionStep(NamedTuple):
+    """Where it ended (P,), the divergence and the gain of each trial, their number, and whether one was accepted."""
+
+    theta: Any
+    divergences: list[float]
+    gains: list[float]
+    iterations: int
+    converged: bool
 
 
 def _example(rng, size):

@@ -54,43 +54,23 @@ Kakade, *A Natural Policy Gradient*, 2001; as used in Schulman et al., *Trust Re
 
 import math
 import warnings
-from typing import Any, NamedTuple
 
 from trref import validate
+from trref.backend import xp
 from trref.catalog import Estimator, Method, Objective, Solver
 from trref.krylov.cg import cg
 from trref.nn import heads
 from trref.policy import _natural_gradient_cases as cases
 from trref.policy import _trust_region_deviations as deviations
+from trref.policy.interfaces import NaturalStep, TrustRegionStep
 
 __all__ = [
-    "LineSearch",
-    "NaturalStep",
     "backtracking_line_search",
     "fisher_vector_product",
     "mean_kl_categorical",
     "mean_kl_diag_gaussian",
     "natural_step",
 ]
-
-
-class NaturalStep(NamedTuple):
-    """The step (P,), the residuals of conjugate gradients, their number, and whether the last is below its target."""
-
-    step: Any
-    residual_norms: list[float]
-    iterations: int
-    converged: bool
-
-
-class LineSearch(NamedTuple):
-    """Where it ended (P,), the divergence and the gain of each trial, their number, and whether one was accepted."""
-
-    theta: Any
-    divergences: list[float]
-    gains: list[float]
-    iterations: int
-    converged: bool
 
 
 def mean_kl_categorical(old_logits, logits):
@@ -202,15 +182,15 @@ def natural_step(matvec, gradient, *, delta=0.01, iterations=10, rtol=1e-10):
     validate.interval("(0, inf)", delta=delta)
     validate.integer("[1, inf)", iterations=iterations)
     validate.interval("(0, 1)", rtol=rtol)
+    size = float(abs(gradient).max())  # the step does not depend on it; without it tiny gradients underflow
+    if size == 0:
+        return NaturalStep(xp.zeros_like(gradient), [0.0], 0, True)
+    # eq. natural-gradient-step
     with warnings.catch_warnings():  # stopping early is the method here, not a failure
         warnings.simplefilter("ignore", validate.ConvergenceWarning)
-        solution = cg(matvec, gradient, rtol=rtol, max_iter=iterations)
-
-    # eq. natural-gradient-step
-    s = solution.x
-    curvature = float(s @ matvec(s))
-    scale = math.sqrt(2 * delta / curvature) if curvature > 0 else 0.0
-    return NaturalStep(scale * s, *solution[1:])
+        s, norms, count, converged = cg(matvec, gradient / size, rtol=rtol, max_iter=iterations)
+    step = math.sqrt(2 * delta / float(s @ matvec(s))) * s
+    return NaturalStep(step, [size * norm for norm in norms], count, converged)
 
 
 def backtracking_line_search(
@@ -235,7 +215,7 @@ def backtracking_line_search(
 
     Returns
     -------
-    LineSearch
+    TrustRegionStep
         With a copy of `theta` and ``converged=False`` if no trial was accepted.
 
     Raises
@@ -258,9 +238,9 @@ def backtracking_line_search(
         divergences.append(float(divergence))
         gains.append(float(objective) - start)
         if divergences[-1] <= delta and gains[-1] >= accept_ratio * shrink**j * predicted:
-            return LineSearch(trial, divergences, gains, j + 1, True)
+            return TrustRegionStep(trial, divergences, gains, j + 1, True)
 
-    return LineSearch(theta.copy(), divergences, gains, trials, False)
+    return TrustRegionStep(theta.copy(), divergences, gains, trials, False)
 
 
 METHOD = Method(

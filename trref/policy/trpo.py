@@ -52,8 +52,6 @@ generalised advantages rather than Q-values, and none the vine procedure.
 Schulman, Levine, Moritz, Jordan and Abbeel, *Trust Region Policy Optimization*, 2015, arXiv:1502.05477.
 """
 
-from typing import Any, NamedTuple
-
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Method, Objective, Solver
@@ -61,20 +59,7 @@ from trref.policy import _trpo_cases as cases
 from trref.policy import _trust_region_deviations as deviations
 from trref.policy.natural_gradient import backtracking_line_search, natural_step
 
-__all__ = ["TRPOStep", "trpo_step", "vine_surrogate"]
-
-
-class TRPOStep(NamedTuple):
-    """The new parameters (P,); of each trial the mean divergence and the surrogate's gain; counts; the verdict.
-
-    ``iterations`` counts steps of conjugate gradients and trials of the line search.
-    """
-
-    theta: Any
-    divergences: list[float]
-    gains: list[float]
-    iterations: int
-    converged: bool
+__all__ = ["trpo_step", "vine_surrogate"]
 
 
 def trpo_step(
@@ -118,8 +103,9 @@ def trpo_step(
 
     Returns
     -------
-    TRPOStep
-        With a copy of `theta` and ``converged=False`` if no trial was accepted.
+    TrustRegionStep
+        With a copy of `theta` and ``converged=False`` if no trial was accepted. ``iterations`` counts steps of
+        conjugate gradients and trials of the line search.
 
     Raises
     ------
@@ -150,7 +136,7 @@ def trpo_step(
     search = backtracking_line_search(
         surrogate_and_divergence, theta, direction.step, gradient, delta=delta, shrink=shrink, trials=trials
     )
-    return TRPOStep(*search[:3], direction.iterations + search.iterations, search.converged)
+    return search._replace(iterations=direction.iterations + search.iterations)
 
 
 def _fisher_operator(policy, theta, states, weight, damping):
