@@ -32,9 +32,11 @@ and its adjoint, with :math:`M = Y^\top G` for a cotangent :math:`G`,
     \mathrm D R_X(\xi)^*[G] = \big( Y\,\mathrm{tril}(M - M^\top, -1) + G - YM \big) R^{-\top} .
 
 **Where implementations differ.** LAPACK's QR has arbitrary signs; without fixing them the retraction jumps, and
-:math:`R_X(0) = X` fails.
+:math:`R_X(0) = X` fails. geoopt's canonical manifold projects by :math:`Z - XZ^\top X`: that is a gradient (see
+:mod:`trref.manifolds.stiefel_gradient`), but as a projection it doubles the rotation :math:`XX^\top\xi` of a tangent
+vector.
 
-**Provenance.** Confirmed: textbook formulas, compared with pymanopt and with differences; the adjoint is derived here.
+**Provenance.** Confirmed: textbook formulas, read in pymanopt and geoopt too; the adjoint is derived here.
 
 Edelman, Arias and Smith, *The Geometry of Algorithms with Orthogonality Constraints*, 1998, arXiv:physics/9806030;
 Absil, Mahony and Sepulchre, *Optimization Algorithms on Matrix Manifolds*, 2008.
@@ -42,17 +44,21 @@ Absil, Mahony and Sepulchre, *Optimization Algorithms on Matrix Manifolds*, 2008
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Input, Method, Transform
+from trref.catalog import Method, Transform
+from trref.manifolds import deviations
+from trref.manifolds.interfaces import ANY_STEP, STEP, off_manifold, off_tangent
 
 __all__ = ["project", "project_vjp", "retract_qr", "retract_qr_jvp", "retract_qr_vjp"]
-
-SHAPE = "... N P"
-INPUTS = {"x": Input(SHAPE, "orthonormal"), "z": Input(SHAPE)}
 
 
 def sym(A):
     """Symmetric part of (…, p, p)."""
     return (A + A.mT) / 2
+
+
+def tangent_part(x, z):
+    """`project` without checks, for loops."""
+    return z - x @ sym(x.mT @ z)  # eq. stiefel-project
 
 
 def project(x, z):
@@ -73,8 +79,8 @@ def project(x, z):
     ValueError
         `x` off the manifold, shapes that differ, values that are not finite.
     """
-    validate.inputs(INPUTS, x, z)
-    return z - x @ sym(x.mT @ z)  # eq. stiefel-project
+    validate.inputs(ANY_STEP.inputs, x, z)
+    return tangent_part(x, z)
 
 
 def project_vjp(x, z, cotangent):
@@ -102,19 +108,33 @@ def retract_qr(x, z):
     ValueError
         `x` off the manifold, shapes that differ, values that are not finite, x + z rank deficient.
     """
-    return _factor(x, z)[0]
+    return _checked_factors(x, z)[0]
 
 
-def _factor(x, z):
-    """Return Y and R with Y R = x + z and a positive diagonal of R."""
-    _, flags = validate.deferred(INPUTS, x, z)
-    Q, R = linalg.qr(x + z)
-    diagonal = xp.diagonal(R, axis1=-2, axis2=-1)
-    smallest = x.shape[-2] * float(xp.finfo(x.dtype).eps)
-    full_rank = lambda: (abs(diagonal).min(-1) > smallest * abs(diagonal).max(-1)).all()  # noqa: E731
-    validate.require(*flags, (full_rank, "z must leave x + z of full rank"))
-    signs = xp.where(diagonal < 0, -1, 1).astype(x.dtype)
+def qr_factors(A):
+    """Return Y and R with Y R = A and a positive diagonal of R; unchecked."""
+    Q, R = linalg.qr(A)
+    signs = xp.where(xp.diagonal(R, axis1=-2, axis2=-1) < 0, -1, 1).astype(A.dtype)
     return Q * signs[..., None, :], R * signs[..., :, None]  # eq. stiefel-qr
+
+
+def full_rank(values, n):
+    """Whether the smallest of a factor's values (..., p) is above rounding; asked of the device when called."""
+    size, smallest = abs(values), n * float(xp.finfo(values.dtype).eps)
+    return lambda: (size.min(-1) > smallest * size.max(-1)).all()
+
+
+def checked_qr_factors(A, flags, needed):
+    """`qr_factors` of A (..., n, p) of full rank, with the flags of `validate.deferred`."""
+    Y, R = qr_factors(A)
+    diagonal = xp.diagonal(R, axis1=-2, axis2=-1)
+    validate.require(*flags, (full_rank(diagonal, A.shape[-2]), needed))
+    return Y, R
+
+
+def _checked_factors(x, z):
+    _, flags = validate.deferred(STEP.inputs, x, z)
+    return checked_qr_factors(x + z, flags, "z must leave x + z of full rank")
 
 
 def retract_qr_jvp(x, z, tangent):
@@ -131,9 +151,13 @@ def retract_qr_jvp(x, z, tangent):
     array of the same shape
         Tangent to the manifold at ``retract_qr(x, z)``.
     """
-    Y, R = _factor(x, z)
+    return qr_differential(*_checked_factors(x, z), tangent)
+
+
+def qr_differential(Y, R, z):
+    """Differential of the orthogonal factor of Y R along z; unchecked."""
     # eq. stiefel-qr-jvp
-    B = linalg.solve(R.mT, tangent.mT).mT
+    B = linalg.solve(R.mT, z.mT).mT
     C = Y.mT @ B
     rho = xp.tril(C, -1) - xp.tril(C, -1).mT
     return Y @ (rho - C) + B
@@ -141,45 +165,12 @@ def retract_qr_jvp(x, z, tangent):
 
 def retract_qr_vjp(x, z, cotangent):
     """Adjoint of `retract_qr_jvp`: the derivative of ``sum(cotangent * retract_qr(x, z))`` by z."""
-    Y, R = _factor(x, z)
+    Y, R = _checked_factors(x, z)
     # eq. stiefel-qr-vjp
     M = Y.mT @ cotangent
     B = Y @ (xp.tril(M - M.mT, -1) - M) + cotangent
     return linalg.solve(R, B.mT).mT
 
-
-def _orthonormality(result, x, z):
-    return float(abs(result.mT @ result - xp.eye(x.shape[-1])).max())
-
-
-def _tangency(result, x, z):
-    return float(abs(sym(x.mT @ result)).max()) / max(float(abs(z).max()), 1.0)
-
-
-def _example(rng, size):
-    p = min(size, int(rng.integers(1, 5)))
-    x = linalg.qr(rng.standard_normal((size, p)))[0]
-    z = rng.choice((0.05, 0.4, 1.5)) * rng.standard_normal((size, p))
-    return {"x": x, "z": z - x @ sym(x.T @ z)}
-
-
-def _any_step(rng, size):
-    example = _example(rng, size)
-    return {"x": example["x"], "z": example["z"] + 0.1 * rng.standard_normal(example["z"].shape)}
-
-
-def _batch():
-    x = xp.stack([xp.eye(4)[:, :2], xp.eye(4)[:, 2:]])
-    return {"x": x, "z": xp.arange(16.0).reshape(2, 4, 2) / 10}
-
-
-EDGES = {
-    "no step": lambda: {"x": xp.eye(5)[:, :2], "z": xp.zeros((5, 2))},
-    "square": lambda: {"x": xp.eye(3), "z": xp.array([[0.0, -0.4, 0.1], [0.4, 0.0, 0.2], [-0.1, -0.2, 0.0]])},
-    "sphere": lambda: {"x": xp.eye(4)[:, :1], "z": xp.array([[0.0], [0.3], [-0.2], [0.9]])},
-    "negative entries on the diagonal": lambda: {"x": -xp.eye(4)[:, :2], "z": xp.ones((4, 2)) / 8},
-    "a batch": _batch,
-}
 
 METHOD = Method(
     title="The Geometry of Algorithms with Orthogonality Constraints",
@@ -189,24 +180,22 @@ METHOD = Method(
     functions=(
         Transform(
             f=project,
-            inputs=INPUTS,
-            example=_any_step,
-            edges=EDGES,
+            interface=ANY_STEP,
             wrt="z",
             jvp=lambda x, z, tangent: project(x, tangent),
             vjp=project_vjp,
             idempotent=True,
-            feasible=_tangency,
+            feasible=lambda result, x, z: off_tangent(x, result, z),
+            deviations=(deviations.CANONICAL_GRADIENT_AS_PROJECTION,),
         ),
         Transform(
             f=retract_qr,
-            inputs=INPUTS,
-            example=_example,
-            edges=EDGES,
+            interface=STEP,
             wrt="z",
             jvp=retract_qr_jvp,
             vjp=retract_qr_vjp,
-            feasible=_orthonormality,
+            feasible=off_manifold,
+            deviations=(deviations.QR_WITHOUT_SIGNS,),
         ),
     ),
 )

@@ -1,0 +1,277 @@
+r"""Decentralised Riemannian conjugate gradients on the Stiefel manifold (DRCGD).
+
+Each of :math:`n` agents on a graph knows one function :math:`f_i` and holds one frame :math:`x_i`. Together they solve
+
+.. math::
+    :label: drcgd-problem
+
+    \min \frac1n \sum_i f_i(x_i) \quad \text{subject to} \quad x_1 = \dots = x_n \in \mathrm{St}(d, r) .
+
+An agent averages its neighbours' frames, adds its own conjugate direction, and projects the sum back to the manifold:
+
+.. math::
+    :label: drcgd-step
+
+    x_{i,k+1} = \mathcal P\Big( \sum_j [W^t]_{ij}\, x_{j,k} + \alpha_k\, \eta_{i,k} \Big), \qquad
+    \eta_{i,0} = -\mathrm{grad} f_i(x_{i,0}) .
+
+Its direction averages the neighbours' directions, projected on its new tangent space, which plays the part of a vector
+transport; the multiple is that of Fletcher and Reeves:
+
+.. math::
+    :label: drcgd-beta
+
+    \beta_{i,k+1} = \frac{\|\mathrm{grad} f_i(x_{i,k+1})\|^2}{\|\mathrm{grad} f_i(x_{i,k})\|^2}
+
+.. math::
+    :label: drcgd-direction
+
+    \eta_{i,k+1} = -\mathrm{grad} f_i(x_{i,k+1}) + \beta_{i,k+1}\,
+    P_{x_{i,k+1}}\Big( \sum_j [W^t]_{ij}\, \eta_{j,k} \Big) .
+
+Without the second term it is the projected gradient method DPRGD,
+
+.. math::
+    :label: drcgd-dprgd
+
+    \eta_{i,k} = -\mathrm{grad} f_i(x_{i,k}) .
+
+The analysis asks for Wolfe steps of every agent and :math:`\alpha_k = O(1/\sqrt k)`; the paper's experiments use a
+constant step, and then nothing of the analysis is checked. Where the :math:`f_i` differ, local gradients do not vanish
+at the common optimum, so :math:`\beta_i \to 1` and the recurrence is a heavy ball without friction: it oscillates. Two
+safeguards, not in the paper, restore the method: a cap :math:`\beta_i \le b`, and a restart of the agents that hardly
+descend,
+
+.. math::
+    :label: drcgd-safeguards
+
+    \beta_{i} \leftarrow \min(\beta_i, b), \qquad
+    \eta_i \leftarrow -\mathrm{grad} f_i(x_i) \;\text{ where }\;
+    \langle \eta_i, \mathrm{grad} f_i(x_i) \rangle \ge -\rho\, \|\mathrm{grad} f_i(x_i)\|^2 .
+
+**Where implementations differ.** No public code of the authors was found. With a constant step and differing functions
+an error of consensus remains that grows with the step. The related DRDGD moves along the tangent part of the consensus
+direction and retracts. Multiples of the Polak-Ribière kind are nearly 0 for small fixed steps, which is DPRGD again.
+
+**Provenance.** Confirmed: the full text of arXiv:2308.10547v1 (its equations 16 to 18); DPRGD, which the paper compares
+with, as its special case. The safeguards are this package's.
+
+Chen, Ye, Wang, Huang, Dai, Tsang and Liu, *Decentralized Riemannian Conjugate Gradient Method on the Stiefel Manifold*,
+2023, arXiv:2308.10547.
+"""
+
+import math
+import warnings
+
+from trref import validate
+from trref.backend import linalg, xp
+from trref.catalog import Limit, Method, Solver
+from trref.manifolds.consensus import distance_from, doubly_stochastic, mix
+from trref.manifolds.interfaces import DECENTRALISED, DecentralisedResult, off_manifold
+from trref.manifolds.stiefel import tangent_part
+from trref.manifolds.stiefel_retraction import polar_factors
+
+__all__ = ["dprgd", "drcgd"]
+
+
+def drcgd(
+    loss_and_grad,
+    x0,
+    weights,
+    *,
+    step_size=0.1,
+    decay=0.0,
+    rounds=1,
+    beta_cap=None,
+    restart=None,
+    tol=1e-2,
+    max_iter=200,
+):
+    """Minimise a sum of functions, one an agent, by decentralised conjugate gradients.
+
+    Parameters
+    ----------
+    loss_and_grad : callable
+        ``loss_and_grad(x (agents, d, r)) -> (losses (agents,), Euclidean gradients (agents, d, r))``.
+    x0 : array (d, r)
+        The common start; orthonormal columns.
+    weights : array (agents, agents)
+        Symmetric and doubly stochastic, as from `trref.manifolds.consensus.metropolis_weights`.
+    step_size : float
+        In (0, inf).
+    decay : float
+        The step of iteration k is ``step_size / (k + 1)**decay``: 0 in the paper's experiments, 0.5 in its analysis.
+    rounds : int
+        Rounds of averaging an iteration.
+    beta_cap : float, optional
+        Largest multiple of the last direction, in [0, inf); None for the paper's method, 0 for DPRGD.
+    restart : float, optional
+        Restarts agents whose direction descends less than this, relative to their gradient; in [0, inf). None for the
+        paper's method.
+    tol : float
+        Ends when the consensus error is at most `tol`, and the norm of the Riemannian gradient at the induced mean at
+        most `tol` times that of the Euclidean gradient at the start; in (0, 1).
+    max_iter : int
+
+    Returns
+    -------
+    DecentralisedResult
+        Fields x (the induced mean), agents, directions, losses, gradient_norms, consensus_errors, iterations,
+        converged.
+
+    Raises
+    ------
+    ValueError
+        `x0` off the manifold, wrong shapes, other weights, values that are not finite, a `step_size` so long that a
+        sum of frame and step lost its rank.
+
+    Warns
+    -----
+    ConvergenceWarning
+        `max_iter` was reached.
+    """
+    _, flags = validate.deferred(DECENTRALISED.inputs, loss_and_grad, x0, weights)
+    validate.require(*flags, doubly_stochastic(weights))
+    validate.interval("(0, inf)", step_size=step_size)
+    validate.interval("[0, inf)", decay=decay)
+    validate.interval("[0, inf)", **{k: v for k, v in (("beta_cap", beta_cap), ("restart", restart)) if v is not None})
+    validate.interval("(0, 1)", tol=tol)
+    validate.integer("[1, inf)", rounds=rounds, max_iter=max_iter)
+
+    Wt = linalg.matrix_power(weights, rounds)
+    x = xp.stack([x0] * len(weights))
+    g = tangent_part(x, _gradients(loss_and_grad, x))
+    eta, squares = -g, (g * g).sum((-2, -1))
+    mean, loss, norm, error, scale = _measure(loss_and_grad, x, xp.ones_like(x0))
+    losses, norms, errors = [loss], [norm], [error]
+    while (norms[-1] > tol * scale or errors[-1] > tol) and len(losses) <= max_iter:
+        alpha = step_size / len(losses) ** decay
+        x, s, _ = polar_factors(mix(Wt, x) + alpha * eta)  # eq. drcgd-step
+        g = tangent_part(x, loss_and_grad(x)[1])
+        previous, squares = squares, (g * g).sum((-2, -1))
+
+        beta = xp.where(previous > 0, squares / xp.where(previous > 0, previous, 1), 0)  # eq. drcgd-beta
+        beta = beta if beta_cap is None else xp.minimum(beta, beta_cap)  # eq. drcgd-safeguards
+        eta = -g + beta[:, None, None] * tangent_part(x, mix(Wt, eta))  # eq. drcgd-direction
+        if restart is not None:
+            lazy = (eta * g).sum((-2, -1)) >= -restart * squares  # eq. drcgd-safeguards
+            eta = xp.where(lazy[:, None, None], -g, eta)
+
+        mean, loss, norm, error, _ = _measure(loss_and_grad, x, s)
+        losses.append(loss)
+        norms.append(norm)
+        errors.append(error)
+
+    iterations, converged = len(losses) - 1, norms[-1] <= tol * scale and errors[-1] <= tol
+    if not converged:
+        message = f"stopped after {iterations} iterations: consensus error {errors[-1]:.2e}, gradient {norms[-1]:.2e}"
+        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
+    return DecentralisedResult(mean, x, eta, losses, norms, errors, iterations, converged)
+
+
+def _gradients(loss_and_grad, x):
+    """The local gradients, of the right shapes."""
+    losses, gradients = loss_and_grad(x)
+    validate.array("the gradients that loss_and_grad returns", gradients)
+    if tuple(losses.shape) != x.shape[:1] or gradients.shape != x.shape or gradients.dtype != x.dtype:
+        raise ValueError(f"loss_and_grad must return {len(x)} losses and {x.dtype} gradients of shape {x.shape}")
+    return gradients
+
+
+def _measure(loss_and_grad, x, s):
+    """Return the induced mean, and there, on the host: loss, norm of the Riemannian gradient, consensus error, and the
+    norm of the Euclidean gradient; `s` are the singular values of what was projected last."""
+    mean, spread, _ = polar_factors(x.mean(0))
+    losses, gradients = loss_and_grad(xp.broadcast_to(mean, x.shape))
+    G = gradients.mean(0)  # eq. drcgd-problem
+    g = tangent_part(mean, G)
+    rank = xp.minimum(s.min() / s.max(), spread.min())
+    numbers = xp.stack([losses.mean(), (g * g).sum(), (G * G).sum(), distance_from(x, mean), rank]).tolist()
+    loss, gg, GG, error, rank = numbers
+    if not math.isfinite(loss + GG):
+        raise ValueError("loss_and_grad must give finite values")
+    if rank <= x.shape[-2] * float(xp.finfo(x.dtype).eps):
+        raise ValueError("step_size is too long: a sum of frame and step lost its rank")
+    return mean, loss, math.sqrt(gg), error, math.sqrt(GG)
+
+
+def dprgd(loss_and_grad, x0, weights, *, step_size=0.1, decay=0.0, rounds=1, tol=1e-2, max_iter=200):
+    """Minimise a sum of functions, one an agent, by decentralised projected Riemannian gradients.
+
+    Parameters
+    ----------
+    loss_and_grad, x0, weights
+        As in `drcgd`.
+    step_size, decay, rounds, tol, max_iter
+        As in `drcgd`.
+
+    Returns
+    -------
+    DecentralisedResult
+
+    Raises
+    ------
+    ValueError
+        As in `drcgd`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        `max_iter` was reached.
+    """
+    hyper = {"step_size": step_size, "decay": decay, "rounds": rounds, "tol": tol, "max_iter": max_iter}
+    return drcgd(loss_and_grad, x0, weights, beta_cap=0.0, **hyper)  # eq. drcgd-dprgd
+
+
+def _agreement(result, loss_and_grad, x0, weights, *, tol=1e-2, **_):
+    """Certificate: consensus at a stationary frame, frames on the manifold, directions tangent."""
+    start, end = (loss_and_grad(xp.stack([frame] * len(weights)))[1].mean(0) for frame in (x0, result.x))
+    norm, scale = (math.sqrt(float((v * v).sum())) for v in (tangent_part(result.x, end), start))
+    spread = math.sqrt(float(((result.agents - result.x) ** 2).sum()) / len(weights))
+    M = result.agents.mT @ result.directions
+    return {
+        "gradient over its target": norm / (tol * scale) if scale else norm,
+        "consensus error over its target": spread / tol,
+        "off the manifold": off_manifold(result.agents),
+        "directions off the tangent spaces": float(abs(M + M.mT).max()) / max(float(abs(result.directions).max()), 1.0),
+    }
+
+
+TOLERANCES = {
+    "gradient over its target": 1.001,
+    "consensus error over its target": 1.001,
+    "off the manifold": 1e-12,
+    "directions off the tangent spaces": 1e-12,
+}
+COMMON = {"step_size": 0.2, "decay": 0.3, "rounds": 2, "tol": 0.03, "max_iter": 150}
+METHOD = Method(
+    title="Decentralized Riemannian Conjugate Gradient Method on the Stiefel Manifold",
+    key="chen2023decentralized",
+    arxiv="2308.10547",
+    provenance={
+        "confirmed": ("problem", "step", "beta", "direction", "dprgd"),
+        "reconstructed": ("safeguards",),
+    },
+    functions=(
+        Solver(
+            f=drcgd,
+            interface=DECENTRALISED,
+            settings={
+                "default": {},
+                "capped": {"beta_cap": 0.6},
+                "restarted": {"restart": 0.1},
+                "probe": {**COMMON, "beta_cap": 0.7, "restart": 0.2},
+            },
+            limits=(Limit(to="drcgd.dprgd", hyper={"beta_cap": 0.0}),),
+            certificate=_agreement,
+            tolerances=TOLERANCES,
+        ),
+        Solver(
+            f=dprgd,
+            interface=DECENTRALISED,
+            settings={"default": {}, "probe": COMMON},
+            certificate=_agreement,
+            tolerances=TOLERANCES,
+        ),
+    ),
+)

@@ -1,0 +1,311 @@
+"""The signatures that functions on the Stiefel manifold share, with arbitrary leading batch axes."""
+
+from typing import Any, NamedTuple
+
+from trref.backend import linalg, xp
+from trref.catalog import Input, Interface
+from trref.problems.convex import spd_matrix
+from trref.problems.frames import AgentsPCA, Brockett, Procrustes
+
+__all__ = [
+    "AGENTS_STEP",
+    "ALONG_STEP",
+    "ANY_STEP",
+    "DECENTRALISED",
+    "FRAMES",
+    "MATRIX",
+    "MINIMISER",
+    "PAIR",
+    "STEP",
+    "TRANSPORT",
+    "DecentralisedResult",
+    "MinimiserResult",
+    "off_manifold",
+    "off_tangent",
+    "random_frame",
+    "random_near",
+    "random_tangent",
+]
+
+SHAPE = "... N P"
+
+
+class MinimiserResult(NamedTuple):
+    """Frame (n, p), loss and norm of the Riemannian gradient from the start on, iterations, and the verdict."""
+
+    x: Any
+    losses: list[float]
+    gradient_norms: list[float]
+    iterations: int
+    converged: bool
+
+
+class DecentralisedResult(NamedTuple):
+    """Induced mean (d, r), frames and directions (agents, d, r); then, from the start on, at the mean: losses and norms
+    of the Riemannian gradient, and the consensus errors; the number of iterations, and the verdict."""
+
+    x: Any
+    agents: Any
+    directions: Any
+    losses: list[float]
+    gradient_norms: list[float]
+    consensus_errors: list[float]
+    iterations: int
+    converged: bool
+
+
+def off_manifold(result, **_):
+    """How far the columns are from orthonormal."""
+    return float(abs(result.mT @ result - xp.eye(result.shape[-1])).max())
+
+
+def off_tangent(y, result, z):
+    """How far a vector is from the tangent space at y, relative to z where that is longer than 1."""
+    M = y.mT @ result
+    return float(abs(M + M.mT).max()) / max(2 * float(abs(z).max()), 1.0)
+
+
+def random_frame(rng, n, p):
+    """Return a random frame (n, p) on the host."""
+    return linalg.qr(rng.standard_normal((n, p)))[0]
+
+
+def random_tangent(rng, x):
+    """Return a random tangent vector at x, of random scale, on the host."""
+    z = rng.choice((0.05, 0.4, 1.5)) * rng.standard_normal(x.shape)
+    M = x.T @ z
+    return z - x @ (M + M.T) / 2
+
+
+def random_near(rng, x, copies):
+    """Return frames (copies, n, p) near x, of random spread, on the host."""
+    spread = rng.choice((0.01, 0.1, 0.3)) / len(x) ** 0.5
+    U, _, Vt = linalg.svd(x + spread * rng.standard_normal((copies, *x.shape)), full_matrices=False)
+    return U @ Vt
+
+
+def _frame(rng, size):
+    return random_frame(rng, size, min(size, int(rng.integers(1, 5))))
+
+
+def _step(rng, size):
+    x = _frame(rng, size)
+    return {"x": x, "z": random_tangent(rng, x)}
+
+
+def _any_step(rng, size):
+    example = _step(rng, size)
+    return {"x": example["x"], "z": example["z"] + 0.1 * rng.standard_normal(example["z"].shape)}
+
+
+def _batch():
+    x = xp.stack([xp.eye(4)[:, :2], xp.eye(4)[:, 2:]])
+    return {"x": x, "z": xp.arange(16.0).reshape(2, 4, 2) / 10}
+
+
+EDGES = {
+    "no step": lambda: {"x": xp.eye(5)[:, :2], "z": xp.zeros((5, 2))},
+    "square": lambda: {"x": xp.eye(3), "z": xp.array([[0.0, -0.4, 0.1], [0.4, 0.0, 0.2], [-0.1, -0.2, 0.0]])},
+    "sphere": lambda: {"x": xp.eye(4)[:, :1], "z": xp.array([[0.0], [0.3], [-0.2], [0.9]])},
+    "negative entries on the diagonal": lambda: {"x": -xp.eye(4)[:, :2], "z": xp.ones((4, 2)) / 8},
+    "a batch": _batch,
+}
+
+STEP = Interface("step", inputs={"x": Input(SHAPE, "orthonormal"), "z": Input(SHAPE)}, example=_step, edges=EDGES)
+"""``retract(x, z)``: a frame and a tangent vector there."""
+
+ANY_STEP = Interface("any_step", inputs=STEP.inputs, example=_any_step, edges=EDGES)
+"""``project(x, z)``: a frame and any matrix of its shape."""
+
+
+def _along_step(rng, size):
+    x = _frame(rng, size)
+    return {"x": x, "step": random_tangent(rng, x), "z": random_tangent(rng, x)}
+
+
+def _with_step(edge):
+    def make():
+        made = edge()
+        x, step = made["x"], made["z"]
+        other = xp.flip(step, -2) + x / 4
+        M = x.mT @ other
+        return {"x": x, "step": step, "z": other - x @ (M + M.mT) / 2}
+
+    return make
+
+
+ALONG_STEP = Interface(
+    "along_step",
+    inputs={"x": Input(SHAPE, "orthonormal"), "step": Input(SHAPE), "z": Input(SHAPE)},
+    example=_along_step,
+    edges={name: _with_step(edge) for name, edge in EDGES.items()},
+)
+"""``transport_qr(x, step, z)``: move the tangent vector z from x to where the retraction of `step` leads."""
+
+
+def _to_end(along):
+    y = linalg.qr(along["x"] + along["step"])[0]
+    return {"x": along["x"], "y": y, "z": along["z"]}
+
+
+TRANSPORT = Interface(
+    "transport",
+    inputs={"x": Input(SHAPE, "orthonormal"), "y": Input(SHAPE, "orthonormal"), "z": Input(SHAPE)},
+    example=lambda rng, size: _to_end(_along_step(rng, size)),
+    edges={name: (lambda edge=edge: _to_end(_with_step(edge)())) for name, edge in EDGES.items()},
+)
+"""``transport(x, y, z)``: move the tangent vector z from x to y."""
+
+
+def _any_matrix(rng, size):
+    p = min(size, int(rng.integers(1, 5)))
+    return {"y": rng.choice((0.4, 1.0, 30.0)) * (random_frame(rng, size, p) + 0.3 * rng.standard_normal((size, p)))}
+
+
+MATRIX = Interface(
+    "matrix",
+    inputs={"y": Input(SHAPE)},
+    example=_any_matrix,
+    edges={
+        "a frame": lambda: {"y": xp.eye(4)[:, :2]},
+        "negative": lambda: {"y": -2 * xp.eye(3)},
+        "one number": lambda: {"y": xp.array([[-0.3]])},
+        "far from orthogonal": lambda: {"y": xp.array([[1.0, 1.0], [0.0, 0.3], [0.0, 0.0]])},
+        "a batch": lambda: {"y": xp.stack([xp.eye(3)[:, :2], xp.arange(6.0).reshape(3, 2) - 1])},
+    },
+)
+"""``nearest_frame(y)``: any matrices of full column rank."""
+
+
+def _minimiser(rng, size):
+    p = min(size, int(rng.integers(1, 4)))
+    if rng.random() < 0.5:
+        A = spd_matrix(rng, xp.concatenate([rng.random(size - p), 2.0 + xp.arange(p)]))
+        problem = Brockett(rng.choice((0.1, 1.0, 30.0)) * A, xp.arange(p, 0, -1.0))
+    else:
+        A = spd_matrix(rng, 1 + rng.random(size))
+        problem = Procrustes(A, A @ random_frame(rng, size, p) + 0.1 * rng.standard_normal((size, p)))
+    return {"loss_and_grad": problem, "x0": random_frame(rng, size, p)}
+
+
+MINIMISER = Interface(
+    "minimiser",
+    inputs={"loss_and_grad": Input("", "callable"), "x0": Input("N P", "orthonormal")},
+    example=_minimiser,
+    edges={
+        "start at the solution": lambda: {
+            "loss_and_grad": Brockett(xp.diag(xp.array([3.0, 2.0, 1.0])), xp.array([2.0, 1.0])),
+            "x0": xp.eye(3)[:, :2],
+        },
+        "start at a saddle": lambda: {
+            "loss_and_grad": Brockett(xp.diag(xp.array([3.0, 2.0, 1.0])), xp.array([2.0, 1.0])),
+            "x0": xp.eye(3)[:, 1:],
+        },
+        "sphere": lambda: {
+            "loss_and_grad": Brockett(xp.diag(xp.array([4.0, 1.0, 1.0, 1.0])), xp.array([1.0])),
+            "x0": xp.full((4, 1), 0.5),
+        },
+        "square": lambda: {
+            "loss_and_grad": Procrustes(xp.eye(2), xp.eye(2)),
+            "x0": xp.array([[0.6, -0.8], [0.8, 0.6]]),
+        },
+    },
+)
+"""``solver(loss_and_grad, x0) -> MinimiserResult`` with ``loss_and_grad(x) -> (loss, Euclidean gradient)``."""
+
+
+def _agents(rng, size):
+    return {"x": random_near(rng, _frame(rng, size), int(rng.integers(2, 5)) if size > 1 else 1)}
+
+
+FRAMES = Interface(
+    "frames",
+    inputs={"x": Input("A N P", "orthonormal")},
+    example=_agents,
+    edges={
+        "all equal": lambda: {"x": xp.stack([xp.eye(3)[:, :2]] * 3)},
+        "one agent": lambda: {"x": xp.eye(3)[None]},
+        "opposite turns": lambda: {"x": xp.array([[[0.6], [0.8]], [[0.6], [-0.8]]])},
+    },
+)
+"""``induced_mean(x)``: a frame of each agent."""
+
+
+def _agents_step(rng, size):
+    x = _agents(rng, size)["x"]
+    weights = (xp.eye(len(x)) + 1 / len(x)) / 2
+    return {"x": x, "weights": weights, "direction": rng.choice((0.05, 0.4, 1.5)) * rng.standard_normal(x.shape)}
+
+
+AGENTS_STEP = Interface(
+    "agents_step",
+    inputs={"x": Input("A N P", "orthonormal"), "weights": Input("A A"), "direction": Input("A N P")},
+    example=_agents_step,
+    edges={
+        "no direction": lambda: {
+            "x": xp.stack([xp.eye(3)[:, :2]] * 2),
+            "weights": xp.full((2, 2), 0.5),
+            "direction": xp.zeros((2, 3, 2)),
+        },
+        "one agent": lambda: {"x": xp.eye(3)[None, :, :1], "weights": xp.eye(1), "direction": xp.ones((1, 3, 1))},
+    },
+)
+"""``consensus_step(x, weights, direction)``: frames, averaging weights, and a direction of each agent."""
+
+
+def _pair(rng, size):
+    x = _frame(rng, size)
+    return {"x": x, "y": -random_near(rng, x, 1)[0, :, ::-1].copy()}
+
+
+PAIR = Interface(
+    "pair",
+    inputs={"x": Input(SHAPE, "orthonormal"), "y": Input(SHAPE, "orthonormal")},
+    example=_pair,
+    edges={
+        "orthogonal": lambda: {"x": xp.eye(4)[:, :2], "y": xp.eye(4)[:, 2:]},
+        "one vector": lambda: {"x": xp.eye(2)[:, :1], "y": xp.array([[-0.6], [0.8]])},
+    },
+)
+"""``subspace_distance(x, y)``: two frames."""
+
+
+def _covariances(*rows):
+    return AgentsPCA(xp.stack([xp.diag(xp.array(row)) for row in rows]))
+
+
+def _task(rng, size):
+    """Principal components of nearly equal covariances, with a gap behind the r-th eigenvalue."""
+    agents, r = (3, 2) if size > 1 else (1, 1)
+    noise = 1e-3 / size * rng.standard_normal((agents, size, size))
+    C = xp.diag(xp.where(xp.arange(size) < r, 1.0, 0.2)) + noise + xp.swapaxes(noise, 1, 2)
+    return {
+        "loss_and_grad": AgentsPCA(rng.choice((3.0, 5.0)) * C),
+        "x0": random_frame(rng, size, r),
+        "weights": xp.full((agents, agents), 1 / agents),
+    }
+
+
+DECENTRALISED = Interface(
+    "decentralised",
+    inputs={"loss_and_grad": Input("", "callable"), "x0": Input("N P", "orthonormal"), "weights": Input("A A")},
+    example=_task,
+    edges={
+        "one agent": lambda: {
+            "loss_and_grad": _covariances((3.0, 2.0, 0.1, 0.1)),
+            "x0": xp.full((4, 1), 0.5),
+            "weights": xp.eye(1),
+        },
+        "start at the solution": lambda: {
+            "loss_and_grad": _covariances((3.0, 1.0, 0.5), (3.0, 1.2, 0.4)),
+            "x0": xp.eye(3)[:, :2],
+            "weights": xp.full((2, 2), 0.5),
+        },
+        "identical functions on a path": lambda: {
+            "loss_and_grad": _covariances(*[(4.0, 3.0, 0.5)] * 3),
+            "x0": xp.array([[0.6, 0.0], [0.0, 1.0], [-0.8, 0.0]]),
+            "weights": xp.array([[2.0, 1, 0], [1, 1, 1], [0, 1, 2]]) / 3,
+        },
+    },
+)
+"""``solver(loss_and_grad, x0, weights) -> DecentralisedResult``; ``loss_and_grad`` acts on one frame an agent."""

@@ -1,0 +1,300 @@
+r"""The Stiefel manifold: the nearest frame, polar and Cayley retraction, with their differentials.
+
+The frame nearest to a matrix of full rank is its polar factor, from the thin singular value decomposition:
+
+.. math::
+    :label: stiefel-retraction-nearest
+
+    \mathcal P(Z) = UV^\top, \qquad Z = U \Sigma V^\top .
+
+With :math:`Y = \mathcal P(Z)` and :math:`S = V \Sigma V^\top`, so that :math:`Z = YS`, its differential is
+
+.. math::
+    :label: stiefel-retraction-nearest-jvp
+
+    \mathrm D\mathcal P(Z)[\zeta] = Y L + (I - YY^\top)\, \zeta S^{-1}, \qquad
+    S L + L S = Y^\top \zeta - \zeta^\top Y ,
+
+a Sylvester equation that the eigenvectors of :math:`S` solve entry by entry: :math:`(V^\top L V)_{ij} =
+(V^\top (Y^\top \zeta - \zeta^\top Y) V)_{ij} / (\sigma_i + \sigma_j)`. Solving it is self-adjoint, so the adjoint
+for a cotangent :math:`G` is, with :math:`M = Y^\top G`,
+
+.. math::
+    :label: stiefel-retraction-nearest-vjp
+
+    \mathrm D\mathcal P(Z)^*[G] = Y K + (G - YM) S^{-1}, \qquad S K + K S = M - M^\top .
+
+The polar retraction projects the step back to the manifold. It is of second order for the Euclidean metric:
+
+.. math::
+    :label: stiefel-retraction-polar
+
+    R_X(\xi) = \mathcal P(X + \xi) = (X + \xi)(I + \xi^\top\xi)^{-1/2} \quad \text{for tangent } \xi .
+
+The Cayley retraction turns the whole frame by an orthogonal matrix, and is of second order for the canonical metric:
+
+.. math::
+    :label: stiefel-retraction-cayley
+
+    R_X(\xi) = (I - \tfrac12 W)^{-1} (I + \tfrac12 W) X, \qquad
+    W = P_\circ \xi X^\top - X \xi^\top P_\circ, \quad P_\circ = I - \tfrac12 XX^\top .
+
+:math:`W` is skew with :math:`WX = \xi`, and of rank :math:`2p`: with :math:`W = UV^\top`, :math:`U = [P_\circ\xi, X]`
+and :math:`V = [X, -P_\circ\xi]`, the inverse is that of a :math:`2p \times 2p` matrix,
+
+.. math::
+    :label: stiefel-retraction-low-rank
+
+    (I - \tfrac12 W)^{-1} (I + \tfrac12 W) = I + U (I - \tfrac12 V^\top U)^{-1} V^\top .
+
+Differentiating :math:`(I - \frac12 W) Y = (I + \frac12 W) X` gives, with :math:`W_\zeta` made from a direction,
+
+.. math::
+    :label: stiefel-retraction-cayley-jvp
+
+    \mathrm D R_X(\xi)[\zeta] = (I - \tfrac12 W)^{-1}\, W_\zeta\, \tfrac12 (X + Y)
+
+and the adjoint, with :math:`H = (I + \frac12 W)^{-1} G` and :math:`N = \frac12 (X + Y)`,
+
+.. math::
+    :label: stiefel-retraction-cayley-vjp
+
+    \mathrm D R_X(\xi)^*[G] = P_\circ \big( H N^\top - N H^\top \big) X .
+
+**Where implementations differ.** geoopt's Cayley transform leaves out :math:`P_\circ`; then
+:math:`WX = \xi + XX^\top\xi`, and rotations within the span go twice as fast. For a step that is not tangent,
+:math:`(X + \xi)(I + \xi^\top\xi)^{-1/2}` has no orthonormal columns; the singular values do not care.
+
+**Provenance.** The nearest frame and the polar retraction are confirmed (pymanopt). The Cayley transform is textbook
+(Wen and Yin) from memory; orders, differentials and adjoints are derived and compared with differences.
+
+Absil and Malick, *Projection-like Retractions on Matrix Manifolds*, 2012; Wen and Yin, *A Feasible Method for
+Optimization with Orthogonality Constraints*, 2013.
+"""
+
+from trref import validate
+from trref.backend import linalg, xp
+from trref.catalog import Method, Transform
+from trref.manifolds import deviations
+from trref.manifolds.interfaces import MATRIX, STEP, off_manifold
+from trref.manifolds.stiefel import full_rank
+
+__all__ = [
+    "nearest_frame",
+    "nearest_frame_jvp",
+    "nearest_frame_vjp",
+    "retract_cayley",
+    "retract_cayley_jvp",
+    "retract_cayley_vjp",
+    "retract_polar",
+    "retract_polar_jvp",
+    "retract_polar_vjp",
+]
+
+
+def polar_factors(Z):
+    """Return Y, the singular values and Vᵀ with Z = Y V diag(s) Vᵀ; unchecked."""
+    U, s, Vt = linalg.svd(Z, full_matrices=False)
+    return U @ Vt, s, Vt  # eq. stiefel-retraction-nearest
+
+
+def nearest_frame(y):
+    """Return the frame nearest to a matrix of full rank, its polar factor.
+
+    Parameters
+    ----------
+    y : array (…, n, p)
+        Of full column rank, n ≥ p.
+
+    Returns
+    -------
+    array of the same shape
+        Orthonormal columns.
+
+    Raises
+    ------
+    ValueError
+        A rank below p, values that are not finite.
+    """
+    return _factors_of_matrix(y)[0]
+
+
+def _factors_of_matrix(y):
+    sizes, flags = validate.deferred(MATRIX.inputs, y)
+    if sizes["P"] > sizes["N"]:
+        raise ValueError(f"y must have at least as many rows as columns, not {tuple(y.shape)}")
+    return checked_polar_factors(y, flags, "y must have full column rank")
+
+
+def checked_polar_factors(Z, flags, needed):
+    """`polar_factors` of Z (..., n, p) of full rank, with the flags of `validate.deferred`."""
+    Y, s, Vt = polar_factors(xp.where(xp.isfinite(Z), Z, 0))  # the flags name what is not finite
+    validate.require(*flags, (full_rank(s, Z.shape[-2]), needed))
+    return Y, s, Vt
+
+
+def nearest_frame_jvp(y, tangent):
+    """Differential of `nearest_frame` along `tangent`."""
+    return polar_differential(*_factors_of_matrix(y), tangent)
+
+
+def nearest_frame_vjp(y, cotangent):
+    """Adjoint of `nearest_frame_jvp`."""
+    return polar_adjoint(*_factors_of_matrix(y), cotangent)
+
+
+def _sylvester(s, Vt, C):
+    """Solve S L + L S = C for S = V diag(s) Vᵀ."""
+    return Vt.mT @ ((Vt @ C @ Vt.mT) / (s[..., :, None] + s[..., None, :])) @ Vt
+
+
+def polar_differential(Y, s, Vt, z):
+    """Differential of the polar factor along z, from `polar_factors`; unchecked."""
+    # eq. stiefel-retraction-nearest-jvp
+    C = Y.mT @ z
+    L = _sylvester(s, Vt, C - C.mT)
+    return Y @ L + (z - Y @ C) @ (Vt.mT / s[..., None, :]) @ Vt
+
+
+def polar_adjoint(Y, s, Vt, G):
+    """Adjoint of `polar_differential`; unchecked."""
+    # eq. stiefel-retraction-nearest-vjp
+    M = Y.mT @ G
+    K = _sylvester(s, Vt, M - M.mT)
+    return Y @ K + (G - Y @ M) @ (Vt.mT / s[..., None, :]) @ Vt
+
+
+def retract_polar(x, z):
+    """Retract the step z from x by the frame nearest to x + z.
+
+    Parameters
+    ----------
+    x : array (…, n, p)
+        Orthonormal columns.
+    z : array of the same shape
+        A tangent vector, or any step that leaves x + z of full rank.
+
+    Returns
+    -------
+    array of the same shape
+        Orthonormal columns.
+
+    Raises
+    ------
+    ValueError
+        `x` off the manifold, shapes that differ, values that are not finite, x + z rank deficient.
+    """
+    return _factors_of_step(x, z)[0]
+
+
+def _factors_of_step(x, z):
+    _, flags = validate.deferred(STEP.inputs, x, z)
+    return checked_polar_factors(x + z, flags, "z must leave x + z of full rank")  # eq. stiefel-retraction-polar
+
+
+def retract_polar_jvp(x, z, tangent):
+    """Differential of `retract_polar` at z along a tangent; also a vector transport."""
+    return polar_differential(*_factors_of_step(x, z), tangent)
+
+
+def retract_polar_vjp(x, z, cotangent):
+    """Adjoint of `retract_polar_jvp`."""
+    return polar_adjoint(*_factors_of_step(x, z), cotangent)
+
+
+def _without_half(x, z):
+    return z - x @ (x.mT @ z) / 2
+
+
+def cayley(x, z, v):
+    """Turn v (…, n, q) by the Cayley transform of the step z from x; unchecked."""
+    # eq. stiefel-retraction-cayley, stiefel-retraction-low-rank
+    half = _without_half(x, z)
+    U, V = xp.concatenate([half, x], -1), xp.concatenate([x, -half], -1)
+    small = xp.eye(U.shape[-1], dtype=x.dtype) - V.mT @ U / 2
+    return v + U @ linalg.solve(small, V.mT @ v)
+
+
+def cayley_differential(x, z, y, tangent):
+    """Differential at z of the Cayley retraction y along a tangent; unchecked."""
+    # eq. stiefel-retraction-cayley-jvp
+    middle, half = (x + y) / 2, _without_half(x, tangent)
+    moved = half @ (x.mT @ middle) - x @ (half.mT @ middle)
+    return (moved + cayley(x, z, moved)) / 2
+
+
+def retract_cayley(x, z):
+    """Retract the step z from x by the Cayley transform.
+
+    Parameters
+    ----------
+    x : array (…, n, p)
+        Orthonormal columns.
+    z : array of the same shape
+        A tangent vector. Of another step the symmetric part of xᵀ z is ignored.
+
+    Returns
+    -------
+    array of the same shape
+        Orthonormal columns.
+
+    Raises
+    ------
+    ValueError
+        `x` off the manifold, shapes that differ, values that are not finite.
+    """
+    validate.inputs(STEP.inputs, x, z)
+    return cayley(x, z, x)
+
+
+def retract_cayley_jvp(x, z, tangent):
+    """Differential of `retract_cayley` at z along a tangent."""
+    return cayley_differential(x, z, retract_cayley(x, z), tangent)
+
+
+def retract_cayley_vjp(x, z, cotangent):
+    """Adjoint of `retract_cayley_jvp`."""
+    # eq. stiefel-retraction-cayley-vjp
+    middle = (x + retract_cayley(x, z)) / 2
+    H = (cotangent + cayley(x, -z, cotangent)) / 2
+    return _without_half(x, H @ (middle.mT @ x) - middle @ (H.mT @ x))
+
+
+METHOD = Method(
+    title="Projection-like Retractions on Matrix Manifolds",
+    key="absil2012projection",
+    arxiv=None,
+    provenance={
+        "confirmed": ("nearest", "polar"),
+        "partly": ("nearest-jvp", "cayley", "low-rank"),
+        "reconstructed": ("nearest-vjp", "cayley-jvp", "cayley-vjp"),
+    },
+    functions=(
+        Transform(
+            f=nearest_frame,
+            interface=MATRIX,
+            wrt="y",
+            jvp=nearest_frame_jvp,
+            vjp=nearest_frame_vjp,
+            idempotent=True,
+            feasible=off_manifold,
+        ),
+        Transform(
+            f=retract_polar,
+            interface=STEP,
+            wrt="z",
+            jvp=retract_polar_jvp,
+            vjp=retract_polar_vjp,
+            feasible=off_manifold,
+        ),
+        Transform(
+            f=retract_cayley,
+            interface=STEP,
+            wrt="z",
+            jvp=retract_cayley_jvp,
+            vjp=retract_cayley_vjp,
+            feasible=off_manifold,
+            deviations=(deviations.CAYLEY_WITHOUT_HALF_PROJECTION,),
+        ),
+    ),
+)
