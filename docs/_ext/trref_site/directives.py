@@ -75,8 +75,8 @@ class Claim(SphinxDirective):
     option_spec: ClassVar = {name: directives.unchanged for name in ("experiment", "controls", "shown")}
 
     def run(self):
-        if "shown" not in self.options:
-            raise self.error("a claim says whether it is shown: ':shown: yes', 'no, because …' or 'in part: …'")
+        if not self.options.get("shown", "").startswith(("yes", "no", "in part")):
+            raise self.error("a claim says whether it shows: ':shown: yes…', 'no…' or 'in part…'")
         claim = " ".join(self.arguments[0].split())
         fields = [f":{name}: {self.options[name]}" for name in self.option_spec if name in self.options]
         box = nodes.admonition(classes=["claim"])
@@ -133,11 +133,12 @@ class Command(SphinxDirective):
         return block
 
 
-class Provenance(SphinxRole):
-    """``:provenance:`confirmed```: a badge."""
+class Badge(SphinxRole):
+    """``:provenance:`confirmed```, ``:shown-yes:`yes```: a word in a colour of its own."""
 
     def run(self):
-        return [nodes.inline(self.text, self.text, classes=["provenance", f"provenance-{self.text}"])], []
+        classes = [self.name] if self.name.startswith("shown") else ["provenance", f"provenance-{self.text}"]
+        return [nodes.inline(self.text, self.text, classes=classes)], []
 
 
 def setup(app):
@@ -147,4 +148,5 @@ def setup(app):
     app.add_directive("collected", Collected)
     app.add_directive("claim", Claim)
     app.add_directive("command", Command)
-    app.add_role("provenance", Provenance())
+    for name in ("provenance", "shown-yes", "shown-part", "shown-no"):
+        app.add_role(name, Badge())

@@ -49,13 +49,17 @@ def limits_map(edges, family):
         for a, b, _label in edges:
             if a != b:
                 column[a] = min(max(column[a], column[b] + 1), len(names))
-    leaving = {name: [(b, label) for a, b, label in edges if a == name] for name in names}
+    leaving = {name: {} for name in names}
+    for a, b, label in edges:
+        leaving[a].setdefault(b, []).append(label)
+    leaving = {a: [(b, _joined(labels)) for b, labels in to.items()] for a, to in leaving.items()}
     tall = {name: max(34, 20 * len(leaving[name]) + 6) for name in names}
     columns = range(max(column.values()) + 1)
     wide = [8.2 * max(len(n) for n in names if column[n] == c) + 22 for c in columns]
-    gap, left = 165, [4.0]
+    left = [4.0]
     for c in columns:
-        left.append(left[-1] + wide[c] + gap)
+        longest = max((len(label) for a in names if column[a] == c + 1 for _, label in leaving[a]), default=0)
+        left.append(left[-1] + wide[c] + 7.3 * longest + 60)
     corner, below = {}, dict.fromkeys(columns, 14)
     for name in sorted(names, key=lambda n: (column[n], n)):
         corner[name] = left[column[name]], below[column[name]]
@@ -73,7 +77,7 @@ def limits_map(edges, family):
                 below[c] += 22
             path += _bend(x, y, corner[b][0] + wide[column[b]] + 6, corner[b][1] + tall[b] / 2)
             curves.append(f'<path class="edge" d="{path}"/>')
-    width, height = left[-1] - gap + 4, max(below.values())
+    width, height = left[-2] + wide[-1] + 4, max(below.values())
     shapes = curves + words
     for name in names:
         (x, y), high = corner[name], tall[name]
@@ -90,6 +94,11 @@ def limits_map(edges, family):
         f'<div class="limits-map" tabindex="0"><svg role="img" aria-label="{described}" width="{width:.0f}"'
         f' height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">{marker}{"".join(shapes)}</svg></div>'
     )
+
+
+def _joined(labels):
+    """One label for several limits between the same two functions."""
+    return " or ".join(labels) if sum(map(len, labels)) < 30 else f"in {len(labels)} ways" if labels[1:] else labels[0]
 
 
 def _bend(x0, y0, x1, y1):

@@ -101,15 +101,14 @@ def claims():
             )
         where = f"{pages.link(method)}\n\n:doc:`the experiment <{tutorial.document}>`"
         if not tutorial.claims:
-            asserted = [a if a.startswith("``") else rst.inline(a) for a in tutorial.assertions]
-            shown = "Asserted:\n\n" + rst.bullets(asserted)
+            shown = "Asserted:\n\n" + pages.asserted(tutorial) if tutorial.assertions else ""
             rows.append((where, rst.inline(tutorial.title), " ".join(tutorial.summary.split()), figure, shown))
         for number, claim in enumerate(tutorial.claims):
             options = claim.options
             experiment = "\n\n".join(
                 f"**{name.capitalize()}:** {options[name]}" for name in ("experiment", "controls") if options.get(name)
             )
-            rows.append((where, claim.text, experiment, figure if number == 0 else "", options.get("shown", "")))
+            rows.append((where, claim.text, experiment, "" if number else figure, pages.shown(claim)))
     header = ("method", "the paper's claim", "our experiment and its controls", "figure", "shown at this scale?")
     return rst.table(header, rows, widths=(15, 19, 23, 21, 22), classes="claims")
 

@@ -266,15 +266,13 @@ def _test_line(node):
 def _settings(method, module):
     blocks = []
     for record in method.functions:
-        hyper = {k: (... if v is inspect.Parameter.empty else v) for k, v in record.hyper_parameters.items()}
-        blocks.append(f"{of_function(record.name)}\n")
-        if hyper:
-            defaults = ", ".join(f"``{k}`` {rst.value(v)}" for k, v in hyper.items())
-            blocks.append(f"Hyper-parameters and their defaults: {defaults}.\n")
-            rows = [
-                (rst.inline(name), ", ".join(f"``{k}`` {rst.value(v)}" for k, v in setting.items()) or "as above")
-                for name, setting in record.settings.items()
-            ]
+        required = [k for k, v in record.hyper_parameters.items() if v is inspect.Parameter.empty]
+        defaults = {k: v for k, v in record.hyper_parameters.items() if k not in required}
+        if record.hyper_parameters:
+            words = [f"Defaults: {rst.assigned(defaults)}."] if defaults else []
+            words += [f"To be given: {', '.join(map(rst.code, required))}."] if required else []
+            blocks.append(" ".join(words) + "\n")
+            rows = [(rst.inline(name), rst.assigned(values) or "as above") for name, values in record.settings.items()]
             blocks.append(rst.table(("setting", "values"), rows, widths=(30, 70)))
         else:
             blocks.append("No hyper-parameters.\n")
@@ -294,7 +292,7 @@ def _settings(method, module):
 
 
 def _hyper(hyper):
-    return ", ".join(f"``{k}`` {rst.value(v)}" for k, v in hyper.items()) or "its defaults"
+    return rst.assigned(hyper) or "its defaults"
 
 
 def _under(hyper):
@@ -350,13 +348,21 @@ def _tutorial(method, module):
 def claims(tutorial):
     """The claims of a tutorial as RST; without any, what it asserts."""
     if tutorial.claims:
-        items = []
-        for claim in tutorial.claims:
-            shown = claim.options.get("shown", "")
-            items.append(f"**Claim.** {claim.text} **Shown here:** {shown}")
-        return rst.bullets(items)
-    asserted = [a if a.startswith("``") else rst.inline(a) for a in tutorial.assertions]
-    return "It asserts:\n\n" + rst.bullets(asserted) if asserted else ""
+        return rst.bullets([f"{claim.text} Shown at this scale: {shown(claim)}" for claim in tutorial.claims])
+    return "It asserts:\n\n" + asserted(tutorial) if tutorial.assertions else ""
+
+
+def shown(claim):
+    """The verdict of a claim, its first word as a badge."""
+    text = claim.options.get("shown", "")
+    for start, kind in (("yes", "yes"), ("in part", "part"), ("no", "no")):
+        if text.startswith(start):
+            return f":shown-{kind}:`{start}`{text.removeprefix(start)}"
+    return text
+
+
+def asserted(tutorial):
+    return rst.bullets([a if a.startswith("``") else rst.inline(a) for a in tutorial.assertions])
 
 
 def _citation(method, module):

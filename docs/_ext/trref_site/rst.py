@@ -2,7 +2,7 @@
 
 import textwrap
 
-__all__ = ["bullets", "code", "heading", "indent", "inline", "table", "value"]
+__all__ = ["assigned", "bullets", "code", "heading", "indent", "inline", "table"]
 
 CHARACTERS = "=-~^"
 
@@ -31,10 +31,9 @@ def code(text):
     return f"``{text}``"
 
 
-def value(x):
-    if x is ...:
-        return "required"
-    return code(f"{x:g}" if isinstance(x, float) else repr(x))
+def assigned(values):
+    """``name = value``, one after the other."""
+    return ", ".join(code(f"{k} = {v:g}" if isinstance(v, float) else f"{k} = {v!r}") for k, v in values.items())
 
 
 def bullets(items):

@@ -1,0 +1,124 @@
+"""The extension behind the site: what it reads from modules and tutorials."""
+
+import pathlib
+import sys
+
+import pytest
+
+pytest.importorskip("sphinx", reason="the site's extension needs Sphinx, of the extra 'docs'")
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+
+from trref_site import figures, pages, source, tutorials  # noqa: E402
+
+from trref import catalog, checks  # noqa: E402
+
+MODULE = '''"""A title.
+
+The idea,
+
+.. math::
+    :label: m-one
+
+    a = b
+
+then more:
+
+.. math::
+    :label: m-two
+
+    c = d
+
+**Where implementations differ.** Nowhere.
+
+**Provenance.** Read.
+
+Author, *Title*.
+"""
+
+
+def f(x):
+    a = g(
+        x,
+    )  # eq. m-one
+    # eq. m-two
+    b = a
+    c = b
+
+    return c
+'''
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "a_module_for_the_site.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return source.read("a_module_for_the_site")
+
+
+def test_a_tag_covers_its_statement_or_what_follows(module):
+    text = {s.label: "\n".join(module.lines[s.first - 1 : s.last]) for s in module.spans}
+    assert text["m-one"].strip().startswith("a = g(") and text["m-one"].endswith("# eq. m-one")
+    assert text["m-two"].split("\n")[1:] == ["    b = a", "    c = b"]
+    assert {s.function for s in module.spans} == {"f"}
+
+
+def test_the_docstring_in_parts(module):
+    assert module.title == "A title" and module.labels == ("m-one", "m-two")
+    assert module.parts[0].text.startswith("The idea,") and module.parts[1].text.startswith("then more:")
+    assert module.sections == {"Where implementations differ": "Nowhere.", "Provenance": "Read."}
+    assert module.citation == "Author, *Title*."
+
+
+def test_every_equation_of_the_catalogue_has_code():
+    for method in catalog.methods():
+        module = source.read(method.module.__name__)
+        for label in module.labels:
+            assert module.of(label), f"{method.slug}: {label}"
+            assert module.lines[module.of(label)[0].first - 1].strip()
+
+
+def test_every_contract_says_how_closely_it_is_held():
+    contracts = {c.__name__ for group in (checks.EVERYWHERE, *checks.CONTRACTS.values()) for c in group}
+    assert contracts <= set(pages.FIGURES)
+
+
+def test_claims_of_a_tutorial(tmp_path):
+    path = tmp_path / "plot_m.py"
+    path.write_text(
+        '"""\nTitle\n=====\n\nSummary.\n"""\n\n# %%\n# .. claim:: It is better,\n#     always.\n'
+        "#     :experiment: tiny\n#     :controls: one,\n#         two\n#     :shown: no: it is not\n\n"
+        'assert 1 < 2, "one is less"\nassert 2 > 1\n'
+    )
+    tutorial = tutorials.read_file(path)
+    (claim,) = tutorial.claims
+    assert claim.text == "It is better, always."
+    assert claim.options == {"experiment": "tiny", "controls": "one, two", "shown": "no: it is not"}
+    assert tutorial.title == "Title" and tutorial.summary == "Summary."
+    assert tutorial.assertions == ("one is less", "``2 > 1``")
+
+
+def test_the_map_of_limits_holds_every_function():
+    svg = figures.limits_map([("b.b", "a.a", "x = 0"), ("c.c", "b.b", "y = 1"), ("c.c", "a.a", "z = 2")], "fam")
+    assert all(f">{name}</text>" in svg for name in ("a.a", "b.b", "c.c", "x = 0", "y = 1", "z = 2"))
+    assert svg.count('class="edge"') == 3
+
+
+def test_recoloured_figures_are_drawn_in_the_theme_s_ink():
+    pytest.importorskip("matplotlib")
+    from matplotlib.colors import to_hex
+
+    from trref.experiments.figures import INKS, describe, recolour, use_style
+
+    plt = use_style()
+    figure, axis = plt.subplots()
+    axis.plot([1, 2], label="a line")
+    axis.set(xlabel="steps", ylabel="value", title="A title")
+    axis.legend()
+    for ink in INKS.values():
+        recolour(figure, ink)
+        figure.canvas.draw()
+        drawn = [axis.xaxis.label, axis.title, *axis.get_xticklabels(), *axis.get_legend().get_texts()]
+        assert {to_hex(artist.get_color()) for artist in drawn} == {ink}
+    assert describe(figure) == "Figure: A title: value against steps (a line)"
+    plt.close(figure)
