@@ -14,7 +14,18 @@ from typing import NamedTuple
 from trref.backend import xp
 from trref.nn import activations
 
-__all__ = ["Cache", "forward", "gauss_newton_product", "hessian_product", "init", "jvp", "size", "unpack", "vjp"]
+__all__ = [
+    "Cache",
+    "forward",
+    "gauss_newton_product",
+    "gradient",
+    "hessian_product",
+    "init",
+    "jvp",
+    "size",
+    "unpack",
+    "vjp",
+]
 
 
 class Cache(NamedTuple):
@@ -112,15 +123,25 @@ def vjp(cache, cotangent):
     d_theta : array (P,)
     d_X : array (N, sizes[0])
     """
+    d_theta, delta = _backward(cache, cotangent)
+    return d_theta, delta @ cache.layers[0][0].T
+
+
+def gradient(cache, cotangent):
+    """Backpropagate to the parameters only: the first half of `vjp`, without the product that the input would cost."""
+    return _backward(cache, cotangent)[0]
+
+
+def _backward(cache, cotangent):
+    """Return d_theta, and the derivatives with respect to the first layer's pre-activations."""
     phi = activations.get(cache.activation)
     delta, parts = cotangent, []
     for l in reversed(range(len(cache.layers))):
         W, _ = cache.layers[l]
         h = cache.inputs[l]
         parts.append((h.T @ delta, delta.sum(0)))
-        delta = delta @ W.T
         if l > 0:
-            delta = delta * phi.first(cache.pre_activations[l - 1], h)
+            delta = (delta @ W.T) * phi.first(cache.pre_activations[l - 1], h)
     return _pack(reversed(parts)), delta
 
 
@@ -208,7 +229,7 @@ def gauss_newton_product(cache, v, output_hessian):
     -------
     array (P,)
     """
-    return vjp(cache, output_hessian(jvp(cache, v)))[0]
+    return gradient(cache, output_hessian(jvp(cache, v)))
 
 
 def _pack(parts):

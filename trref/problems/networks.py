@@ -34,7 +34,7 @@ class ClassifierLoss:
         """Return the mean loss and its gradient with respect to theta."""
         logits, cache = mlp.forward(theta, self.X, self.sizes, self.activation)
         value, d_logits = losses.softmax_cross_entropy(logits, self.labels)
-        return value, mlp.vjp(cache, d_logits)[0]
+        return value, mlp.gradient(cache, d_logits)
 
     def hessian_product(self, theta, v):
         """Multiply the Hessian at theta by v."""
