@@ -1,5 +1,11 @@
 // Equations and the lines that compute them: a click on one shows the other. Without this script the links still work.
 document.addEventListener("DOMContentLoaded", () => {
+  // long names break after a point or an underscore, where tables are narrow
+  for (const name of document.querySelectorAll("table code .pre, table code:not(:has(*))")) {
+    const words = name.textContent.split(/(?<=[._])/);
+    name.replaceChildren(...words.flatMap((word) => [word, document.createElement("wbr")]));
+  }
+
   // an equation a little too wide for its column is set a little smaller; one much too wide gets the page's width
   const fit = () => {
     document.querySelectorAll(".eq-row.stacked").forEach((row) => row.classList.remove("stacked"));

@@ -80,7 +80,12 @@ def conformance():
         " from the reference somewhere.\n"
     )
     blocks.append(
-        rst.table(("function", "deviation", "seen in", "computes", "choice"), rows, widths=(18, 18, 22, 30, 12))
+        rst.table(
+            ("function", "deviation", "seen in", "computes", "choice"),
+            rows,
+            widths=(18, 18, 22, 30, 12),
+            classes="stack",
+        )
     )
     return "\n\n".join(blocks)
 
@@ -110,7 +115,7 @@ def claims():
             )
             rows.append((where, claim.text, experiment, "" if number else figure, pages.shown(claim)))
     header = ("method", "the paper's claim", "our experiment and its controls", "figure", "shown at this scale?")
-    return rst.table(header, rows, widths=(15, 19, 23, 21, 22), classes="claims")
+    return rst.table(header, rows, widths=(15, 19, 23, 21, 22), classes="claims stack")
 
 
 def bench():
@@ -140,7 +145,9 @@ def arguments():
         some = list(dict.fromkeys(pages.of_function(r.name) for r in entry["records"]))
         users = ", ".join(some[:4]) + (f" and {len(some) - 4} more" if len(some) > 4 else "")
         rows.append((rst.code(name), shapes, kinds, words, users))
-    return rst.table(("name", "shape", "kind", "meaning", "taken by"), rows, widths=(14, 16, 12, 32, 26))
+    return rst.table(
+        ("name", "shape", "kind", "meaning", "taken by"), rows, widths=(14, 16, 12, 32, 26), classes="stack"
+    )
 
 
 def _options(shapes):

@@ -204,7 +204,7 @@ def _checked(method, module):
         for contract, some in holds.items()
     ]
     header = ("contract", "what must hold", "to", "functions")
-    blocks.append(rst.table(header, rows, widths=(16, 44, 22, 18), classes="contracts"))
+    blocks.append(rst.table(header, rows, widths=(16, 44, 22, 18), classes="contracts stack"))
     blocks += [_certificate(record) for record in method.functions if isinstance(record, catalog.Solver)]
     return "\n".join(blocks) + "\n" + _tests(method)
 
@@ -426,7 +426,7 @@ def _family(family, methods):
     entries = "\n".join(f"    {method.slug}" for method in methods)
     return (
         f":html_theme.sidebar_secondary.remove:\n\n{rst.heading(family.capitalize())}\n{about(family)}\n\n"
-        f"{rst.table(header, rows, widths=(30, 34, 16, 14, 6), classes='family')}\n"
+        f"{rst.table(header, rows, widths=(30, 34, 16, 14, 6), classes='family stack')}\n"
         f"{_limits(family, methods)}\n.. toctree::\n    :hidden:\n\n{entries}\n"
     )
 
