@@ -421,12 +421,12 @@ def _family(family, methods):
         kinds = dict.fromkeys(KINDS[type(record).__name__] for record in method.functions)
         functions = ", ".join(of_function(record.name) for record in method.functions)
         count = sum(len(record.deviations) for record in method.functions)
-        rows.append((link(method), functions, ", ".join(kinds), badges(method), count))
-    header = ("method", "functions", "kind", "provenance", "known deviations")
+        rows.append((link(method), functions, ", ".join(kinds), badges(method), f"{count or 'none'} known"))
+    header = ("method", "functions", "kind", "provenance", "deviations")
     entries = "\n".join(f"    {method.slug}" for method in methods)
     return (
         f":html_theme.sidebar_secondary.remove:\n\n{rst.heading(family.capitalize())}\n{about(family)}\n\n"
-        f"{rst.table(header, rows, widths=(30, 34, 16, 14, 6), classes='family stack')}\n"
+        f"{rst.table(header, rows, widths=(28, 33, 16, 13, 10), classes='family stack')}\n"
         f"{_limits(family, methods)}\n.. toctree::\n    :hidden:\n\n{entries}\n"
     )
 
