@@ -14,8 +14,8 @@ from trref.problems.policies import CategoricalPolicy, ValueNetwork
 
 __all__ = ["Batch", "CartPoles", "Learning", "evaluate", "learn_cartpole"]
 
-POLICY = CategoricalPolicy((4, 32, 32, 2))
-VALUE = ValueNetwork((4, 32, 32, 1))
+POLICY = CategoricalPolicy((4, 32, 2))
+VALUE = ValueNetwork((4, 32, 1))
 SCALE = (0.4, 1.0, 0.1, 1.0)  # typical sizes of position, velocity, angle, angular velocity
 GAMMA, LAM = 0.99, 0.95
 

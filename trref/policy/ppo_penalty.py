@@ -96,21 +96,28 @@ def kl_penalty_objective(logits, old_logits, actions, advantage, *, beta=1.0):
     Raises
     ------
     ValueError
-        Shapes that do not fit, values that are not finite, logits beyond ±15, unknown actions, negative beta.
+        Shapes that do not fit, values that are not finite, unknown actions, log-probabilities more than 30 apart,
+        negative beta.
     """
     sizes, flags = validate.deferred(PENALTY, logits, old_logits, actions, advantage)
-    for name, value in (("logits", logits), ("old_logits", old_logits)):
-        flags.append((lambda value=value: (abs(value) <= 15).all(), f"{name} must lie within ±15"))
     flags.append((lambda: (actions < sizes["K"]).all(), f"actions must hold integers below {sizes['K']}"))
+    flags.append((lambda: (abs(_log_ratio(logits, old_logits, actions)) <= 30).all(), FAR_APART))
     validate.require(*flags)
     validate.interval("[0, inf)", beta=beta)
     N = sizes["N"]
-    log_prob, d_log_prob = heads.categorical_log_prob(logits, actions)
-    ratio = xp.exp(log_prob - heads.categorical_log_prob(old_logits, actions)[0])
+    ratio = xp.exp(_log_ratio(logits, old_logits, actions))
+    _, d_log_prob = heads.categorical_log_prob(logits, actions)
     kl, _, d_kl = heads.categorical_kl(old_logits, logits)
     J = (ratio * advantage - beta * kl).sum() / N  # eq. ppo-penalty-objective
     dJ = ((ratio * advantage)[:, None] * d_log_prob - beta * d_kl) / N  # eq. ppo-penalty-gradient
     return -J, -dJ
+
+
+FAR_APART = "logits and old_logits must give log-probabilities of the actions at most 30 apart"
+
+
+def _log_ratio(logits, old_logits, actions):
+    return heads.categorical_log_prob(logits, actions)[0] - heads.categorical_log_prob(old_logits, actions)[0]
 
 
 BETA = {"beta": Input("", "positive"), "kl": Input("", "nonnegative")}
@@ -141,7 +148,7 @@ def adapt_beta(beta, kl, *, target=0.01):
     validate.inputs(BETA, beta, kl)
     validate.interval("(0, inf)", target=target)
     adapted = xp.where(kl < target / 1.5, beta / 2, xp.where(kl > 1.5 * target, 2 * beta, beta))  # eq. ppo-penalty-beta
-    return xp.clip(adapted, 1e-10, 1e10)
+    return xp.asarray(xp.clip(adapted, 1e-10, 1e10))
 
 
 ESTIMATORS = {name: SURROGATE.inputs[name] for name in ("log_prob", "old_log_prob")}

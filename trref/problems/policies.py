@@ -47,6 +47,7 @@ class _Categorical:
     def fisher(self, z, u):
         """Multiply the Fisher matrix of each row's distribution, diag(p) - p pᵀ, by u (N, K)."""
         p = xp.exp(heads.log_softmax(z))
+        u = u - xp.take_along_axis(u, z.argmax(1)[:, None], 1)  # a constant is in the null space; now nothing cancels
         return p * (u - (p * u).sum(1, keepdims=True))
 
     def sample(self, rng, z):
