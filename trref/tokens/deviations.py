@@ -170,42 +170,36 @@ BATCH_TOKEN_MEAN = Deviation(
 # ------------------------------------------------------------------------------------------------------------- GSPO
 
 
-def _sequence(log_ratio, advantage, mask, low, high):
-    """Terms (B,) of sequence log-ratios (B,)."""
-    term, derivative = _terms(log_ratio[:, None], advantage, low, high)
-    return term[:, 0], derivative[:, 0]
-
-
 def _mean_log_ratio(log_prob, old_log_prob, mask):
-    return ((log_prob - old_log_prob) * mask).sum(1) / xp.maximum(mask.sum(1), 1)
+    return ((log_prob - old_log_prob) * mask).sum(1, keepdims=True) / xp.maximum(mask.sum(1, keepdims=True), 1)
+
+
+def _of_answers(weight, term, derivative, mask, per_token):
+    """Loss of weighted terms; the coefficient of a log-ratio (B, 1) is shared by the tokens: d ratio = per_token."""
+    return -(weight * term).sum(), -mask * per_token * (weight * derivative).sum(1, keepdims=True)
 
 
 def _sequence_clamp(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
     d = _mean_log_ratio(log_prob, old_log_prob, mask)
-    term, derivative = _sequence(xp.minimum(d, 10.0), advantage, mask, clip_low, clip_high)
-    present = (mask.sum(1) > 0) / len(mask)
-    gradient = _seq_mean(mask) * (derivative * (d <= 10))[:, None]
-    return -(present.astype(mask.dtype) * term).sum(), -gradient
+    term, derivative = _terms(xp.minimum(d, 10.0), advantage, clip_low, clip_high)
+    return _weighted(_seq_mean(mask), term, derivative * (d <= 10))
 
 
 def _sequence_sum(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
-    d = ((log_prob - old_log_prob) * mask).sum(1)
-    term, derivative = _sequence(d, advantage, mask, clip_low, clip_high)
-    present = ((mask.sum(1) > 0) / len(mask)).astype(mask.dtype)
-    return -(present * term).sum(), -mask / len(mask) * derivative[:, None]
+    d = ((log_prob - old_log_prob) * mask).sum(1, keepdims=True)
+    return _of_answers(_seq_mean(mask), *_terms(d, advantage, clip_low, clip_high), mask, 1.0)
 
 
 def _sequence_token_mean(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
-    d = _mean_log_ratio(log_prob, old_log_prob, mask)
-    term, derivative = _sequence(d, advantage, mask, clip_low, clip_high)
-    return _weighted(_token_mean(mask), term[:, None], derivative[:, None])
+    d, length = _mean_log_ratio(log_prob, old_log_prob, mask), xp.maximum(mask.sum(1, keepdims=True), 1)
+    return _of_answers(_token_mean(mask), *_terms(d, advantage, clip_low, clip_high), mask, 1 / length)
 
 
 SEQUENCE_CLAMP = Deviation(
     "log-ratio of the answer clamped at 10",
     _sequence_clamp,
     seen_in="verl verl/trainer/ppo/core_algos.py, policy loss 'gspo'",
-    computes="the ratio of a log-ratio of at most 10, without gradient beyond",
+    computes="the ratio of a log-ratio of at most 10, without gradient beyond; each token's coefficient is its own",
 )
 SEQUENCE_SUM = Deviation(
     "ratio of the whole answer, not normalised by its length",

@@ -22,11 +22,13 @@ coefficient:
     \frac{\partial J}{\partial\log\pi_{i,t}} = \frac{m_{i,t}}{B\,|y_i|}\, s_i \hat A_i\;
     \mathbb 1\big[s_i \hat A_i \le \mathrm{clip}(s_i, 1-\epsilon_l, 1+\epsilon_h)\, \hat A_i\big]
 
-An answer without tokens contributes nothing, though it counts in B. For answers of one token this is GRPO.
+An answer without tokens contributes nothing, though it counts in B. For answers of one token this is GRPO. Where the
+tokens of an answer have advantages of their own, its term is the mean of theirs, and so is the coefficient.
 
 **Where implementations differ.** verl clamps the answer's log-ratio at 10. In TRL the level of the ratio and the
 averaging are separate options, and the default averages over tokens, so that long answers count more. Without the
-division by the length the ratio is that of the whole answer, which the published clip would always cut.
+division by the length the ratio is that of the whole answer, which the published clip would always cut. With advantages
+of tokens verl gives each token the coefficient of its own (GSPO-token), which is no gradient of this objective.
 
 **Provenance.** Confirmed: by the loss code of TRL and verl; the default clips as TRL quotes section 5.1 of the paper.
 The gradient is derived and checked.
@@ -39,11 +41,9 @@ from trref.backend import xp
 from trref.catalog import Method, Objective
 from trref.tokens import deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
-from trref.tokens.interfaces import token_objective
+from trref.tokens.interfaces import TOKEN_OBJECTIVE
 
 __all__ = ["gspo", "mean_log_ratio"]
-
-SEQUENCE_OBJECTIVE = token_objective(advantage="B")
 
 
 def mean_log_ratio(log_prob, old_log_prob, mask):
@@ -58,8 +58,8 @@ def gspo(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e
     ----------
     log_prob, old_log_prob : array (B, T)
         Log-probabilities of the tokens, under the current and the sampling policy.
-    advantage : array (B,)
-        One an answer, as of `trref.tokens.grpo.group_advantage`.
+    advantage : array (B,) or (B, T)
+        As of `trref.tokens.grpo.group_advantage`.
     mask : array (B, T), 0 or 1
         The tokens of the answers.
     clip_low, clip_high : float
@@ -77,13 +77,14 @@ def gspo(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e
     ValueError
         Shapes that differ, values that are not finite, log-probabilities more than 30 apart, clips not positive.
     """
-    validate.inputs(SEQUENCE_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
+    validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
     validate.interval("(0, inf)", clip_low=clip_low, clip_high=clip_high)
     log_s = mean_log_ratio(log_prob, old_log_prob, mask)[:, None]  # eq. gspo-ratio
     term, derivative = clip_surrogate(log_s, xp.zeros_like(log_s), advantage, clip_low, clip_high)
     w = token_weights(mask, "seq_mean")
     J = (w * term).sum()  # eq. gspo-objective
-    return -J, -w * derivative  # eq. gspo-gradient
+    length = xp.maximum(mask.sum(1, keepdims=True), 1)
+    return -J, -mask / length * (w * derivative).sum(1, keepdims=True)  # eq. gspo-gradient
 
 
 METHOD = Method(
@@ -94,7 +95,7 @@ METHOD = Method(
     functions=(
         Objective(
             f=gspo,
-            interface=SEQUENCE_OBJECTIVE,
+            interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={
                 "default": {},

@@ -81,9 +81,8 @@ def _token_example(rng, B, per_token):
     shape = (B, T)
     group, reward, advantage = _responses(rng, B)
     mask = (xp.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    if per_token:
-        advantage = advantage[:, None] * xp.exp(0.5 * rng.standard_normal(shape))
-        advantage = xp.where(mask == 1, advantage, 50 * rng.standard_normal(shape))
+    each = advantage[:, None] * xp.exp(0.5 * rng.standard_normal(shape))
+    advantage = xp.where(mask == 1, each, 50 * rng.standard_normal(shape)) if per_token else advantage
     old = -rng.exponential(1.5, shape) - 0.05
 
     def near(scale):
@@ -192,6 +191,12 @@ FULL_EDGES = {
 }
 
 
+def _name(base, extra, advantage, without):
+    """Interfaces of one base name have compatible examples: advantages of one fixed shape are another base."""
+    base = {"B": "answer_", "B T": "each_"}.get(advantage, "") + base
+    return base + (f" with {', '.join(extra)}" if extra else "") + (f" without {', '.join(without)}" if without else "")
+
+
 def _interface(name, inputs, example, edges, extra, advantage, without=()):
     if advantage not in ("B", "B T", "B | B T"):
         raise ValueError(f'advantage must be "B", "B T" or "B | B T", not {advantage!r}')
@@ -210,7 +215,7 @@ def _interface(name, inputs, example, edges, extra, advantage, without=()):
         return {n: batch[n] for n in inputs}
 
     named = {label: lambda edge=edge: _select(edge()) for label, edge in edges.items()}
-    return Interface(name, inputs=inputs, example=make, edges=named)
+    return Interface(_name(name, extra, advantage, without), inputs=inputs, example=make, edges=named)
 
 
 @functools.cache
@@ -231,7 +236,7 @@ def token_objective(*extra, advantage="B | B T", without=()):
     Interface
         ``f(log_prob, old_log_prob, advantage, mask, *extra, *, …) -> (loss, d loss / d log_prob)``.
     """
-    return _interface("token objective", TOKEN_INPUTS, _token_example, TOKEN_EDGES, extra, advantage, without)
+    return _interface("token_objective", TOKEN_INPUTS, _token_example, TOKEN_EDGES, extra, advantage, without)
 
 
 @functools.cache
@@ -243,7 +248,7 @@ def full_distribution(*extra, advantage="B | B T", without=()):
     Interface
         ``f(logits, old_logits, actions, advantage, mask, *extra, *, …) -> (loss, d loss / d logits)``.
     """
-    return _interface("full distribution", FULL_INPUTS, _full_example, FULL_EDGES, extra, advantage, without)
+    return _interface("full_distribution", FULL_INPUTS, _full_example, FULL_EDGES, extra, advantage, without)
 
 
 def _reward_example(rng, size):
@@ -264,7 +269,7 @@ FULL_DISTRIBUTION = full_distribution()
 """``f(logits (B T V), old_logits (B T V), actions (B T), advantage, mask, *, …) -> (loss, d loss / d logits)``."""
 
 GROUP_REWARD = Interface(
-    "group reward",
+    "group_reward",
     inputs={"reward": Input("B"), "group": Input("B", "index")},
     example=_reward_example,
     edges={
