@@ -1,0 +1,97 @@
+"""Objectives for stale data, elastic clips, confident errors and support, against autograd of PyTorch, to 1e-10."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from trref.tokens import a3po
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.peer
+
+
+def _batch(seed, B=10, T=8, spread=0.5):
+    rng = np.random.default_rng(seed)
+    old = -rng.exponential(1.5, (B, T))
+    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
+    log_prob, ref, behavior = (old + spread * rng.standard_normal((B, T)) for _ in range(3))
+    return {
+        "log_prob": log_prob,
+        "old_log_prob": old,
+        "advantage": rng.standard_normal(B),
+        "mask": mask,
+        "ref_log_prob": ref,
+        "behavior_log_prob": behavior,
+        "version": rng.integers(0, 7, (B, T)),
+        "group": np.repeat([0, 1], B // 2),
+        "reward": (rng.random(B) < 0.5).astype(float),
+    }
+
+
+def _clip(ratio, A, low, high):
+    return torch.minimum(ratio * A, torch.clamp(ratio, 1 - low, 1 + high) * A)
+
+
+def _seq_mean(term, x):
+    return -((term * x["mask"]).sum(-1) / x["mask"].sum(-1).clamp(min=1)).mean()
+
+
+def _token_mean(term, x):
+    return -(term * x["mask"]).sum() / x["mask"].sum().clamp(min=1)
+
+
+# ---- A-3PO
+
+
+def _anchored(x, anchor, cap=None, clamp=False):
+    anchor = anchor.detach()
+    w = torch.exp(anchor - x["behavior_log_prob"])
+    if cap is not None:
+        w = w.clamp(max=cap) if clamp else torch.where(w > cap, 0.0, w)
+    return _token_mean(w * _clip(torch.exp(x["log_prob"] - anchor), x["advantage"][:, None], 0.2, 0.2), x)
+
+
+def _interpolated(x, now=6, linear=False, **cap):
+    d = (now - x["version"]).double()
+    alpha = torch.where(d > 0, (d - 1) / d, torch.zeros_like(d)).clamp(0, 1)
+    p, b = x["log_prob"].exp(), x["behavior_log_prob"].exp()
+    anchor = (alpha * p + (1 - alpha) * b).log() if linear else torch.lerp(x["behavior_log_prob"], x["log_prob"], alpha)
+    return _anchored(x, anchor, **cap)
+
+
+CASES = {
+    "decoupled": (a3po.decoupled, {}, lambda x: _anchored(x, x["old_log_prob"])),
+    "decoupled, masked": (a3po.decoupled, {"weight_cap": 1.2}, lambda x: _anchored(x, x["old_log_prob"], 1.2)),
+    "a3po": (a3po.a3po, {"current_version": 6}, _interpolated),
+    "a3po, linear": (
+        a3po.a3po,
+        {"current_version": 6, "interpolation": "linear"},
+        lambda x: _interpolated(x, linear=True),
+    ),
+    "a3po, clamped": (
+        a3po.a3po,
+        {"current_version": 3, "weight_cap": 1.2, "over_cap": "clamp"},
+        lambda x: _interpolated(x, 3, cap=1.2, clamp=True),
+    ),
+}
+
+
+def _close(ours, theirs, tolerance=1e-10):
+    theirs = theirs.detach().numpy()
+    assert np.allclose(ours, theirs, rtol=0, atol=tolerance * max(1.0, abs(theirs).max()))
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("spread", [0.05, 0.4, 1.5])
+def test_objective(name, spread):
+    ours, hyper, theirs = CASES[name]
+    batch = _batch(0, spread=spread)
+    tensors = {k: torch.tensor(v) for k, v in batch.items()}
+    tensors["log_prob"].requires_grad_()
+    loss = theirs(tensors)
+    loss.backward()
+    names = [n for n in inspect.signature(ours).parameters if n in batch]
+    value, gradient = ours(**{n: batch[n] for n in names}, **hyper)
+    _close(value, loss)
+    _close(gradient, tensors["log_prob"].grad)
