@@ -98,6 +98,7 @@ def value_trust_region_step(
         Shapes that do not fit, values that are not finite or out of range.
     """
     N = validate.inputs(INPUTS, value_function, phi, states, returns)["N"]
+    validate.interval("(0, inf)", epsilon=epsilon)
     validate.interval("[0, inf)", damping=damping)
     value, cache = value_function.forward(phi, states)
     error = value - returns

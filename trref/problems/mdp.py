@@ -54,6 +54,8 @@ class TabularMDP:
         """Evaluate a policy by solving two linear systems."""
         if policy.shape != self.reward.shape:
             raise ValueError(f"policy must have shape {tuple(self.reward.shape)}, not {tuple(policy.shape)}")
+        if policy.dtype != self.reward.dtype:
+            raise TypeError(f"policy is {policy.dtype}, but the mdp is {self.reward.dtype}: give all one dtype")
         P = (policy[:, :, None] * self.transition).sum(1)
         system = xp.eye(len(P), dtype=P.dtype) - self.gamma * P
         value = linalg.solve(system, (policy * self.reward).sum(1))
