@@ -82,7 +82,7 @@ def _token_example(rng, B, per_token):
     group, reward, advantage = _responses(rng, B)
     mask = (xp.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
     each = advantage[:, None] * xp.exp(0.5 * rng.standard_normal(shape))
-    advantage = xp.where(mask == 1, each, 50 * rng.standard_normal(shape)) if per_token else advantage
+    each = xp.where(mask == 1, each, 50 * rng.standard_normal(shape))
     old = -rng.exponential(1.5, shape) - 0.05
 
     def near(scale):
@@ -92,7 +92,7 @@ def _token_example(rng, B, per_token):
     return {
         "log_prob": near(spread),
         "old_log_prob": xp.where(mask == 1, old, -10 * rng.random(shape)),
-        "advantage": advantage,
+        "advantage": each if per_token else advantage,
         "mask": mask,
         "ref_log_prob": near(float(rng.choice(SPREADS))),
         "behavior_log_prob": near(float(rng.choice(SPREADS))),
@@ -145,7 +145,11 @@ TOKEN_EDGES = {
     "certain and all but impossible tokens": lambda: _token_edge(
         [[-1e-12, -2.0, 4.0]] * 2, [1.0, -1.0], old=[0.0, -18.0, -4.1]
     ),
-    "far off policy": lambda: _token_edge([[23.0, -23.0, 0.1]] * 2, [1.0, -1.0], old=[-24.0, -1.0, -1.25]),
+    "far off policy": lambda: _token_edge(
+        [[23.0, -23.0, 0.1], [23.0, -23.0, 0.1], [21.0, 12.0, 11.0]],
+        [1.0, -1.0, -1.0],
+        old=[[-24.0, -1.0, -1.25], [-24.0, -1.0, -1.25], [-24.0, -14.0, -13.0]],
+    ),
 }
 
 

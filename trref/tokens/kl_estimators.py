@@ -222,7 +222,7 @@ def grpo_with_kl(log_prob, old_log_prob, advantage, mask, ref_log_prob, *, clip=
     return -J, -w * (derivative - beta * dk)
 
 
-EACH = {"default": {}, "k1": {"estimator": "k1"}, "k2": {"estimator": "k2"}, "k3": {"estimator": "k3"}}
+EACH = {k: {"estimator": k} for k in ESTIMATORS}
 METHOD = Method(
     title="Estimates of the KL divergence",
     key="schulman2020approximating",
@@ -233,7 +233,7 @@ METHOD = Method(
             f=kl_in_loss,
             interface=PENALTY,
             wrt="log_prob",
-            settings={**EACH, "probe": {"estimator": "k2"}},
+            settings={"default": {}, "k1": EACH["k1"], "k2": EACH["k2"], "probe": EACH["k2"]},
             deviations=(deviations.K3_CLAMP, deviations.K3_STRAIGHT_THROUGH),
         ),
         Objective(
@@ -241,7 +241,7 @@ METHOD = Method(
             interface=PENALTY,
             wrt="log_prob",
             stopped={"charge": reward_charge},
-            settings={**EACH, "probe": {"estimator": "k3"}},
+            settings={"default": {}, "k2": EACH["k2"], "k3": EACH["k3"], "probe": EACH["k3"]},
         ),
         Objective(f=kl_off_policy, interface=OFF_POLICY, wrt="log_prob", deviations=(deviations.UNCORRECTED_K3,)),
         Objective(
