@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from trref import catalog, cli
+from trref import catalog, checks, cli
 from trref.conformance import identify
 from trref.conformance.identify import candidates, equal_candidates
 
@@ -69,11 +69,11 @@ def _callable(candidate):
     source = f"def f({keywords}):\n    return result(dict({', '.join(f'{n}={n}' for n in names)}))\n"
 
     def result(inputs):
+        if not isinstance(candidate.record, catalog.Objective):
+            return checks.run(candidate.record, inputs, candidate.hyper)
         parts = candidate.parts(inputs)
-        if isinstance(candidate.record, catalog.Objective):
-            gradients = [parts[f"gradient by {n}"] for n in candidate.record.wrt_names]
-            return parts["value"], gradients[0] if len(gradients) == 1 else tuple(gradients)
-        return parts["result"] if "result" in parts else tuple(parts.values())
+        gradients = [parts[f"gradient by {n}"] for n in candidate.record.wrt_names]
+        return parts["value"], gradients[0] if len(gradients) == 1 else tuple(gradients)
 
     scope["result"] = result
     exec(source, scope)

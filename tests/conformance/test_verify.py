@@ -164,6 +164,6 @@ def test_command_list(capsys):
 
 
 def test_command_check(capsys):
-    status, out, _ = _run(capsys, "check", "ppo")
+    status, out, _ = _run(capsys, "check", "ppo.clipped")
     assert status == 0 and "1 methods, 0 of them with failures" in out
     assert _run(capsys, "check", "nothing")[0] == 2

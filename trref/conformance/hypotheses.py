@@ -57,23 +57,26 @@ def explain(record, answered, *, most=3):
     """
     if not answered:
         return []
-    found = []
-    for base in _bases(record, answered):
-        results = _evaluate(base, answered)
-        if results is None:
-            continue
-        relations = RELATIONS if base.parts is None or base.text == "" else RELATIONS[:3]
-        for relation in relations:
-            if text := relation(record, answered, results):
-                joined = ", ".join(t for t in (base.text, text if text != "equal" else "") if t)
-                seen = (base.deviation.seen_in, base.deviation.documented) if base.deviation else (None, False)
-                found.append(Explanation(joined, *seen))
-                break
-        if len(found) >= most:
-            return found
-    if not found and (text := _through_stopped(record, answered)):
-        found.append(Explanation(text))
-    return found
+    evaluated = [(base, results) for base in _bases(record, answered) if (results := _evaluate(base, answered))]
+    reference, others = evaluated[:1], evaluated[1:]
+    # what it computes exactly; else what sets it apart from the reference; else what sets it apart from something else
+    passes = ((others, RELATIONS[:1]), (reference, RELATIONS[1:]), (others, RELATIONS[1:3]))
+    for bases, relations in passes:
+        found = [e for base, results in bases if (e := _related(record, answered, base, results, relations))]
+        if found:
+            return found[:most]
+    text = _through_stopped(record, answered)
+    return [Explanation(text)] if text else []
+
+
+def _related(record, answered, base, results, relations):
+    """Return the explanation by the first relation that fits, or None."""
+    for relation in relations:
+        if text := relation(record, answered, results):
+            joined = ", ".join(t for t in (base.text, text if text != "equal" else "") if t)
+            seen = (base.deviation.seen_in, base.deviation.documented) if base.deviation else (None, False)
+            return Explanation(joined, *seen)
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------ bases
@@ -172,23 +175,26 @@ def _evaluate(base, answered):
 
 
 def _pairs(answered, results, only=None):
-    """Yield (trial, part, found, base's) for the parts that both have."""
+    """Yield (trial, part, found, base's, size of the base's largest part) for the parts that both have."""
     for (trial, answer), parts in zip(answered, results, strict=True):
+        largest = max(float(abs(np.asarray(a, float)).max(initial=0.0)) for a in parts.values())
         for name, found in answer.parts.items():
             if name in parts and (only is None or only(name)):
-                yield trial, name, np.asarray(found, float), np.asarray(parts[name], float)
+                yield trial, name, np.asarray(found, float), np.asarray(parts[name], float), largest
 
 
-def _agree(found, wanted, tolerance=trials_.DOUBLE):
-    return bool((abs(found - wanted) <= tolerance * max(float(abs(wanted).max(initial=0.0)), 1e-12)).all())
+def _agree(found, wanted, largest=0.0, tolerance=trials_.DOUBLE):
+    """Agree relative to the part, or to 1/1000 of the result's largest part if that is more."""
+    scale = max(float(abs(wanted).max(initial=0.0)), 1e-3 * largest, 1e-12)
+    return bool((abs(found - wanted) <= tolerance * scale).all())
 
 
 def _equal(record, answered, results):
-    return "equal" if all(_agree(f, w) for _, _, f, w in _pairs(answered, results)) else None
+    return "equal" if all(_agree(f, w, z) for _, _, f, w, z in _pairs(answered, results)) else None
 
 
 def _opposite(record, answered, results):
-    return "the opposite sign" if all(_agree(f, -w) for _, _, f, w in _pairs(answered, results)) else None
+    return "the opposite sign" if all(_agree(f, -w, z) for _, _, f, w, z in _pairs(answered, results)) else None
 
 
 def _factor(record, answered, results):
@@ -199,12 +205,12 @@ def _factor(record, answered, results):
 
 
 def _gradient_factor(record, answered, results):
-    if not all(_agree(f, w) for _, _, f, w in _pairs(answered, results, lambda n: n == "value")):
+    if not all(_agree(f, w, z) for _, _, f, w, z in _pairs(answered, results, lambda n: n == "value")):
         return None
     gradients = list(_pairs(answered, results, lambda n: n.startswith("gradient")))
     if not gradients:
         return None
-    if all(not f.any() for _, _, f, _ in gradients) and any(w.any() for _, _, _, w in gradients):
+    if all(not f.any() for _, _, f, _, _ in gradients) and any(w.any() for _, _, _, w, _ in gradients):
         return "right in value; the gradient is zero (detached)"
     fitted = _fit_factor(record, answered, results, lambda n: n.startswith("gradient"), "the gradient has ")
     return f"right in value; {fitted}" if fitted else None
@@ -212,11 +218,11 @@ def _gradient_factor(record, answered, results):
 
 def _value_factor(record, answered, results):
     gradients = list(_pairs(answered, results, lambda n: n.startswith("gradient")))
-    if not all(_agree(f, w) for _, _, f, w in gradients):
+    if not all(_agree(f, w, z) for _, _, f, w, z in gradients):
         return None
     values = list(_pairs(answered, results, lambda n: n == "value"))
-    offsets = [float(f - w) for _, _, f, w in values if f.ndim == 0]
-    if offsets and max(offsets) - min(offsets) <= 1e-9 * max(1.0, abs(offsets[0])):
+    offsets = [float(f - w) for _, _, f, w, _ in values if f.ndim == 0]
+    if offsets and abs(offsets[0]) > 1e-9 and max(offsets) - min(offsets) <= 1e-9 * max(1.0, abs(offsets[0])):
         return f"a constant offset of {offsets[0]:.6g} in the value"
     if not gradients:
         return None
@@ -225,13 +231,15 @@ def _value_factor(record, answered, results):
 
 
 def _fit_factor(record, answered, results, only, prefix):
-    pairs = [(t, f, w) for t, _, f, w in _pairs(answered, results, only) if abs(w).max(initial=0.0) > 1e-9]
+    pairs = [
+        (t, f, w) for t, _, f, w, z in _pairs(answered, results, only) if abs(w).max(initial=0.0) > max(1e-9, 1e-6 * z)
+    ]
     if len(pairs) < 3:
         return None
     factors = []
     for _, f, w in pairs:
         c = float((f * w).sum() / (w * w).sum())
-        if not _agree(f, c * w, 1e-8) or abs(c) < 1e-12:
+        if not _agree(f, c * w, tolerance=1e-8) or abs(c) < 1e-12:
             return None
         factors.append(c)
     if max(factors) - min(factors) <= 1e-8 * abs(factors[0]):
@@ -277,7 +285,7 @@ def _shape_quantities(record, trial):
 
 def _imprecise(record, answered, results):
     """Right to single precision only."""
-    if all(_agree(f, w, trials_.SINGLE) for _, _, f, w in _pairs(answered, results)):
+    if all(_agree(f, w, z, trials_.SINGLE) for _, _, f, w, z in _pairs(answered, results)):
         return "computed in float32 inside (right to 2e-4, not to 1e-9)"
     return None
 
@@ -287,12 +295,12 @@ def _only_masked(record, answered, results):
     masks = [n for n, s in record.inputs.items() if s.kind == "mask" and s.shape == "B T"]
     if len(masks) != 1:
         return None
-    for trial, _, f, w in _pairs(answered, results):
+    for trial, _, f, w, z in _pairs(answered, results):
         mask = trial.inputs[masks[0]]
         if f.shape == mask.shape:
-            if not _agree(np.where(mask == 1, f, 0), np.where(mask == 1, w, 0)):
+            if not _agree(np.where(mask == 1, f, 0), np.where(mask == 1, w, 0), z):
                 return None
-        elif not _agree(f, w):
+        elif not _agree(f, w, z):
             return None
     return "wrong only where the mask is 0"
 
@@ -334,6 +342,6 @@ def _matches_free(record, trial, answer, others):
                 moved.flat[i] += h
                 values.append(float(checks.run(record, {**trial.inputs, name: moved}, {**trial.hyper, **frozen})[0]))
             slopes[i] = (values[0] - values[1]) / 2e-5
-        if not _agree(found.ravel(), slopes, 1e-4):
+        if not _agree(found.ravel(), slopes, tolerance=1e-4):
             return False
     return True

@@ -131,7 +131,7 @@ def candidates(interface, *, probes=False):
                 found.append(Candidate(record, dict(hyper), f"{record.name}{named}"))
         for deviation in record.deviations:
             text = f"{record.name}, deviation '{deviation.name}' ({deviation.seen_in})"
-            found.append(Candidate(record, {}, text, deviation))
+            found.append(Candidate(record, dict(record.settings["default"]), text, deviation))
     return found
 
 
@@ -225,10 +225,11 @@ def _distance(candidate, inputs, answer):
     if answer.error:
         return float("inf")
     parts, worst = candidate.parts(inputs), 0.0
+    largest = max(float(abs(a).max(initial=0.0)) for a in parts.values())
     for name, found in answer.parts.items():
         if name not in parts or parts[name].shape != found.shape:
             return float("inf")
-        scale = max(float(abs(parts[name]).max(initial=0.0)), 1e-12)
+        scale = max(float(abs(parts[name]).max(initial=0.0)), 1e-3 * largest, 1e-12)
         difference = float(abs(found - parts[name]).max(initial=0.0)) / scale
         if difference > trials.DOUBLE and name.startswith("gradient") and candidate.deviation is None:
             trial = trials.Trial("", "default", candidate._own(inputs), candidate.hyper, parts)
@@ -255,8 +256,11 @@ def equal_candidates(chosen):
 
 
 def _same(a, b):
+    largest = max(float(abs(x).max(initial=0.0)) for x in b.values())
     return a.keys() == b.keys() and all(
         a[k].shape == b[k].shape
-        and bool((abs(a[k] - b[k]) <= trials.DOUBLE * max(float(abs(b[k]).max(initial=0.0)), 1e-12)).all())
+        and bool(
+            (abs(a[k] - b[k]) <= trials.DOUBLE * max(float(abs(b[k]).max(initial=0.0)), 1e-3 * largest, 1e-12)).all()
+        )
         for k in a
     )

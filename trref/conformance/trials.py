@@ -91,7 +91,8 @@ def reference(record, inputs, hyper):
             return _path(record, inputs, hyper)
         result = checks.run(record, inputs, hyper)
     if isinstance(record, catalog.Objective):
-        gradients = [result[1]] if isinstance(record.wrt, str) else [getattr(result[1], n) for n in record.wrt]
+        several = result[1] if not isinstance(record.wrt, str) else (result[1],)
+        gradients = [getattr(several, n, several[i]) for i, n in enumerate(record.wrt_names)]
         named = {f"gradient by {n}": np.asarray(g) for n, g in zip(record.wrt_names, gradients, strict=True)}
         return {"value": np.asarray(result[0]), **named}
     if isinstance(record, catalog.Solver):
@@ -206,9 +207,12 @@ def _differs(record, trial, part, wanted, found):
 
 
 def tolerance(trial, part):
-    """Return the absolute difference allowed: relative to the part, or to 1/1000 of the largest one if that is more."""
+    """Return the absolute difference allowed: relative to the part, or to a share of the largest one if that is more.
+
+    A sum of terms may cancel; what rounding leaves then is relative to the terms, and the gradient shows their size.
+    """
     largest = {name: float(abs(a).max(initial=0.0)) for name, a in trial.expected.items()}
-    scale = max(largest.get(part, 0.0), 1e-3 * max(largest.values()), 1e-9)
+    scale = max(largest.get(part, 0.0), (0.1 if trial.single else 1e-3) * max(largest.values()), 1e-9)
     return (SINGLE if trial.single else DOUBLE) * scale
 
 
@@ -227,7 +231,7 @@ def hull(record, trial, part):
 
         def shift(a, rng=rng, sign=sign):
             step = sign * 64 * precision * abs(a)
-            return a + step * rng.choice((-1.0, 1.0), a.shape) if a.dtype.kind == "f" else a
+            return np.asarray(a + step * rng.choice((-1.0, 1.0), a.shape)) if a.dtype.kind == "f" else a
 
         moved = {
             k: checks.convert(v, shift) if record.inputs[k].kind in ("real", "log_prob", "positive") else v

@@ -193,7 +193,7 @@ def verify(
         _require_fit(record, described, options)
         constants = {k: v for k, v in options.constants.items() if k in record.hyper_parameters}
         settings = {"default": {}} if constants else record.settings
-        usable = {s: h for s, h in settings.items() if all(described.accepts(k) for k in h)}
+        usable = {s: h for s, h in settings.items() if s == "default" or all(described.accepts(k) for k in h)}
         judged = _Judge(record, runner, described)
         everything = list(trials.trials(record, usable, constants, seeds=seeds, sizes=sizes))
         for number, trial in enumerate(everything, start=1):

@@ -29,7 +29,7 @@ Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective*, 2025,
 """
 
 from trref import validate
-from trref.catalog import Estimator, Method, Objective
+from trref.catalog import Estimator, Limit, Method, Objective
 from trref.tokens import deviations
 from trref.tokens.grpo import clip_surrogate, group_advantage, token_weights
 from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
@@ -108,7 +108,12 @@ METHOD = Method(
     arxiv="2503.20783",
     provenance="confirmed",
     functions=(
-        Estimator(f=centred_advantage, interface=GROUP_REWARD, brute_force=_brute_force),
+        Estimator(
+            f=centred_advantage,
+            interface=GROUP_REWARD,
+            limits=(Limit(to="grpo.group_advantage", hyper={}, to_hyper={"std": "none"}),),
+            brute_force=_brute_force,
+        ),
         Objective(
             f=dr_grpo,
             interface=TOKEN_OBJECTIVE,

@@ -1,0 +1,28 @@
+"""Real public implementations, judged by `trref verify`; the same verdicts stand in the conformance ledger."""
+
+import json
+import pathlib
+
+import pytest
+
+from tests.peers.judged import JUDGED
+from trref.conformance import verify
+
+pytestmark = pytest.mark.peer
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("judged", JUDGED, ids=lambda j: j.what)
+def test_verdict(judged):
+    pytest.importorskip(judged.package)
+    verdict = verify(judged.function, judged.make(), judged.options)
+    assert verdict.conforms == judged.conforms, str(verdict)
+    assert judged.explained in str(verdict)
+
+
+def test_the_ledger_holds_them_all():
+    ledger = json.loads((ROOT / "docs" / "ledger.json").read_text(encoding="utf-8"))
+    rows = {(row["implementation"], row["function"]): row["verdict"] for row in ledger["judged"]}
+    expected = {(j.what, j.function): "conforms" if j.conforms else "deviates" for j in JUDGED}
+    assert rows == expected, "run .venv/bin/python tools/ledger.py"
