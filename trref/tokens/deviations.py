@@ -303,11 +303,11 @@ ANCHOR_DIFFERENTIATED = Deviation(
 # ----------------------------------------------------------------------------------------------------------- BandPO
 
 
-def _operator_band(old_log_prob, delta, divergence, cap):
+def _operator_band(old_log_prob, delta, ball, cap):
     """The authors' operator, without its relaxation: bisection where they bisect, limits where they override."""
     p = xp.exp(xp.clip(old_log_prob, -700.0 if old_log_prob.dtype.itemsize == 8 else -85.0, 0.0))
     inner = xp.clip(p, 1e-12, 1 - 1e-7)
-    if divergence == "forward_kl":
+    if ball == "forward_kl":
 
         def inside(r):
             terms = [xp.maximum(u, 1e-12) for u in (r, (1 - r * inner) / (1 - inner))]
@@ -317,9 +317,9 @@ def _operator_band(old_log_prob, delta, divergence, cap):
         lower, upper = (_bisect(inside, xp.ones_like(p), end) for end in (xp.zeros_like(p), 1 / inner))
         at_one = math.exp(-min(delta, 80.0))
     else:
-        step = delta / inner if divergence == "total_variation" else xp.sqrt(delta * (1 - inner) / inner)
+        step = delta / inner if ball == "total_variation" else xp.sqrt(delta * (1 - inner) / inner)
         lower, upper = xp.maximum(1 - step, 0), xp.minimum(1 + step, 1 / inner)
-        at_one = max(1 - delta, 0.0) if divergence == "total_variation" else 1.0
+        at_one = max(1 - delta, 0.0) if ball == "total_variation" else 1.0
     near_one, near_zero = p > 1 - 1e-6, p < 1e-6
     upper = xp.where(near_zero, 1 / xp.maximum(p, 1e-12), xp.where(near_one, 1, upper))
     lower = xp.where(near_zero, 0, xp.where(near_one, at_one, lower))
@@ -336,20 +336,20 @@ def _bisect(inside, start, end):
     return xp.where(saturated, end, low)
 
 
-def _band_at_the_ends(old_log_prob, *, delta=0.05, divergence="forward_kl", cap=100.0):
-    return _operator_band(old_log_prob, delta, divergence, cap)
+def _band_at_the_ends(old_log_prob, *, delta=0.05, ball="forward_kl", cap=100.0):
+    return _operator_band(old_log_prob, delta, ball, cap)
 
 
 def _band_relaxed(
-    log_prob, old_log_prob, advantage, mask, *, delta=0.05, divergence="forward_kl", cap=100.0, relax=(0.2, 0.28)
+    log_prob, old_log_prob, advantage, mask, *, delta=0.05, ball="forward_kl", cap=100.0, relax=(0.2, 0.28)
 ):
-    lower, upper = _operator_band(old_log_prob, delta, divergence, cap)
+    lower, upper = _operator_band(old_log_prob, delta, ball, cap)
     lower, upper = xp.minimum(lower, 1 - relax[0]), xp.maximum(upper, 1 + relax[1])
     return _weighted(_seq_mean(mask), *_terms(log_prob - old_log_prob, advantage, 1 - lower, upper - 1))
 
 
-def _band_with_dual_clip(log_prob, old_log_prob, advantage, mask, *, delta=0.05, divergence="forward_kl"):
-    lower, upper = _operator_band(old_log_prob, delta, divergence, 10.0)
+def _band_with_dual_clip(log_prob, old_log_prob, advantage, mask, *, delta=0.05, ball="forward_kl"):
+    lower, upper = _operator_band(old_log_prob, delta, ball, 10.0)
     term, derivative = _terms(log_prob - old_log_prob, advantage, 1 - lower, upper - 1)
     A = _column(advantage)
     bounded = (A < 0) & (term < 10 * A)
