@@ -140,7 +140,9 @@ def learn_cartpole(method, *, seed, steps=150_000, environments=32, length=64, d
         states, actions = batch.observation.reshape(-1, 4), batch.action.ravel()
         advantage = ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).ravel()
         if method == "trpo":
-            step = trpo_step(POLICY, theta, states, actions, advantage, delta=delta, damping=0.01, subsample=4)
+            step = trpo_step(
+                POLICY, theta, states, actions, advantage, delta=delta, damping=0.01, subsample=4, shrink=0.8
+            )
             new, accepted = step.theta, step.converged
         else:
             new, ppo_state = _ppo_epochs(rng, theta, ppo_state, states, actions, advantage, clip)
