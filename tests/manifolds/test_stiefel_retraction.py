@@ -132,7 +132,7 @@ def test_leading_axes_are_independent():
 
 
 def test_drift_of_many_cayley_steps_is_rounding():
-    x, z, rng = _point(7)
+    x, _, rng = _point(7)
     for _ in range(1000):
         x = retract_cayley(x, project(x, 0.3 * rng.standard_normal((N, P))))
     assert abs(x.T @ x - np.eye(P)).max() < 1e-12

@@ -76,13 +76,19 @@ def _theirs(f, x0, rule, retraction, gradient_norm):
     [("PR+", "PolakRibiere", "qr"), ("HS", "HestenesStiefel", "qr"), ("PR+", "PolakRibiere", "polar")],
 )
 def test_principal_components(beta, rule, retraction):
-    """The same minimum and the same eigenvectors, in no more iterations."""
+    """The same minimum and the same eigenvectors, with fewer evaluations."""
     for n, p in [(20, 3), (50, 5)]:
         f, x0 = _principal_components(n, p)
-        ours = riemannian_cg(f, x0, beta=beta, retraction=retraction)
-        theirs = _theirs(f, x0, rule, retraction, 1e-6 * np.linalg.norm(f(x0)[1]))
+        calls = [0, 0]
+
+        def counted(x, who, f=f, calls=calls):
+            calls[who] += 1
+            return f(x)
+
+        ours = riemannian_cg(lambda x: counted(x, 0), x0, beta=beta, retraction=retraction)
+        theirs = _theirs(lambda x: counted(x, 1), x0, rule, retraction, 1e-6 * np.linalg.norm(f(x0)[1]))
         vectors = np.linalg.eigh(f.A)[1][:, : -p - 1 : -1]
         assert ours.losses[-1] == pytest.approx(theirs.cost, rel=1e-8)
         for x in (ours.x, theirs.point):
             assert abs((x * vectors).sum(0)).min() > 1 - 1e-6
-        assert ours.iterations <= theirs.iterations
+        assert calls[0] < calls[1]

@@ -37,9 +37,10 @@ Without the second term it is the projected gradient method DPRGD,
     \eta_{i,k} = -\mathrm{grad} f_i(x_{i,k}) .
 
 The analysis asks for Wolfe steps of every agent and :math:`\alpha_k = O(1/\sqrt k)`; the paper's experiments use a
-constant step, and then nothing of the analysis is checked. Where the :math:`f_i` differ, local gradients do not vanish
-at the common optimum, so :math:`\beta_i \to 1` and the recurrence is a heavy ball without friction: it oscillates. Two
-safeguards, not in the paper, restore the method: a cap :math:`\beta_i \le b`, and a restart of the agents that hardly
+constant step, and then nothing of the analysis is checked. Without a line search the directions swing for a long time
+even if all :math:`f_i` are equal. Where they differ, local gradients do not vanish at the common optimum, so
+:math:`\beta_i \to 1`, the recurrence is a heavy ball without friction, and it swings forever. Two safeguards, not in
+the paper, help: a cap :math:`\beta_i \le b`, which restores convergence, and, less, a restart of agents that hardly
 descend,
 
 .. math::

@@ -227,7 +227,7 @@ def scaled_transport(x, step, z, *, retraction="qr"):
         `x` off the manifold, shapes that differ, values that are not finite, x + step rank deficient, an unknown
         `retraction`.
     """
-    validate.choice(DIFFERENTIALS, retraction=retraction)
+    validate.choice(tuple(DIFFERENTIALS), retraction=retraction)
     return shortened(DIFFERENTIALS[retraction](x, step, z), z)
 
 
