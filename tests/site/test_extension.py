@@ -86,7 +86,7 @@ def test_every_contract_says_how_closely_it_is_held():
 def test_claims_of_a_tutorial(tmp_path):
     path = tmp_path / "plot_m.py"
     path.write_text(
-        '"""\nTitle\n=====\n\nSummary.\n"""\n\n# %%\n# .. claim:: It is better,\n#     always.\n'
+        '"""\nTitle\n=====\n\nSummary of :doc:`plot_n`.\n"""\n\n# %%\n# .. claim:: It is better,\n#     always.\n'
         "#     :experiment: tiny\n#     :controls: one,\n#         two\n#     :shown: no: it is not\n\n"
         'assert 1 < 2, "one is less"\nassert 2 > 1\n'
     )
@@ -94,7 +94,9 @@ def test_claims_of_a_tutorial(tmp_path):
     (claim,) = tutorial.claims
     assert claim.text == "It is better, always."
     assert claim.options == {"experiment": "tiny", "controls": "one, two", "shown": "no: it is not"}
-    assert tutorial.title == "Title" and tutorial.summary == "Summary."
+    assert (
+        tutorial.title == "Title" and tutorial.summary == f"Summary of :doc:`/auto_tutorials/{tmp_path.name}/plot_n`."
+    )
     assert tutorial.assertions == ("one is less", "``2 > 1``")
 
 

@@ -5,15 +5,23 @@ import html
 __all__ = ["limits_map", "reset", "scraper"]
 
 
-def reset(gallery_conf, fname):
-    """Before each tutorial: warnings of the kind that hides a wrong number are errors."""
+def reset(gallery_conf, fname, when):
+    """Before each tutorial: warnings of the kind that hides a wrong number are errors. After it: no figure is left."""
     import warnings
 
-    warnings.simplefilter("error", RuntimeWarning)
+    import matplotlib.pyplot as plt
+
+    if when == "before":
+        warnings.simplefilter("error", RuntimeWarning)
+    elif plt.get_fignums():
+        raise RuntimeError(f"{fname}: a figure has axes in which nothing was drawn")
 
 
 def scraper(block, block_vars, gallery_conf):
-    """Save the open figures of a tutorial's cell twice, with ink for the light and for the dark theme."""
+    """Save the open figures of a tutorial's cell twice, with ink for the light and for the dark theme.
+
+    A figure with empty axes stays open: a later cell finishes it, and there it is shown.
+    """
     import pathlib
 
     import matplotlib.pyplot as plt
@@ -23,6 +31,8 @@ def scraper(block, block_vars, gallery_conf):
     text = []
     for number in plt.get_fignums():
         figure = plt.figure(number)
+        if not all(_drawn(axis) for axis in figure.get_axes()):
+            continue
         light = pathlib.Path(next(block_vars["image_path_iterator"]))
         paths = {"light": light, "dark": light.with_name(f"{light.stem}_dark.png")}
         for theme, path in paths.items():
@@ -34,8 +44,12 @@ def scraper(block, block_vars, gallery_conf):
                 f".. image:: /{relative}\n    :alt: {describe(figure)}\n    :class: sphx-glr-single-img only-{theme}\n"
                 f"    :width: {width}px\n"
             )
-    plt.close("all")
+        plt.close(figure)
     return "\n" + "\n".join(text) + "\n"
+
+
+def _drawn(axis):
+    return axis.has_data() or axis.texts or axis.tables or not (axis.axison and axis.get_visible())
 
 
 def limits_map(edges, family):

@@ -67,8 +67,15 @@ def read_file(path):
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     lines = (ast.get_docstring(tree) or "").split("\n")
-    title, summary = lines[0], "\n".join(lines[2:]).strip()
-    return Tutorial(path, title, summary, tuple(_claims(text)), tuple(_assertions(tree)))
+    title, summary = lines[0], _absolute("\n".join(lines[2:]).strip(), path)
+    return Tutorial(path, title, summary, tuple(_claims(_absolute(text, path))), tuple(_assertions(tree)))
+
+
+def _absolute(text, path):
+    """Links to documents as they must be written on another page than the tutorial's."""
+    folder = f"/auto_tutorials/{path.parent.name}"
+    text = re.sub(r":doc:`([^`</]+)`", rf":doc:`{folder}/\1`", text)
+    return re.sub(r":doc:`([^`<]+)<([^`>/]+)>`", rf":doc:`\1<{folder}/\2>`", text)
 
 
 def _claims(text):
