@@ -50,8 +50,10 @@ def test_confusion_matrix(interface):
     chosen = candidates(interface)
     groups = equal_candidates(chosen)
     for group in groups:
-        if len(group) > 1:
-            assert any(_declared(a, b) for a in group for b in group if a is not b), [c.text for c in group]
+        # a deviation of one function may be another function as published; two published ones need a declared limit
+        published = [c for c in group if c.deviation is None]
+        for a in published[1:]:
+            assert any(_declared(a, b) for b in published if a is not b), [c.text for c in group]
     representatives = [group[0] for group in groups]
     for group in groups:
         member = group[0]
@@ -70,7 +72,7 @@ def _callable(candidate):
 
     def result(inputs):
         if not isinstance(candidate.record, catalog.Objective):
-            return checks.run(candidate.record, inputs, candidate.hyper)
+            return checks.run(*candidate.runnable(inputs))
         parts = candidate.parts(inputs)
         gradients = [parts[f"gradient by {n}"] for n in candidate.record.wrt_names]
         return parts["value"], gradients[0] if len(gradients) == 1 else tuple(gradients)

@@ -25,14 +25,18 @@ class Candidate:
 
     def parts(self, inputs):
         """The parts of its result for host inputs."""
+        return trials.reference(*self.runnable(inputs))
+
+    def runnable(self, inputs):
+        """Return a record, its inputs among the given ones, and the hyper-parameters to run it with."""
         if self.deviation is None:
-            return trials.reference(self.record, self._own(inputs), self.hyper)
+            return self.record, self._own(inputs), self.hyper
         variant = dataclasses.replace(
             self.record, f=self.deviation.f, settings={"default": {}}, limits=(), deviations=()
         )
         keywords = inspect.signature(self.deviation.f).parameters
         hyper = {k: v for k, v in self.hyper.items() if k in keywords}
-        return trials.reference(variant, self._own(inputs), hyper)
+        return variant, self._own(inputs), hyper
 
     def _own(self, inputs):
         return {name: inputs[name] for name in self.record.inputs if name in inputs}
