@@ -1,0 +1,116 @@
+"""Spectrum, limits and the direction of the sparsified Hessian."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from trref import use_backend
+from trref.backend import xp
+from trref.catalog import find
+from trref.krylov.cg import cg
+from trref.problems.convex import DenseOperator
+from trref.strict import StrictSparse
+from trref.transport.sinkhorn import sinkhorn_scaling
+from trref.transport.sparsified_hessian import dropped_mass, newton_direction, sparse_hessian_product, sparsify
+
+
+def _plan(seed, n=12, m=15, reg=0.05):
+    """A plan after three sweeps, and its problem."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.exponential(1.0, n) + 0.1, rng.exponential(1.0, m) + 0.1
+    a, b = a / a.sum(), b / b.sum()
+    with pytest.warns(UserWarning):
+        return sinkhorn_scaling(rng.random((n, m)), a, b, reg=reg, tol=1e-15, max_iter=3).plan, a, b
+
+
+def _dense(plan, rho):
+    n, m = plan.shape
+    return np.stack([sparse_hessian_product(plan, e[:n], e[n:], rho=rho) for e in np.eye(n + m)])
+
+
+def test_by_hand():
+    """Of four entries a half is kept, 0.4 and 0.3; the sums stay full."""
+    plan = np.array([[0.4, 0.1], [0.2, 0.3]])
+    expected = [[0.5, 0, 0.4, 0], [0, 0.5, 0, 0.3], [0.4, 0, 0.6, 0], [0, 0.3, 0, 0.4]]
+    assert np.allclose(_dense(plan, 0.5), expected, rtol=1e-15)
+    assert dropped_mass(plan, rho=0.5) == pytest.approx(2 * (0.1 + 0.2))
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.02, 0.1, 0.3, 1.0])
+def test_semidefinite_and_dominant(rho):
+    for seed in range(5):
+        M = _dense(_plan(seed)[0], rho)
+        assert np.allclose(M, M.T, atol=0)
+        off = abs(M).sum(1) - np.diag(M)
+        assert (off <= np.diag(M) * (1 + 1e-14)).all()
+        lowest = np.linalg.eigvalsh(M)[0]
+        assert lowest >= -1e-15
+        if 0 < rho < 1:
+            assert lowest > 1e-12, "every component has lost some mass"
+
+
+def test_the_whole_sparsified_hessian_is_singular():
+    """What public code does, with a budget shorter than the diagonal: it leaves rows without any entry."""
+    (deviation,) = find("sparsified_hessian.sparse_hessian_product").deviations
+    plan = np.array([[0.50, 1e-3, 1e-3], [0.4, 1e-3, 1e-3], [1e-3, 0.01, 0.01]])
+    M = np.stack([deviation.f(plan, e[:3], e[3:], rho=7 / 6) for e in np.eye(6)])
+    assert np.count_nonzero(M) == 7 and (M == 0).all(1).sum() == 3
+    assert np.linalg.eigvalsh(_dense(plan, 0.5))[0] > 1e-4
+
+
+def test_stored_sparse_on_both_backends():
+    plan = _plan(0)[0]
+    kept = sparsify(plan, 0.1)
+    assert scipy.sparse.issparse(kept) and kept.nnz == 18
+    assert np.sort(kept.data)[0] == np.sort(plan.ravel())[-18]
+    with use_backend("strict"):
+        device = sparsify(xp.asarray(plan), 0.1)
+        assert isinstance(device, StrictSparse) and device.nnz == 18
+        assert np.array_equal(device.toarray().get(), kept.toarray())
+
+
+@pytest.mark.parametrize("rho", [0.05, 0.3, 1.0])
+def test_direction_by_a_dense_solve(rho):
+    for seed in range(5):
+        plan, a, b = _plan(seed)
+        plan = plan * np.linspace(0.9, 1.1, len(b))  # so that both marginals are wrong
+        plan = plan / plan.sum()
+        q = np.concatenate([a - plan.sum(1), b - plan.sum(0)])
+        exact = np.linalg.lstsq(_dense(plan, rho), q)[0]
+        found = newton_direction(plan, a, b, rho=rho, rtol=1e-12)
+        ours = np.concatenate([found.df, found.dg])
+        null = np.concatenate([np.ones(len(a)), -np.ones(len(b))]) / np.sqrt(len(a) + len(b))
+        if rho == 1.0:
+            ours, exact = ours - (null @ ours) * null, exact - (null @ exact) * null
+        assert found.converged and np.allclose(ours, exact, atol=1e-9 * abs(exact).max())
+
+
+def test_direction_by_conjugate_gradients_on_the_whole_matrix():
+    plan, a, b = _plan(6)
+    M, q = _dense(plan, 0.2), np.concatenate([a - plan.sum(1), b - plan.sum(0)])
+    jacobi = DenseOperator(np.diag(1 / np.diag(M)))
+    whole = cg(DenseOperator(M), q, preconditioner=jacobi, rtol=1e-12)
+    reduced = newton_direction(plan, a, b, rho=0.2, rtol=1e-12)
+    assert np.allclose(np.concatenate([reduced.df, reduced.dg]), whole.x, rtol=1e-8, atol=1e-10)
+    assert reduced.iterations < whole.iterations
+
+
+def test_without_entries_it_is_a_linearised_sweep():
+    plan, a, b = _plan(7)
+    found = newton_direction(plan, a, b, rho=0.0)
+    assert np.allclose(found.df, (a - plan.sum(1)) / plan.sum(1), rtol=1e-14)
+    assert np.allclose(found.dg, (b - plan.sum(0)) / plan.sum(0), rtol=1e-14)
+
+
+@pytest.mark.parametrize("rtol", [0.9, 0.1, 1e-3, 1e-8])
+def test_every_iterate_ascends(rtol):
+    plan, a, b = _plan(8)
+    found = newton_direction(plan, a, b, rho=0.1, rtol=rtol)
+    assert (a - plan.sum(1)) @ found.df + (b - plan.sum(0)) @ found.dg > 0
+
+
+def test_dropped_mass_falls_with_the_share():
+    plan = _plan(9)[0]
+    dropped = [dropped_mass(plan, rho=rho) for rho in (0.0, 0.1, 0.3, 0.9, 1.0)]
+    assert dropped[0] == pytest.approx(2 * plan.sum()) and dropped[-1] == 0.0
+    assert (np.diff(dropped) < 0).all()
