@@ -191,6 +191,18 @@ def test_powells_restart_frees_fletcher_reeves_and_dai_yuan():
     assert jammed >= 4
 
 
+@pytest.mark.filterwarnings("ignore::trref.validate.ConvergenceWarning")
+def test_polak_ribiere_with_a_small_fixed_step_is_descent():
+    """Successive gradients hardly differ, so the multiple is nearly 0; that of Fletcher and Reeves is nearly 1."""
+    f, x0 = _brockett(10)
+    x, step, k = x0, 1e-3, 15
+    for _ in range(k):
+        x = retract_qr(x, -step * project(x, f(x)[1]))
+    moved = {b: riemannian_cg(f, x0, beta=b, step_size=step, restart=None, max_iter=k).x for b in ("PR+", "FR")}
+    assert np.linalg.norm(moved["PR+"] - x) < 0.05 * np.linalg.norm(x - x0)
+    assert np.linalg.norm(moved["FR"] - x) > np.linalg.norm(x - x0)
+
+
 def test_start_at_a_stationary_frame():
     f = Brockett(np.diag([3.0, 2.0, 1.0]), np.array([2.0, 1.0]))
     for start in (np.eye(3)[:, :2], np.eye(3)[:, 1:]):
