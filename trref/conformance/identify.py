@@ -190,22 +190,24 @@ def identify(implementation, interface, options=None, *, limit=10.0):
     )
     try:
         described = runner.setup()
+        # an objective is asked for value and gradient, other records for their result
+        by_type = {type(c.record): c.record for c in chosen}
         answers = {}
         for label, inputs in inputs_for(chosen):
             passed = {k: v for k, v in inputs.items() if described.accepts(k)}
-            answers[label] = (inputs, _ask(runner, chosen[0].record, passed, inputs))
+            answers[label] = (inputs, {kind: _ask(runner, record, passed) for kind, record in by_type.items()})
     finally:
         runner.close()
-    errors = {a.error for _, a in answers.values() if a.error}
-    if all(a.error for _, a in answers.values()):
-        raise LoadError(f"the implementation fails in every case: {next(iter(errors))}")
-    compared = sorted({part.split(" by ")[0] for _, a in answers.values() if a.parts for part in a.parts})
+    given = [answer for _, asked in answers.values() for answer in asked.values()]
+    if all(answer.error for answer in given):
+        raise LoadError(f"the implementation fails in every case: {given[0].error}")
+    compared = sorted({part.split(" by ")[0] for answer in given if answer.parts for part in answer.parts})
     matches = [_match(candidate, answers) for candidate in chosen]
     matches.sort(key=lambda m: (-m.agreed, m.error, bool(m.candidate.deviation), len(m.candidate.record.inputs)))
     return Identification(interface, tuple(matches), " and ".join(compared))
 
 
-def _ask(runner, record, passed, inputs):
+def _ask(runner, record, passed):
     trial = trials.Trial("", "default", passed, {}, {"result": np.zeros(())})
     if isinstance(record, catalog.Transform):
         record = dataclasses.replace(record, vjp=None)
@@ -214,8 +216,8 @@ def _ask(runner, record, passed, inputs):
 
 def _match(candidate, answers):
     agreed, errors, parts_on = 0, [], []
-    for label, (inputs, answer) in answers.items():
-        error = _distance(candidate, inputs, answer)
+    for label, (inputs, asked) in answers.items():
+        error = _distance(candidate, inputs, asked[type(candidate.record)])
         errors.append(error)
         if error <= trials.DOUBLE:
             agreed += 1
