@@ -39,7 +39,16 @@ setup(
         "test": TEST,
         "docs": DOCS,
         # public packages that the implementations are compared with, and nothing else
-        "peers": ["torch>=2.2", "gymnasium>=1.0", "POT>=0.9.5", "pymanopt>=2.2"],
+        "peers": [
+            "torch>=2.2",
+            "gymnasium>=1.0",
+            "POT>=0.9.5",
+            "pymanopt>=2.2",
+            "stable-baselines3>=2.3",
+            "pytorch_optimizer>=3",
+            "torchrl>=0.6",
+            "trl>=1.0",
+        ],
     },
     entry_points={"console_scripts": ["trref=trref.cli:main"]},
     classifiers=[

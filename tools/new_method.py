@@ -155,8 +155,13 @@ axis.legend()
 # What the figure shows
 # ---------------------
 # The paper's claim, against its controls, as an assertion; if it does not show at this scale, say so.
+#
+# .. claim:: A narrow width gives the absolute value.
+#     :experiment: one point, three widths
+#     :controls: none; the limit is exact
+#     :shown: yes, to 1 % at width 0.01
 
-assert smooth_absolute(np.array([1.0]), width=0.01)[0] > 0.98
+assert smooth_absolute(np.array([1.0]), width=0.01)[0] > 0.98, "a narrow width gives the absolute value"
 '''
 
 

@@ -117,7 +117,9 @@ def _check_slope(value, point, gradient, direction, at_point, error):
         right = -(25 * at_point - 48 * f[1] + 36 * f[2] - 16 * f[3] + 3 * f[4]) / (12 * h)
         central = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * h)
         _require(math.isfinite(left + right), "the function is not finite next to the point")
-        allowed = 1e-6 * max(scale, abs(central)) + 11 * error / h
+        # values near the point may be larger than at it, and so may their rounding
+        rounding = max(error, 4 * EPS * max(map(abs, f.values())))
+        allowed = 1e-6 * max(scale, abs(central)) + 11 * rounding / h
         low, high = min(left, right), max(left, right)
         if max(high, central) - min(low, central) <= allowed:
             _require(
@@ -281,7 +283,8 @@ def record_is_complete(record):
                 continue
             if default is inspect.Parameter.empty or default is not None:
                 _require(name in probe, f"the probe leaves {name} at its default")
-                _require(probe[name] != default and probe[name] not in (0, 1), f"the probe's {name} is neutral")
+                neutral = probe[name] == default or (type(probe[name]) is not bool and probe[name] in (0, 1))
+                _require(not neutral, f"the probe's {name} is neutral")
     if isinstance(record, catalog.UpdateRule):
         return
     for case in cases(record):
@@ -585,7 +588,9 @@ def deviations(record):
 
 
 def derivatives(record):
-    """A transform's jvp equals differences; its vjp is the adjoint of its jvp."""
+    """A transform's jvp equals differences; its vjp is the adjoint of its jvp; a transform may have neither."""
+    if not (record.jvp or record.vjp):
+        return
     for number, case in enumerate(cases(record)):
         inputs, rng = case.inputs, _rng(number)
         x = inputs[record.wrt]

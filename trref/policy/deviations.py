@@ -13,6 +13,7 @@ __all__ = [
     "GAE_TRUNCATION_AS_TERMINATION",
     "KL_IN_THE_ADVANTAGE",
     "PPO_POPULATION_STANDARDISED",
+    "PPO_PRODUCT_CLIPPED",
     "PPO_SAMPLE_STANDARDISED",
     "PPO_WITHOUT_MINIMUM",
     "RETURN_MONTE_CARLO",
@@ -52,6 +53,20 @@ def _sample_standardised(log_prob, old_log_prob, advantage, *, clip=0.2):
 def _population_standardised(log_prob, old_log_prob, advantage, *, clip=0.2):
     return _clipped(log_prob, old_log_prob, _standardise(advantage, ddof=0), clip)
 
+
+def _product_clipped(log_prob, old_log_prob, advantage, *, clip=0.2):
+    product = xp.exp(log_prob - old_log_prob) * advantage
+    clipped = xp.clip(product, 1 - clip, 1 + clip)
+    N = len(log_prob)
+    return -xp.minimum(product, clipped).sum() / N, -xp.where(product <= clipped, product, 0) / N
+
+
+PPO_PRODUCT_CLIPPED = Deviation(
+    "ratio times advantage clipped",
+    _product_clipped,
+    seen_in="Pytorch-DPPO, issue 3",
+    computes="the interval is applied to ratio * advantage in the place of the ratio",
+)
 
 PPO_WITHOUT_MINIMUM = Deviation(
     "without the minimum",

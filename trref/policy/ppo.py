@@ -267,6 +267,7 @@ METHOD = Method(
             limits=(Limit(to="ppo.unclipped_surrogate", hyper={"clip": 1e14}),),
             deviations=(
                 deviations.PPO_WITHOUT_MINIMUM,
+                deviations.PPO_PRODUCT_CLIPPED,
                 deviations.PPO_SAMPLE_STANDARDISED,
                 deviations.PPO_POPULATION_STANDARDISED,
             ),
