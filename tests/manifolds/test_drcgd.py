@@ -185,11 +185,14 @@ def test_lemma_of_descent_needs_wolfe_steps():
 
 def test_restart_makes_every_direction_descend():
     problem, x0, W = _setting(10, agents=4)
-    for k in (5, 20, 60):
-        r = drcgd(problem, x0, W, step_size=0.3, restart=0.1, tol=1e-9, max_iter=k)
+    restarted = 0
+    for k in range(1, 40):
+        r = drcgd(problem, x0, W, step_size=0.3, restart=0.5, tol=1e-9, max_iter=k)
         g = np.array([_tangent(x, -C @ x) for x, C in zip(r.agents, problem.C, strict=True)])
         ratio = (g * r.directions).sum((1, 2)) / (g * g).sum((1, 2))
-        assert np.all(ratio <= -0.1 + 1e-12)
+        assert np.all(ratio <= -0.5 + 1e-12)
+        restarted += np.sum(abs(r.directions + g).max((1, 2)) < 1e-12)
+    assert 0 < restarted < 78, "some agents restart, some go on"
 
 
 def test_turning_the_problem_turns_the_agents():

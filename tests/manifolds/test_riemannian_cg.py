@@ -1,13 +1,14 @@
 """Riemannian conjugate gradients: solutions known otherwise, the recurrences written out, invariances."""
 
 import itertools
+import types
 import warnings
 
 import numpy as np
 import pytest
 import scipy.linalg
 
-from trref.manifolds.riemannian_cg import riemannian_cg
+from trref.manifolds.riemannian_cg import _change, riemannian_cg
 from trref.manifolds.stiefel import project, retract_qr
 from trref.manifolds.stiefel_retraction import retract_cayley, retract_polar
 from trref.manifolds.stiefel_transport import (
@@ -125,6 +126,27 @@ def test_recurrences(beta, way):
         )
     assert result.iterations == 6
     assert np.allclose(result.x, expected, atol=1e-13)
+
+
+@pytest.mark.filterwarnings("ignore::trref.validate.ConvergenceWarning")
+def test_scaled_transport_is_the_differential_made_no_longer():
+    """On a start where the differential of QR lengthens directions, so that scaling changes the iterates."""
+    changed = 0
+    for seed in range(8):
+        f, x0 = _brockett(seed)
+        scaled, plain = (_naive(f, x0, "FR", ("qr", way), 0.05, 10) for way in ("scaled", "differential"))
+        changed += not np.allclose(scaled, plain, atol=1e-6)
+        result = riemannian_cg(f, x0, beta="FR", transport="scaled", step_size=0.05, restart=None, max_iter=10)
+        assert np.allclose(result.x, scaled, atol=1e-10)
+    assert changed > 0
+
+
+def test_change_near_the_minimum_by_the_trapezoidal_rule():
+    """Exact for a quadratic along the curve: from slope -3 to 1 in t = 0.4 the loss changes by -0.4."""
+    trial = types.SimpleNamespace(t=0.4, loss=7.0 + 1e-15, slope=1.0, g=np.zeros(1))
+    assert _change(trial, 7.0, -3.0) == pytest.approx(-0.4, rel=1e-15)
+    trial.loss = 6.9
+    assert _change(trial, 7.0, -3.0) == pytest.approx(-0.1, rel=1e-12), "away from the minimum the losses decide"
 
 
 @pytest.mark.parametrize("beta", BETAS)
