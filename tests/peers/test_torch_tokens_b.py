@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from trref.tokens import a3po
+from trref.tokens import a3po, ace, confidence_regulariser
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -60,6 +60,16 @@ def _interpolated(x, now=6, linear=False, **cap):
     return _anchored(x, anchor, **cap)
 
 
+# ---- ACE
+
+
+def _ace(x, shape, low=0.2, high=0.2, mean=_seq_mean):
+    d = (x["log_prob"] - x["ref_log_prob"]).detach() * x["mask"]
+    c = d.sum(-1) / x["mask"].sum(-1).clamp(min=1)
+    A = torch.where(x["advantage"] < 0, x["advantage"] * (1 + shape(c)), x["advantage"])
+    return mean(_clip(torch.exp(x["log_prob"] - x["old_log_prob"]), A[:, None], low, high), x)
+
+
 CASES = {
     "decoupled": (a3po.decoupled, {}, lambda x: _anchored(x, x["old_log_prob"])),
     "decoupled, masked": (a3po.decoupled, {"weight_cap": 1.2}, lambda x: _anchored(x, x["old_log_prob"], 1.2)),
@@ -73,6 +83,12 @@ CASES = {
         a3po.a3po,
         {"current_version": 3, "weight_cap": 1.2, "over_cap": "clamp"},
         lambda x: _interpolated(x, 3, cap=1.2, clamp=True),
+    ),
+    "ace": (ace.ace, {}, lambda x: _ace(x, torch.nn.functional.softplus)),
+    "ace, relu over DAPO": (
+        ace.ace,
+        {"shape": "relu", "clip_high": 0.28, "aggregation": "token_mean"},
+        lambda x: _ace(x, torch.relu, high=0.28, mean=_token_mean),
     ),
 }
 
@@ -95,3 +111,21 @@ def test_objective(name, spread):
     value, gradient = ours(**{n: batch[n] for n in names}, **hyper)
     _close(value, loss)
     _close(gradient, tensors["log_prob"].grad)
+
+
+@pytest.mark.parametrize("length", [1.0, 6.0])
+def test_selective_regulariser(length):
+    rng = np.random.default_rng(1)
+    logits, reference, wrong = (
+        rng.standard_normal((4, 6)),
+        rng.standard_normal((4, 6)),
+        rng.integers(0, 2, (4, 6)) + 0.0,
+    )
+    z = torch.tensor(logits, requires_grad=True)
+    log_p = torch.log_softmax(z, -1)
+    c = (log_p - torch.log_softmax(torch.tensor(reference), -1)) / length
+    value = (log_p.exp() * torch.tensor(wrong) * torch.nn.functional.softplus(c)).sum(-1).mean()
+    value.backward()
+    ours = confidence_regulariser.selective_regulariser(logits, reference, wrong, length=length)
+    _close(ours[0], value)
+    _close(ours[1], z.grad)

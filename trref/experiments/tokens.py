@@ -10,9 +10,9 @@ from trref.catalog import call
 from trref.nn.heads import categorical_entropy, categorical_kl, log_softmax
 from trref.optimizers import adam
 from trref.problems.tokens import TokenTask
-from trref.tokens.grpo import group_advantage
+from trref.tokens.grpo import group_advantage, logit_gradient
 
-__all__ = ["Training", "train"]
+__all__ = ["BanditTraining", "Training", "train", "train_bandit"]
 
 
 class Training(NamedTuple):
@@ -172,3 +172,71 @@ def _record(result, task, theta, group, data, k):
     result.kl.append(over_tokens(categorical_kl(logits, data["ref_logits"])[0]))
     result.clip_fraction.append(over_tokens((abs(ratio - 1) > 0.2).astype(mask.dtype)))
     result.length.append(float(mask.sum(1).mean()))
+
+
+class BanditTraining(NamedTuple):
+    """What the table has become, and how.
+
+    Parameters
+    ----------
+    logits : array (P, V)
+    probabilities : array (iterations + 1, P, V)
+        Of all answers to all prompts, at the start and after each iteration.
+    """
+
+    logits: Any
+    probabilities: Any
+
+
+def train_bandit(
+    objective, start, right, *, seed, hyper=None, advantage=group_advantage, answers=8, iterations=100, epochs=1, lr=1.0
+):
+    """Train a table of logits, one row a prompt, where an answer is one token; a run takes a fraction of a second.
+
+    In each iteration every prompt is answered several times, and a few steps of plain gradient descent follow, with the
+    loss times the number of prompts. The objective gets those of these values that its arguments name: ``log_prob``,
+    ``old_log_prob``, ``ref_log_prob`` (the start), ``logits``, ``old_logits``, ``ref_logits``, ``actions``,
+    ``advantage``, ``mask``, ``group`` and ``reward``.
+
+    Parameters
+    ----------
+    objective : callable
+        A token objective, or one of the whole distribution (it names ``logits``).
+    start : array (P, V)
+        First logits, and those of the reference.
+    right : array (P, V), 0 or 1
+        Which answers are right; or else the probability that a verifier says so.
+    seed : int
+    hyper : mapping, optional
+        Hyper-parameters of the objective.
+    advantage : callable
+        Of those of the values above that its arguments name, at the start of an iteration.
+    answers, iterations, epochs : int
+    lr : float
+
+    Returns
+    -------
+    BanditTraining
+    """
+    rng, (P, V) = np.random.default_rng(seed), start.shape
+    group, logits = xp.repeat(xp.arange(P), answers), start
+    probabilities = [xp.exp(log_softmax(start))]
+    for _ in range(iterations):
+        below = xp.cumsum(probabilities[-1], axis=1)[group][:, :-1] < xp.asarray(rng.random((len(group), 1)))
+        actions = below.sum(1)[:, None]
+        chance = xp.asarray(rng.random(len(group)))
+        batch = {"actions": actions, "mask": xp.ones((len(group), 1)), "group": group}
+        batch["reward"] = (chance < right[group, actions[:, 0]]).astype(float)
+        for name, table in {"old": logits, "ref": start}.items():
+            batch[f"{name}_logits"] = table[group][:, None]
+            batch[f"{name}_log_prob"] = _taken(batch[f"{name}_logits"], actions)
+        batch["advantage"] = call(advantage, batch)
+        for _ in range(epochs):
+            z = logits[group][:, None]
+            batch |= {"logits": z, "log_prob": _taken(z, actions)}
+            _, gradient = call(objective, batch, hyper or {})
+            if "logits" not in inspect.signature(objective).parameters:
+                gradient = logit_gradient(z, actions, gradient)
+            logits = logits - lr * P * gradient.reshape(P, answers, V).sum(1)
+        probabilities.append(xp.exp(log_softmax(logits)))
+    return BanditTraining(logits, xp.stack(probabilities))

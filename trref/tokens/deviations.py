@@ -11,15 +11,18 @@ __all__ = [
     "BAND_RELAXED",
     "BAND_WITH_DUAL_CLIP",
     "BATCH_TOKEN_MEAN",
+    "COEFFICIENT_TIMES_LOG_PROB",
     "EMPTY_ROWS_DROPPED",
     "GROUP_OF_ONE_RAW",
     "K3_CLAMP",
     "K3_STRAIGHT_THROUGH",
     "LOG_RATIO_CLAMP",
     "PADDED_WIDTH",
+    "RATIO_CLAMPED",
     "SEQUENCE_CLAMP",
     "SEQUENCE_SUM",
     "SEQUENCE_TOKEN_MEAN",
+    "SHIFT_DIFFERENTIATED",
     "SUM_OVER_CONSTANT",
     "TOKEN_MEAN",
     "UNCORRECTED_K3",
@@ -375,4 +378,53 @@ BAND_WITH_DUAL_CLIP = Deviation(
     seen_in="OpenMOSS/BandPO, the run scripts of the main experiments",
     computes="for negative advantages no less than 10 times the advantage, and no upper bound above 10",
     documented=True,
+)
+
+# -------------------------------------------------------------------------------------------------------------- ACE
+
+
+def _shift_differentiated(log_prob, old_log_prob, advantage, mask, ref_log_prob, *, alpha=1.0):
+    A, length = _column(advantage) + 0 * mask, xp.maximum(mask.sum(1, keepdims=True), 1)
+    c = (mask * (log_prob - ref_log_prob)).sum(1, keepdims=True) / length
+    softplus, sigmoid = xp.logaddexp(0, c), xp.exp(-xp.logaddexp(0, -c))
+    term, derivative = _terms(log_prob - old_log_prob, A, 0.2, 0.2)
+    factor, w = xp.where(A < 0, 1 + alpha * softplus, 1), _seq_mean(mask)
+    through = (w * term * (A < 0)).sum(1, keepdims=True) * alpha * sigmoid * mask / length
+    return -(w * factor * term).sum(), -w * factor * derivative - through
+
+
+SHIFT_DIFFERENTIATED = Deviation(
+    "gradient through the confidence shift",
+    _shift_differentiated,
+    seen_in="a common slip in re-implementations; the paper holds the shift constant",
+    computes="for each token of a wrong answer also the derivative of the penalty factor",
+)
+
+# ------------------------------------------------------------------------------------------------------------ R2VPO
+
+
+def _ratio_clamped(log_prob, old_log_prob, advantage, mask, *, weight=0.04, target=0.02):
+    d, free = _clamped_log_ratio(log_prob, old_log_prob)
+    A, ratio = _column(advantage), xp.exp(d)
+    term = ratio * A - weight * ((ratio - 1) ** 2 - target)
+    return _weighted(_token_mean(mask), term, free * ratio * (A - 2 * weight * (ratio - 1)))
+
+
+def _coefficient_times_log_prob(log_prob, old_log_prob, advantage, mask, *, weight=0.04):
+    ratio = xp.exp(log_prob - old_log_prob)
+    coefficient = ratio * (_column(advantage) - 2 * weight * (ratio - 1))
+    return _weighted(_token_mean(mask), coefficient * log_prob, coefficient)
+
+
+RATIO_CLAMPED = Deviation(
+    "log-ratios clamped to ±20, under the brake",
+    _ratio_clamped,
+    seen_in="two public re-implementations of R2VPO",
+    computes="the ratio of a clamped log-ratio, without gradient beyond ±20",
+)
+COEFFICIENT_TIMES_LOG_PROB = Deviation(
+    "the gradient's coefficient, held constant, times the log-probability",
+    _coefficient_times_log_prob,
+    seen_in="a public re-implementation ('R2VPOLoss')",
+    computes="the same gradient, and a value that is not the objective",
 )
