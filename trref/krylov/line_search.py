@@ -1,0 +1,229 @@
+r"""A line search for the strong Wolfe conditions.
+
+A step along a descent direction :math:`d` must lower the function enough, and end where the slope is nearly flat. With
+:math:`\varphi(t) = f(x + td)`:
+
+.. math::
+    :label: line-search-decrease
+
+    \varphi(t) \le \varphi(0) + c_1 t\, \varphi'(0)
+
+.. math::
+    :label: line-search-curvature
+
+    |\varphi'(t)| \le c_2\, |\varphi'(0)|
+
+The second condition gives :math:`d^\top y > 0` for the change :math:`y` of the gradient, which quasi-Newton and
+conjugate gradient methods need. For every smooth function that is bounded below along :math:`d` and :math:`0 < c_1 <
+c_2 < 1` such steps exist. The search doubles the step until an interval must hold one, and then shrinks that interval
+around its better end. The trial points are minimisers of the cubic through values and slopes at both ends,
+
+.. math::
+    :label: line-search-cubic
+
+    t = b - (b - a)\, \frac{\varphi'_b + \sqrt{\delta} - \eta}{\varphi'_b - \varphi'_a + 2\sqrt{\delta}}, \qquad
+    \eta = \varphi'_a + \varphi'_b - 3\, \frac{\varphi_a - \varphi_b}{a - b}, \qquad
+    \delta = \eta^2 - \varphi'_a \varphi'_b
+
+with the root's sign that of :math:`b - a`, and the middle of the interval where that falls near an end.
+
+**Where implementations differ.** Close to a minimum the first condition fails by rounding long before the second: the
+value changes by less than its last digit. Most implementations then give up. Here values may rise by
+four units in the last place, after which the slopes decide, in the spirit of Hager and Zhang's approximate conditions.
+
+**Provenance.** Confirmed: textbook (Nocedal and Wright, algorithms 3.5 and 3.6); compared with SciPy's ``line_search``.
+
+Nocedal and Wright, *Numerical Optimization*, 2006, chapter 3.
+"""
+
+import math
+import warnings
+from typing import Any, NamedTuple
+
+from trref import validate
+from trref.backend import xp
+from trref.catalog import Input, Method, Solver
+from trref.krylov.interfaces import floats
+from trref.problems.convex import Logistic, Quadratic, Rosenbrock, spd_matrix, spectrum
+
+__all__ = ["LineSearchResult", "strong_wolfe"]
+
+INPUTS = {"loss_and_grad": Input("", "callable"), "x": Input("N"), "direction": Input("N")}
+
+
+class LineSearchResult(NamedTuple):
+    """The point x + t d (n,); t; value and gradient (n,) there; all values tried; how many; and the verdict."""
+
+    x: Any
+    step: float
+    value: float
+    gradient: Any
+    values: list[float]
+    iterations: int
+    converged: bool
+
+
+class _Trial(NamedTuple):
+    """A step with the value, the slope, the point and the gradient there."""
+
+    step: float
+    value: float
+    slope: float
+    x: Any
+    gradient: Any
+
+
+def strong_wolfe(loss_and_grad, x, direction, *, first_step=1.0, c1=1e-4, c2=0.1, max_iter=40):
+    """Find a step along a descent direction that satisfies the strong Wolfe conditions.
+
+    Parameters
+    ----------
+    loss_and_grad : callable
+        ``loss_and_grad(x) -> (value, gradient (n,))``.
+    x, direction : array (n,)
+        With ``gradient(x)·direction < 0``.
+    first_step : float
+        The first trial, in (0, inf).
+    c1, c2 : float
+        0 < c1 < c2 < 1. A c2 of 0.1 suits conjugate gradients (Fletcher-Reeves needs c2 < 1/2), 0.9 quasi-Newton.
+    max_iter : int
+        The most trials.
+
+    Returns
+    -------
+    LineSearchResult
+        Fields x, step, value, gradient, values, iterations, converged.
+
+    Raises
+    ------
+    ValueError
+        Wrong shapes, values that are not finite, numbers out of range, a direction that does not descend.
+
+    Warns
+    -----
+    ConvergenceWarning
+        No such step within `max_iter` trials; the result is the lowest point found that decreases the value enough.
+    """
+    validate.inputs(INPUTS, loss_and_grad, x, direction)
+    validate.interval("(0, inf)", first_step=first_step)
+    validate.interval("(0, 1)", c1=c1, c2=c2)
+    validate.integer("[1, inf)", max_iter=max_iter)
+    if c1 >= c2:
+        raise ValueError(f"c2 must be larger than c1 = {c1}, not {c2}")
+    value, gradient = validate.loss_and_grad(loss_and_grad, x)
+    value, slope = floats(xp.asarray(value, dtype=x.dtype), gradient @ direction)
+    if not slope < 0:
+        raise ValueError(f"direction must descend: gradient·direction = {slope:.3g}")
+    result = search(loss_and_grad, (x.copy(), value, gradient, slope), direction, first_step, c1, c2, max_iter)
+    if not result.converged:
+        message = f"strong_wolfe found no step within {max_iter} trials"
+        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
+    return result
+
+
+def search(loss_and_grad, start, direction, first_step, c1, c2, max_iter):
+    """Search from ``start = (x, value, gradient, slope)``; see `strong_wolfe`."""
+    x, value, gradient, slope = start
+    origin = _Trial(0.0, value, slope, x, gradient)
+    slack = 4 * float(xp.finfo(x.dtype).eps) * abs(value)
+    low, high, step, values = origin, None, first_step, []
+    while len(values) < max_iter:
+        trial = _evaluate(loss_and_grad, x, direction, step)
+        values.append(trial.value)
+        decreases = trial.value <= value + c1 * step * slope + slack  # eq. line-search-decrease
+        flat = abs(trial.slope) <= -c2 * slope  # eq. line-search-curvature
+        if decreases and flat:
+            return LineSearchResult(trial.x, step, trial.value, trial.gradient, values, len(values), True)
+        # low is the best step so far that decreases enough; its slope points to high, beyond which there is none
+        if not decreases or trial.value > low.value + slack:
+            high = trial
+        else:
+            if (high is None and trial.slope >= 0) or (high is not None and trial.slope * (high.step - low.step) >= 0):
+                high = low
+            low = trial
+        step = 2 * step if high is None else _between(low, high)
+    return LineSearchResult(low.x, low.step, low.value, low.gradient, values, len(values), False)
+
+
+def _evaluate(loss_and_grad, x, direction, step):
+    point = x + step * direction
+    value, gradient = validate.loss_and_grad(loss_and_grad, point)
+    return _Trial(step, *floats(xp.asarray(value, dtype=x.dtype), gradient @ direction), point, gradient)
+
+
+def _between(a, b):
+    """The minimiser of the cubic, or the middle where that is not well inside the interval."""
+    # eq. line-search-cubic
+    eta = a.slope + b.slope - 3 * (a.value - b.value) / (a.step - b.step)
+    delta = eta**2 - a.slope * b.slope
+    if delta > 0 and math.isfinite(delta):
+        root = math.copysign(math.sqrt(delta), b.step - a.step)
+        denominator = b.slope - a.slope + 2 * root
+        if denominator != 0:
+            step = b.step - (b.step - a.step) * (b.slope + root - eta) / denominator
+            if 0.1 <= (step - a.step) / (b.step - a.step) <= 0.9:
+                return step
+
+    return (a.step + b.step) / 2
+
+
+def _certificate(result, loss_and_grad, x, direction, *, first_step=1.0, c1=1e-4, c2=0.1, max_iter=40):
+    """Both conditions, relative to the slope; the first one up to rounding."""
+    value, gradient = loss_and_grad(x)
+    new_value, new_gradient = loss_and_grad(result.x)
+    slope, new_slope = float(gradient @ direction), float(new_gradient @ direction)
+    excess = float(new_value) - float(value) - c1 * result.step * slope - 1e-14 * abs(float(value))
+    return {
+        "excess of the value": excess / abs(slope * result.step),
+        "slope over its bound": abs(new_slope) / (c2 * abs(slope)),
+    }
+
+
+def _example(rng, size):
+    kind = rng.integers(3) if size > 1 else 0
+    x = rng.standard_normal(size)
+    if kind == 0:
+        loss = Quadratic(spd_matrix(rng, spectrum(size, 10.0)), rng.standard_normal(size))
+    elif kind == 1:
+        loss = Logistic(rng.standard_normal((20, size)), xp.where(xp.asarray(rng.random(20)) < 0.5, -1.0, 1.0), 0.01)
+    else:
+        loss = Rosenbrock()
+    return {"loss_and_grad": loss, "x": x, "direction": -rng.choice((0.01, 1.0, 20.0)) * loss(x)[1]}
+
+
+def _along_a_line(A, b, x, direction):
+    return {
+        "loss_and_grad": Quadratic(xp.array(A), xp.array(b)),
+        "x": xp.array(x),
+        "direction": xp.array(direction),
+    }
+
+
+METHOD = Method(
+    title="Numerical Optimization, chapter 3: line search for the strong Wolfe conditions",
+    key="nocedal2006numerical",
+    arxiv=None,
+    provenance="confirmed",
+    functions=(
+        Solver(
+            f=strong_wolfe,
+            inputs=INPUTS,
+            example=_example,
+            edges={
+                "the first step is exact": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1.0]),
+                "far too short": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1e-6]),
+                "far too long": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1e6]),
+                "one coordinate only": lambda: _along_a_line(
+                    [[2.0, 0.5], [0.5, 1.0]], [1.0, 0.0], [3.0, 1.0], [-1.0, 0.0]
+                ),
+            },
+            settings={
+                "default": {},
+                "for quasi-Newton": {"c2": 0.9},
+                "probe": {"first_step": 0.3, "c1": 0.01, "c2": 0.4, "max_iter": 30},
+            },
+            certificate=_certificate,
+            tolerances={"excess of the value": 1e-9, "slope over its bound": 1 + 1e-9},
+        ),
+    ),
+)

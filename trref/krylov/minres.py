@@ -1,0 +1,206 @@
+r"""MINRES: the smallest residual for symmetric systems, definite or not.
+
+Conjugate gradients need a positive definite matrix, because they minimise an error norm that only exists there. The
+residual norm :math:`\|b - Ax\|` exists for every symmetric matrix. MINRES minimises it over the Krylov space, with the
+Lanczos recurrence :math:`AV_k = V_{k+1} \underline T_k` (diagonal :math:`a_j`, off-diagonal :math:`\beta_j`,
+:math:`v_1 = r_0/\beta_1`),
+
+.. math::
+    :label: minres-lanczos
+
+    a_j = v_j^\top A v_j, \qquad
+    \beta_{j+1} v_{j+1} = A v_j - a_j v_j - \beta_j v_{j-1},
+
+and one new plane rotation a step, which keeps :math:`\underline T_k` upper triangular. From :math:`\eta = \beta_1`,
+:math:`c_0 = c_1 = 1`, :math:`s_0 = s_1 = 0`, :math:`w_0 = w_{-1} = 0`:
+
+.. math::
+    :label: minres-rotation
+
+    \rho_0 = c_j a_j - c_{j-1} s_j \beta_j, \quad
+    \rho_1 = \sqrt{\rho_0^2 + \beta_{j+1}^2}, \quad
+    \rho_2 = s_j a_j + c_{j-1} c_j \beta_j, \quad
+    \rho_3 = s_{j-1} \beta_j, \qquad
+    c_{j+1} = \rho_0/\rho_1, \quad s_{j+1} = \beta_{j+1}/\rho_1
+
+.. math::
+    :label: minres-step
+
+    w_j = (v_j - \rho_3 w_{j-2} - \rho_2 w_{j-1}) / \rho_1, \qquad
+    x \leftarrow x + c_{j+1}\, \eta\, w_j, \qquad \eta \leftarrow -s_{j+1}\, \eta .
+
+In the first step the incoming :math:`\beta` is 0. :math:`|\eta|` is the residual norm, and the residual itself is
+
+.. math::
+    :label: minres-residual
+
+    r_j = s_{j+1}^2\, r_{j-1} + c_{j+1}\, \eta_{j+1}\, v_{j+1}
+
+with the new :math:`\eta_{j+1} = -s_{j+1} \eta_j`. With a positive definite preconditioner :math:`M` the Lanczos
+vectors are orthonormal in :math:`M^{-1}`, :math:`w_j` is built from :math:`z_j = M^{-1} v_j`, and
+:math:`\|r\|_{M^{-1}}` is what falls; so :math:`M` must be positive definite even where :math:`A` is not.
+
+**Where implementations differ.** SciPy's ``minres`` stops by an estimate that includes the norms of :math:`A` and
+:math:`x`, and reports nothing about :math:`\|b - Ax\|` itself. Here the true residual decides, as in
+:func:`trref.krylov.cg.cg`: above the target the iteration restarts from there, and gives up when that does not help.
+
+**Provenance.** Confirmed: textbook; SciPy's ``minres`` gives the same iterates.
+
+Paige and Saunders, *Solution of Sparse Indefinite Systems of Linear Equations*, 1975.
+"""
+
+import math
+import warnings
+
+from trref import validate
+from trref.backend import xp
+from trref.catalog import Method, Solver
+from trref.krylov.interfaces import (
+    SYMMETRIC_SOLVER,
+    KrylovResult,
+    norm,
+    product,
+    relative_residual,
+    require_symmetric,
+)
+
+__all__ = ["minres"]
+
+
+def minres(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None):
+    """Solve A x = b for a symmetric A, definite or not.
+
+    Parameters
+    ----------
+    matvec : callable
+        ``matvec(v) -> A v`` for arrays (n,).
+    b : array (n,)
+    x0 : array (n,), optional
+        Start; 0 by default.
+    preconditioner : callable
+        ``preconditioner(r) -> M⁻¹ r`` with a symmetric positive definite M; the identity by default.
+    rtol : float
+        Ends when ``‖b - A x‖ <= rtol ‖b‖``; in (0, 1).
+    max_iter : int, optional
+        10 n by default.
+
+    Returns
+    -------
+    KrylovResult
+        Fields x, residual_norms, iterations, converged.
+
+    Raises
+    ------
+    ValueError
+        Wrong shapes, values that are not finite, a `matvec` that is not symmetric, a `preconditioner` that is not
+        positive definite.
+
+    Warns
+    -----
+    ConvergenceWarning
+        `max_iter` was reached, rounding keeps the residual above the target, or the system has no solution.
+    """
+    validate.inputs(SYMMETRIC_SOLVER.inputs, matvec, b, x0, preconditioner)
+    validate.interval("(0, 1)", rtol=rtol)
+    n = len(b)
+    max_iter = 10 * n if max_iter is None else max_iter
+    validate.integer("[1, inf)", max_iter=max_iter)
+    apply_M = preconditioner or (lambda r: r)
+
+    x = xp.zeros_like(b) if x0 is None else x0.copy()
+    target = rtol * norm(b)
+    if target == 0:
+        return KrylovResult(xp.zeros_like(b), [0.0], 0, True)
+    r = b - product(matvec, x) if x0 is not None else b.copy()
+    norms = [norm(r)]
+    if norms[0] > target:
+        require_symmetric(matvec, r)
+
+    start_norm = math.inf
+    while norms[-1] > target and norms[-1] < start_norm / 2 and len(norms) <= max_iter:
+        start_norm = norms[-1]
+        for residual_norm in _recurrence(matvec, x, r, apply_M):
+            norms.append(residual_norm)
+            if norms[-1] <= target or len(norms) > max_iter:
+                break
+        r = b - matvec(x)
+        norms[-1] = norm(r)
+
+    iterations, converged = len(norms) - 1, norms[-1] <= target
+    if not converged:
+        message = f"minres stopped after {iterations} iterations at a residual of {norms[-1]:.2e}, above {target:.2e}"
+        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
+    return KrylovResult(x, norms, iterations, converged)
+
+
+def _recurrence(matvec, x, r, apply_M):
+    """Update the iterate x and its residual r in place; yield the residual norm after each step.
+
+    It ends where the Krylov space does: the next Lanczos vector is zero up to rounding. Then so is the residual, or,
+    where the pivot is zero too, the system is singular and the iterate stays.
+    """
+    v_old, w_old, w = 0 * r, 0 * r, 0 * r
+    z = apply_M(r)
+    eta, beta = _m_norm(r, z), 0.0
+    if eta == 0:
+        raise ValueError("preconditioner must be positive definite: r·M⁻¹r = 0")
+    v, z = r / eta, z / eta
+    c_old, c, s_old, s, size = 1.0, 1.0, 0.0, 0.0, 0.0
+    while True:
+        # eq. minres-lanczos
+        u = matvec(z) - beta * v_old
+        a = float(z @ u)
+        u = u - a * v
+        z_next = apply_M(u)
+        beta_next = _m_norm(u, z_next)
+
+        # eq. minres-rotation
+        rho0 = c * a - c_old * s * beta
+        rho1 = math.hypot(rho0, beta_next)
+        rho2 = s * a + c_old * c * beta
+        rho3 = s_old * beta
+        size = max(size, abs(a) + beta + beta_next)
+        smallest = 10 * float(xp.finfo(r.dtype).eps) * size
+        if rho1 <= smallest:
+            return
+        c_old, c, s_old, s = c, rho0 / rho1, s, beta_next / rho1
+
+        # eq. minres-step
+        w_old, w = w, (z - rho3 * w_old - rho2 * w) / rho1
+        x += c * eta * w
+        eta = -s * eta
+
+        if beta_next <= smallest:
+            yield 0.0
+            return
+        v_old, v, z, beta = v, u / beta_next, z_next / beta_next, beta_next
+
+        # eq. minres-residual
+        r *= s * s
+        r += c * eta * v
+
+        yield norm(r)
+
+
+def _m_norm(u, z):
+    squared = float(u @ z)
+    if not squared >= 0:
+        raise ValueError(f"preconditioner must be positive definite: u·M⁻¹u = {squared:.3g}")
+    return math.sqrt(squared)
+
+
+METHOD = Method(
+    title="Solution of Sparse Indefinite Systems of Linear Equations",
+    key="paige1975solution",
+    arxiv=None,
+    provenance="confirmed",
+    functions=(
+        Solver(
+            f=minres,
+            interface=SYMMETRIC_SOLVER,
+            settings={"default": {}, "probe": {"rtol": 1e-5, "max_iter": 700}},
+            certificate=relative_residual,
+            tolerances={"residual over its target": 1.001},
+        ),
+    ),
+)

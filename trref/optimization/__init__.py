@@ -1,0 +1,1 @@
+"""Optimisation: trust regions in their classical form."""

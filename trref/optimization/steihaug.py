@@ -1,0 +1,146 @@
+r"""Steihaug's and Toint's step for the trust-region subproblem: conjugate gradients that know where to stop.
+
+Minimise the model :math:`m(p) = g^\top p + \tfrac12 p^\top B p` over :math:`\|p\| \le \Delta` with products :math:`Bv`
+alone. Conjugate gradients from :math:`z_0 = 0`, :math:`r_0 = g`, :math:`d_0 = -g` lower the model while the iterates
+grow in length, so the first one that leaves the ball, or a direction along which the model curves down, ends the
+iteration:
+
+.. math::
+    :label: steihaug-iteration
+
+    \alpha = \frac{r^\top r}{d^\top B d}, \qquad
+    z \leftarrow z + \alpha d, \qquad r^+ = r + \alpha B d, \qquad
+    d \leftarrow -r^+ + \frac{r^{+\top} r^+}{r^\top r}\, d
+
+.. math::
+    :label: steihaug-boundary
+
+    z + t d, \quad \|z + t d\| = \Delta: \qquad
+    t > 0 \text{ if } d^\top B d > 0 \text{ and } \|z + \alpha d\| \ge \Delta, \qquad
+    \text{the better of both } t \text{ if } d^\top B d \le 0 .
+
+The first iterate is the Cauchy point, and for :math:`B \succ 0` the step achieves at least half of the optimal decrease
+(Yuan).
+
+**Where implementations differ.** Where :math:`d^\top B d \le 0` Steihaug's original takes the positive t; here, as in
+Nocedal and Wright and in SciPy, the better of both ends.
+
+**Provenance.** Confirmed by SciPy's sources, and by the numbers of its steps.
+
+Steihaug, *The Conjugate Gradient Method and Trust Regions in Large Scale Optimization*, 1983; Toint, *Towards an
+Efficient Sparsity Exploiting Newton Method for Minimization*, 1981; Yuan, *On the Truncated Conjugate Gradient
+Method*, 2000.
+"""
+
+import math
+
+from trref import validate
+from trref.backend import xp
+from trref.catalog import Input, Method, Solver
+from trref.optimization import deviations
+from trref.optimization.interfaces import SUBPROBLEM, Step, boundary_steps, floats
+from trref.optimization.trust_region_steps import SETTINGS, TOLERANCES, sufficient_decrease
+from trref.problems.convex import DenseOperator
+
+__all__ = ["steihaug_toint"]
+
+OPERATOR_INPUTS = {"g": Input("N"), "matvec": Input("", "callable")}
+
+
+def steihaug_toint(g, matvec, *, radius, rtol=None):
+    """Minimise the model by conjugate gradients, up to the radius or negative curvature.
+
+    Parameters
+    ----------
+    g : array (n,)
+        Gradient of the model.
+    matvec : callable
+        ``matvec(v) -> B v`` for arrays (n,), B symmetric.
+    radius : float
+        In (0, inf).
+    rtol : float, optional
+        Ends when ``‖g + B z‖ <= rtol ‖g‖``, in [0, 1); min(1/2, √‖g‖) by default.
+
+    Returns
+    -------
+    Step
+        Fields p, status, values (of the model), iterations (products), converged.
+
+    Raises
+    ------
+    ValueError
+        Wrong shapes, values that are not finite, numbers out of range.
+    """
+    validate.inputs(OPERATOR_INPUTS, g, matvec)
+    validate.interval("(0, inf)", radius=radius)
+    rr = float(g @ g)
+    rtol = min(0.5, rr**0.25) if rtol is None else rtol
+    validate.interval("[0, 1)", rtol=rtol)
+
+    z, r, d = xp.zeros_like(g), g, -g
+    target, values, status = rtol * math.sqrt(rr), [0.0], "interior"
+    while math.sqrt(rr) > target and len(values) <= len(g):
+        Bd = matvec(d)
+        if Bd.shape != d.shape:
+            raise ValueError(f"matvec must give arrays of shape {tuple(d.shape)}, not {tuple(Bd.shape)}")
+        curvature, zz, zd, dd = floats(d @ Bd, z @ z, z @ d, d @ d)
+        if not math.isfinite(curvature):
+            raise ValueError("matvec must give finite values")
+        back, ahead = boundary_steps(zz, zd, dd, radius)
+        change = lambda t, rr=rr, curvature=curvature: -t * rr + t * t * curvature / 2  # noqa: E731
+        # eq. steihaug-boundary
+        if curvature <= 0:
+            t, status = min((ahead, back), key=change), "negative curvature"
+        elif rr >= ahead * curvature:
+            t, status = ahead, "boundary"
+        else:
+            t = rr / curvature
+
+        # eq. steihaug-iteration
+        z = z + t * d
+        values.append(values[-1] + change(t))
+        if status != "interior":
+            break
+        r = r + t * Bd
+        rr, previous = float(r @ r), rr
+        d = -r + rr / previous * d
+
+    return Step(z, status, values, len(values) - 1, True)
+
+
+def _operator_certificate(result, g, matvec, *, radius, rtol=None):
+    B = xp.stack([matvec(e) for e in xp.eye(len(g))], 1)
+    return sufficient_decrease(result, g, B, radius=radius)
+
+
+def _operator_example(rng, size):
+    example = SUBPROBLEM.example(rng, size)
+    return {"g": example["g"], "matvec": DenseOperator(example["B"])}
+
+
+def _as_operator(make):
+    return lambda: {"g": make()["g"], "matvec": DenseOperator(make()["B"])}
+
+
+EDGES = SUBPROBLEM.edges | {
+    "back along negative curvature": lambda: {"g": xp.array([1.0, 1.0]), "B": xp.array([[1.0, 2.0], [2.0, -2.0]])},
+}
+
+METHOD = Method(
+    title="The Conjugate Gradient Method and Trust Regions in Large Scale Optimization",
+    key="steihaug1983conjugate",
+    arxiv=None,
+    provenance="confirmed",
+    functions=(
+        Solver(
+            f=steihaug_toint,
+            inputs=OPERATOR_INPUTS,
+            example=_operator_example,
+            edges={name: _as_operator(make) for name, make in EDGES.items()},
+            settings={**SETTINGS, "to the end": {"radius": 1.0, "rtol": 1e-8}, "probe": {"radius": 3.7, "rtol": 1e-3}},
+            certificate=_operator_certificate,
+            tolerances=TOLERANCES,
+            deviations=(deviations.POSITIVE_ROOT,),
+        ),
+    ),
+)
