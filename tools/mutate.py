@@ -5,9 +5,9 @@
     .venv/bin/python tools/mutate.py --ci             # the modules that changed, and ten fixed functions
 
 Each mutant changes one place of the function's module: a sign, minimum for maximum, a dropped term or factor, a
-constant, the direction of a comparison, mean for sum. (Strict against non-strict comparison is not mutated: at a tie both
-are right.) A mutant survives where `verify` says that it conforms. Survivors must stand in tools/equivalent_mutants.json,
-keyed by function and text, with the reason why they are equivalent.
+constant, the direction of a comparison, mean for sum. (Strict against non-strict comparison is not mutated: at a tie
+both are right.) A mutant survives where `verify` says that it conforms. Survivors must stand in
+tools/equivalent_mutants.json, keyed by function and text, with the reason why they are equivalent.
 """
 
 import argparse

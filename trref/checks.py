@@ -92,10 +92,13 @@ def check_gradient(value, point, gradient, *, rng, noise=0.0, domain=(-math.inf,
 
 def _noise(value, point, at_point, room, rng):
     """Estimate the rounding error of the function from second differences at a step too short to bend it."""
-    # not ±1: a function of differences would not feel a shift of everything
-    direction = 2.0**-40 * rng.standard_normal(point.shape) * room
-    values = [float(value(point + k * direction)) if k else at_point for k in range(-3, 4)]
-    return float(np.sqrt(np.mean(np.diff(values, 2) ** 2) / 6))
+    estimates = []
+    # ±1 alone would not do: a function of differences does not feel a shift of everything
+    for direction in (rng.choice((-1.0, 1.0), size=point.shape), rng.standard_normal(point.shape)):
+        step = 2.0**-40 * direction * room
+        values = [float(value(point + k * step)) if k else at_point for k in range(-3, 4)]
+        estimates.append(float(np.sqrt(np.mean(np.diff(values, 2) ** 2) / 6)))
+    return max(estimates)
 
 
 def _directions(point, gradient, rng):
