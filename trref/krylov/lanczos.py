@@ -34,18 +34,16 @@ estimates a trace:
 
     \mathrm{tr}\, f(A) = \mathbb E\, v^\top f(A)\, v .
 
-Random signs are the usual probes: the estimate's variance is that of the entries off the diagonal of :math:`f(A)`
-alone.
+Random signs are the usual probes: only the entries of :math:`f(A)` off the diagonal make the estimate vary.
 
-**Where implementations differ.** Some subtract :math:`\beta_{j-1} v_{j-1}` only after :math:`a_j` is computed from
+**Where implementations differ.** Some subtract :math:`\beta_{j-1} v_{j-1}` after :math:`a_j` is computed from
 :math:`A v_j`; equal in exact arithmetic, and less orthogonal otherwise. Here the reorthogonalisation is done twice by
 default: once leaves an error that grows as :math:`\beta_j` falls.
 
 **Provenance.** Confirmed: textbook; compared with dense linear algebra.
 
-Lanczos, *An Iteration Method for the Solution of the Eigenvalue Problem of Linear Differential and Integral
-Operators*, 1950; Golub and Meurant, *Matrices, Moments and Quadrature*, 1994; Ubaru, Chen and Saad, *Fast Estimation
-of tr(f(A)) via Stochastic Lanczos Quadrature*, 2017.
+Lanczos, *An Iteration Method for the Solution of the Eigenvalue Problem*, 1950; Golub and Meurant, *Matrices, Moments
+and Quadrature*, 1994; Ubaru, Chen and Saad, *Fast Estimation of tr(f(A)) via Stochastic Lanczos Quadrature*, 2017.
 """
 
 from typing import Any, NamedTuple
@@ -197,7 +195,8 @@ def stochastic_trace(matvec, probes, f, *, steps=20):
     ValueError
         As `lanczos_quadrature`.
     """
-    validate.inputs(TRACE_INPUTS, matvec, probes, f)
+    _, flags = validate.deferred(TRACE_INPUTS, matvec, probes, f)
+    validate.require(*flags, (lambda: ((probes**2).sum(1) > 0).all(), "probes must hold no zero vector"))
     return xp.stack([lanczos_quadrature(matvec, v, f, steps=steps) for v in probes]).mean()  # eq. lanczos-trace
 
 
@@ -235,12 +234,9 @@ def _example(rng, size):
     return {"matvec": DenseOperator(A), "v": rng.standard_normal(size)}
 
 
-def _function(rng):
-    return (Logarithm(), Exponential(-0.5), Polynomial(xp.array([1.0, -2.0, 0.5])))[rng.integers(3)]
-
-
 def _quadrature_example(rng, size):
-    return {**_example(rng, size), "f": _function(rng)}
+    f = (Logarithm(), Exponential(-0.5), Polynomial(xp.array([1.0, -2.0, 0.5])))[rng.integers(3)]
+    return {**_example(rng, size), "f": f}
 
 
 def _trace_example(rng, size):

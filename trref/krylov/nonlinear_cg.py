@@ -105,15 +105,14 @@ def direction_parameter(gradient, previous_gradient, direction, *, rule="HZ"):
     ValueError
         Wrong shapes, values that are not finite, a zero gradient before, a slope that did not grow.
     """
-    _, flags = validate.deferred(PARAMETER_INPUTS, gradient, previous_gradient, direction)
+    validate.inputs(PARAMETER_INPUTS, gradient, previous_gradient, direction)
     validate.choice(RULES, rule=rule)
     g, d, y = gradient, direction, gradient - previous_gradient
     gg, old, dy = g @ g, previous_gradient @ previous_gradient, d @ y
     if rule in ("FR", "PR", "PR+", "HZ"):
-        flags.append((lambda: old > 0, "previous_gradient must not be zero"))
+        validate.require((lambda: old > 0, "previous_gradient must not be zero"))
     if rule in ("HS", "HS+", "DY", "HZ"):
-        flags.append((lambda: dy > 0, f"direction·(gradient - previous_gradient) must be positive for {rule}"))
-    validate.require(*flags)
+        validate.require((lambda: dy > 0, f"direction·(gradient - previous_gradient) must be positive for {rule}"))
 
     if rule == "FR":
         return gg / old  # eq. nonlinear-cg-fr

@@ -229,7 +229,7 @@ CONVEX_EDGES = {
 SETTINGS = {"default": {"radius": 1.0}, "short": {"radius": 0.05}, "probe": {"radius": 3.7}}
 TOLERANCES = {
     "Cauchy decrease over the decrease": 1 + 1e-9,
-    "length beyond the radius": 1e-12,
+    "length beyond the radius": 1e-10,
     "error of the reported value": 1e-9,
 }
 CONVEX = dict(inputs=SUBPROBLEM.inputs, example=_convex_example, edges=CONVEX_EDGES, settings=SETTINGS)

@@ -250,7 +250,7 @@ METHOD = Method(
             interface=SUBPROBLEM,
             settings={"default": {"radius": 1.0}, "probe": {"radius": 0.7}},
             certificate=optimality,
-            tolerances=dict.fromkeys(TIGHT, 1e-6),
+            tolerances=dict.fromkeys(TIGHT, 1e-5),
         ),
     ),
 )
