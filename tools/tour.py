@@ -42,15 +42,15 @@ def tour():
     from trref import catalog
 
     start, failures = time.perf_counter(), []
-    runs = [(rho, seed) for rho in RADII for seed in SEEDS]
-    with tqdm(total=len(catalog.methods()) + len(EXAMPLES) + len(runs), unit="part", file=sys.stdout) as bar:
+    parts = len(catalog.methods()) + len(EXAMPLES) + len(RADII) * len(SEEDS) + 2 + len(LEARNERS) * len(LEARNING_SEEDS)
+    with tqdm(total=parts, unit="part", file=sys.stdout) as bar:
         contracts = _contracts(bar, failures)
         verdicts = _verdicts(bar, failures)
-        showcase = _digits(bar, failures, runs)
+        sections = [f(bar, failures) for f in (_digits, _transport, _components, _cartpole)]
     seconds = time.perf_counter() - start
     page = ROOT / "build" / "tour" / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(_page(contracts, verdicts, showcase, failures, seconds), encoding="utf-8")
+    page.write_text(_page(contracts, verdicts, sections, failures, seconds), encoding="utf-8")
     print(f"{len(failures)} failures in {seconds:.0f} s; the report is {page}")
     for failure in failures:
         print(f"  {failure}")
@@ -59,16 +59,16 @@ def tour():
 
 EXAMPLES = [("clipped_surrogate.py", True), ("clipped_surrogate_with_a_bug.py", False)]
 RADII, SEEDS = (0.0, 0.1, 0.3), (0, 1, 2)
+LEARNERS, LEARNING_SEEDS, DELTA = ("trpo", "ppo"), (0, 1, 2, 3, 4), 0.01
 
 
 def _contracts(bar, failures):
     """(a) Run the contracts; return a row a method."""
     from trref import catalog
-    from trref.checks import check_record
+    from trref.checks import check_methods
 
     rows = []
-    for method in catalog.methods():
-        outcomes = [outcome for record in method.functions for outcome in check_record(record)]
+    for method, outcomes in check_methods(catalog.methods()):
         wrong = [o for o in outcomes if o.error]
         failures += [f"{o.function}, {o.contract}: {o.error}" for o in wrong]
         row = (method, len(outcomes), len(wrong), sum(o.seconds for o in outcomes))
@@ -95,23 +95,34 @@ def _verdicts(bar, failures):
     return results
 
 
-def _digits(bar, failures, runs):
-    """(c) Digits with 30 % of the labels replaced: Adam against SAM, with the curvature at the end."""
+def _digits(bar, failures):
+    """Digits with 30 % of the labels replaced: Adam against SAM, with the curvature at the end."""
     from trref.experiments.classifiers import digits_task, train
 
     task, results = digits_task(noise=0.3), {}
-    for rho, seed in runs:
-        results[rho, seed] = train(task, seed=seed, rho=rho, epochs=120, lr=2e-3)
-        last = results[rho, seed]
-        bar.write(
-            f"digits, radius {rho:g}, seed {seed}: accuracy {last.accuracies[-1]:.3f}, curvature {last.curvature:.2f}"
-        )
-        bar.update()
+    for rho in RADII:
+        for seed in SEEDS:
+            last = results[rho, seed] = train(task, seed=seed, rho=rho, epochs=120, lr=2e-3)
+            figures = f"accuracy {last.accuracies[-1]:.3f}, curvature {last.curvature:.2f}"
+            bar.write(f"digits, radius {rho:g}, seed {seed}: {figures}")
+            bar.update()
     for seed in SEEDS:
         plain, sharp = results[0.0, seed], results[0.3, seed]
         if not (sharp.accuracies[-1] > plain.accuracies[-1] and sharp.curvature < plain.curvature):
             failures.append(f"digits, seed {seed}: SAM is not both flatter and more accurate")
-    return results
+    table = "".join(
+        f"<tr><td>{f'SAM, radius {rho:g}' if rho else 'Adam'}</td>"
+        f"<td class=n>{_mean([results[rho, s].accuracies[-1] for s in SEEDS])}</td>"
+        f"<td class=n>{_mean([results[rho, s].losses[-1] for s in SEEDS])}</td>"
+        f"<td class=n>{_mean([results[rho, s].curvature for s in SEEDS])}</td></tr>"
+        for rho in RADII
+    )
+    return f"""<h2>Handwritten digits: Adam and SAM</h2>
+<p>400 training images, 30 % of the labels replaced at random; a network 64-100-10 with backpropagation by hand; three
+seeds, mean and standard deviation. The band is one standard error.</p>
+{_figure_digits(results)}
+<div class="wide"><table><thead><tr><th>gradient</th><th class=n>test accuracy</th><th class=n>training loss</th>
+<th class=n>top Hessian eigenvalue</th></tr></thead><tbody>{table}</tbody></table></div>"""
 
 
 def _figure_digits(results):
@@ -124,13 +135,107 @@ def _figure_digits(results):
         some = [results[rho, seed] for seed in SEEDS]
         epochs = range(1, len(some[0].losses) + 1)
         spread(axes[0], epochs, [r.losses for r in some], name)
-        (line,) = [spread(axes[1], epochs, [r.accuracies for r in some], name)]
+        line = spread(axes[1], epochs, [r.accuracies for r in some], name)
         axes[2].plot([r.curvature for r in some], [r.accuracies[-1] for r in some], "o", color=line.get_color())
     axes[0].set(xlabel="epoch", ylabel="training loss (noisy labels)")
     axes[1].set(xlabel="epoch", ylabel="test accuracy")
     axes[2].set(xlabel="top Hessian eigenvalue", ylabel="test accuracy")
     axes[0].legend()
     return _svg(figure, "Training loss, test accuracy and curvature of Adam and SAM on the digits")
+
+
+def _transport(bar, failures):
+    """Two handwritten digits: Sinkhorn against Sinkhorn-Newton-Sparse."""
+    from trref.experiments.figures import use_style
+    from trref.experiments.transport import digit_transport
+
+    result, plt = digit_transport(), use_style()
+    figure, axes = plt.subplots(1, len(result.between), figsize=(10, 1.6))
+    for axis, image, t in zip(axes, result.between, result.times, strict=True):
+        axis.imshow(image, cmap="Blues")
+        axis.set(xticks=[], yticks=[], xlabel=f"{t:.2f}")
+        axis.grid(False)
+    pictures = _svg(figure, "One digit becomes another along the transport plan")
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True)
+    for name, trace in result.traces.items():
+        axes[0].loglog(trace.iterations, trace.errors, "o-", label=name)
+        axes[1].loglog(trace.seconds, trace.errors, "o-", label=name)
+        bar.write(f"transport, {name}: {trace.errors[-1]:.1e} after {trace.iterations[-1]} iterations")
+    axes[0].set(xlabel="iteration", ylabel="marginal error (L1)")
+    axes[1].set(xlabel="seconds")
+    axes[0].legend()
+    traces = _svg(figure, "Marginal error by iteration and by time for Sinkhorn and Sinkhorn-Newton-Sparse")
+    newton = min(trace.errors[-1] for name, trace in result.traces.items() if "newton" in name.lower())
+    if not newton <= 1e-10:
+        failures.append(f"transport: Sinkhorn-Newton-Sparse ends at a marginal error of {newton:.1e}")
+    bar.update()
+    return f"""<h2>Transport between two handwritten digits</h2>
+<p>A 0 becomes a 1 along the entropic transport plan, at a regularisation of 1/1200 of the largest cost; the numbers are
+the share of the way. Below, the marginal error of both solvers, by iteration and by time.</p>{pictures}{traces}"""
+
+
+def _components(bar, failures):
+    """Decentralised principal components of the digits on a ring of 8 agents."""
+    from trref.experiments.figures import use_style
+    from trref.experiments.manifolds import decentralised_components
+
+    results, plt = decentralised_components(), use_style()
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
+    for name, result in results.items():
+        axes[0].semilogy(result.gaps, label=name)
+        axes[1].plot(result.consensus_errors, label=name)
+        bar.write(f"components, {name}: gap {result.gaps[-1]:.1e}, consensus error {result.consensus_errors[-1]:.2f}")
+    axes[0].set(xlabel="iteration", ylabel="missing share of the variance")
+    axes[1].set(xlabel="iteration", ylabel="consensus error")
+    axes[0].legend()
+    capped, plain = (next(r for n, r in results.items() if text in n) for text in ("DRCGD", "DPRGD"))
+    if not capped.gaps[-1] < plain.gaps[-1]:
+        failures.append("components: conjugate gradients are not ahead of gradient descent")
+    bar.update()
+    return f"""<h2>Principal components of the digits, on a ring of 8 agents</h2>
+<p>Each agent holds an eighth of the images and talks to two neighbours. Against the eigendecomposition of all images:
+conjugate gradients (with the coefficient capped) are ahead in the objective; gradient descent keeps the agents closer
+together.</p>{_svg(figure, "Gap to the eigendecomposition and consensus error by iteration")}"""
+
+
+def _cartpole(bar, failures):
+    """TRPO and PPO on cart-pole."""
+    from trref.experiments.control import evaluate, learn_cartpole
+    from trref.experiments.figures import spread, use_style
+
+    runs = {}
+    for method in LEARNERS:
+        for seed in LEARNING_SEEDS:
+            result = learn_cartpole(method, seed=seed, steps=90_000, delta=DELTA)
+            score = float(evaluate(result.theta, seed=[seed, 1]).mean())
+            runs[method, seed] = (result, score)
+            bar.write(f"cart-pole, {method}, seed {seed}: mean return {score:.1f} over 100 episodes")
+            bar.update()
+    trpo = [runs["trpo", seed] for seed in LEARNING_SEEDS]
+    if sum(score >= 475 for _, score in trpo) < 4:
+        failures.append("cart-pole: TRPO solves it for fewer than 4 of 5 seeds")
+    if max(max(result.divergences) for result, _ in trpo) > DELTA * (1 + 1e-9):
+        failures.append("cart-pole: an update of TRPO exceeds its bound")
+    plt = use_style()
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
+    for method in LEARNERS:
+        some = [runs[method, seed][0] for seed in LEARNING_SEEDS]
+        thousands = [s / 1000 for s in some[0].steps]
+        line = spread(axes[0], thousands, [r.returns for r in some], method.upper())
+        for r in some:
+            axes[1].plot(thousands, r.divergences, ".", color=line.get_color(), markersize=4)
+    axes[0].axhline(475, linestyle=":", color="#8c8c8c")
+    axes[1].axhline(DELTA, linestyle=":", color="#8c8c8c")
+    axes[0].set(xlabel="thousand steps", ylabel="return of an episode")
+    axes[1].set(xlabel="thousand steps", ylabel="mean KL of an update (nats)", yscale="log")
+    axes[0].legend()
+    solved = ", ".join(
+        f"{method.upper()} {sum(runs[method, s][1] >= 475 for s in LEARNING_SEEDS)}" for method in LEARNERS
+    )
+    return f"""<h2>Cart-pole: TRPO and PPO</h2>
+<p>Five seeds, 90,000 steps, advantages by GAE with termination and truncation kept apart. Solved (mean return of at
+least 475 over 100 episodes), of 5 seeds: {solved}. TRPO keeps every update within its bound (dotted); PPO has none.</p>
+{_svg(figure, "Learning curves of TRPO and PPO over five seeds, and the divergence of each update against the bound")}"""
 
 
 def _svg(figure, description):
@@ -164,7 +269,7 @@ pre { background: var(--code); padding: .8rem; white-space: pre-wrap; font-size:
 """
 
 
-def _page(contracts, verdicts, results, failures, seconds):
+def _page(contracts, verdicts, sections, failures, seconds):
     import html
     import platform
 
@@ -182,13 +287,6 @@ def _page(contracts, verdicts, results, failures, seconds):
         f"<div><h3>{esc(file)}: <span class={'good' if v.conforms else 'bad'}>"
         f"{'conforms' if v.conforms else 'deviates'}</span></h3><pre>{esc(source)}</pre><pre>{esc(str(v))}</pre></div>"
         for file, source, v in verdicts
-    )
-    table = "".join(
-        f"<tr><td>{f'SAM, radius {rho:g}' if rho else 'Adam'}</td>"
-        f"<td class=n>{_mean([results[rho, s].accuracies[-1] for s in SEEDS])}</td>"
-        f"<td class=n>{_mean([results[rho, s].losses[-1] for s in SEEDS])}</td>"
-        f"<td class=n>{_mean([results[rho, s].curvature for s in SEEDS])}</td></tr>"
-        for rho in RADII
     )
     verdict = (
         f'<span class="bad">{len(failures)} failures</span>'
@@ -211,12 +309,7 @@ force.</p>
 <h2>Two implementations, verified</h2>
 <p>The same loss twice, as trainers write it. The second one lost the maximum with the unclipped term in a tidy-up.</p>
 <div class="pair">{pair}</div>
-<h2>Handwritten digits: Adam and SAM</h2>
-<p>400 training images, 30 % of the labels replaced at random; a network 64-100-10 with backpropagation by hand; three
-seeds, mean and standard deviation. The band is one standard error.</p>
-{_figure_digits(results)}
-<div class="wide"><table><thead><tr><th>gradient</th><th class=n>test accuracy</th><th class=n>training loss</th>
-<th class=n>top Hessian eigenvalue</th></tr></thead><tbody>{table}</tbody></table></div>
+{"".join(sections)}
 </body></html>
 """
 

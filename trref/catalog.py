@@ -29,7 +29,9 @@ __all__ = [
     "UpdateRule",
     "call",
     "find",
+    "method",
     "methods",
+    "places",
     "records",
 ]
 
@@ -329,7 +331,7 @@ def call(f, *available, skip=()):
 
 
 @functools.cache
-def _places():
+def places():
     """Return (family, slug) of every method, without importing any method."""
     found = []
     for family in FAMILIES:
@@ -346,13 +348,14 @@ def _places():
 
 
 @functools.cache
-def _method(family, slug):
+def method(family, slug):
+    """Return one method; imports its module and nothing else of the catalogue."""
     return importlib.import_module(f"trref.{family}.{slug}").METHOD
 
 
 def methods():
     """Return all methods of the catalogue, by family and slug; imports every family."""
-    return tuple(_method(*place) for place in _places())
+    return tuple(method(*place) for place in places())
 
 
 def records():
@@ -375,10 +378,10 @@ def find(name):
         No such function; the message lists near names.
     """
     words = name.split(".")
-    for family, slug in _places():
+    for family, slug in places():
         if slug not in words:
             continue
-        for record in _method(family, slug).functions:
+        for record in method(family, slug).functions:
             names = [record.name, f"{family}.{record.name}"]
             if record.f.__name__ == slug:
                 names += [slug, f"{family}.{slug}"]

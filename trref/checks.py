@@ -4,6 +4,7 @@
 contracts of a record. Third parties can use both on their own code.
 """
 
+import concurrent.futures
 import dataclasses
 import inspect
 import itertools
@@ -21,6 +22,8 @@ __all__ = [
     "Outcome",
     "cases",
     "check_gradient",
+    "check_method",
+    "check_methods",
     "check_record",
     "complex_step",
     "contracts_of",
@@ -697,6 +700,26 @@ class Outcome:
     contract: str
     error: str | None
     seconds: float
+
+
+def check_method(family, slug):
+    """Run all contracts of a method's functions; return a list of `Outcome`."""
+    return [outcome for record in catalog.method(family, slug).functions for outcome in check_record(record)]
+
+
+def check_methods(methods, *, jobs=None):
+    """Yield ``(method, outcomes)`` for each method in turn, computed by several processes.
+
+    Parameters
+    ----------
+    methods : sequence of Method
+    jobs : int, optional
+        Number of processes; as many as there are cores by default.
+    """
+    with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
+        pending = [pool.submit(check_method, m.family, m.slug) for m in methods]
+        for method, future in zip(methods, pending, strict=True):
+            yield method, future.result()
 
 
 def check_record(record):

@@ -55,7 +55,9 @@ def main(arguments=None):
 
 
 def _chosen(text):
-    return [m for m in catalog.methods() if any(text in f"{r.family}.{r.name}" for r in m.functions)]
+    """Methods of which a function's name contains the text; a slug imports its own module only."""
+    exact = [catalog.method(f, s) for f, s in catalog.places() if text == s]
+    return exact or [m for m in catalog.methods() if any(text in f"{r.family}.{r.name}" for r in m.functions)]
 
 
 def _list(options):
@@ -70,14 +72,13 @@ def _list(options):
 
 
 def _check(options):
-    from trref.checks import check_record
+    from trref.checks import check_methods
 
     methods, failed = _chosen(options.filter), 0
     if not methods:
         print(f"no catalogued function contains {options.filter!r}", file=sys.stderr)
         return COULD_NOT_RUN
-    for method in methods:
-        outcomes = [outcome for record in method.functions for outcome in check_record(record)]
+    for method, outcomes in check_methods(methods):
         wrong = [o for o in outcomes if o.error]
         seconds = sum(o.seconds for o in outcomes)
         print(
