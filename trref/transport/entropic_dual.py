@@ -243,7 +243,7 @@ def _primal_by_loops(plan, cost, reg):
     return math.fsum(c * p + (reg * p * math.log(p) if p else 0.0) for p, c in entries)
 
 
-def _dense_hessian_product(f, g, cost, u, v, reg):
+def _dense_product(f, g, cost, u, v, reg):
     P = xp.exp((xp.add.outer(f, g) - cost) / reg - 1)
     H = xp.concatenate([xp.hstack([xp.diag(P.sum(1)), P]), xp.hstack([P.T, xp.diag(P.sum(0))])])
     return H @ xp.concatenate([u, v]) / reg
@@ -272,13 +272,7 @@ METHOD = Method(
             jvp=transport_plan_jvp,
             vjp=transport_plan_vjp,
         ),
-        Estimator(
-            f=primal_value,
-            inputs=VALUE,
-            **dual_cases(VALUE),
-            settings=SETTINGS,
-            brute_force=_primal_by_loops,
-        ),
+        Estimator(f=primal_value, inputs=VALUE, **dual_cases(VALUE), settings=SETTINGS, brute_force=_primal_by_loops),
         Objective(
             f=dual_value,
             inputs=PROBLEM,
@@ -292,14 +286,8 @@ METHOD = Method(
             inputs=PRODUCT,
             **dual_cases(PRODUCT),
             settings=SETTINGS,
-            brute_force=_dense_hessian_product,
+            brute_force=_dense_product,
         ),
-        Estimator(
-            f=dual_gap,
-            inputs=GAP,
-            **dual_cases(GAP),
-            settings=SETTINGS,
-            brute_force=_gap_by_values,
-        ),
+        Estimator(f=dual_gap, inputs=GAP, **dual_cases(GAP), settings=SETTINGS, brute_force=_gap_by_values),
     ),
 )

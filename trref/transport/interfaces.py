@@ -16,8 +16,10 @@ from trref.backend import xp
 from trref.catalog import Input, Interface
 
 __all__ = [
+    "CERTIFICATE",
     "TRANSPORT",
     "TransportResult",
+    "arrays",
     "checked_problem",
     "coupling",
     "dual_cases",
@@ -114,6 +116,20 @@ def optimality(result, cost, a, b, reg, tol=1e-9, **_):
     }
 
 
+CERTIFICATE = {
+    "certificate": optimality,
+    "tolerances": {
+        "marginal error over its target": 1.001,
+        "distance from the optimal form, relative to the cost": 1e-9,
+    },
+}
+
+
+def arrays(**values):
+    """Return an edge: a function without arguments that gives these lists as arrays."""
+    return lambda: {name: xp.array(value, dtype=float) for name, value in values.items()}
+
+
 def _masses(rng, n):
     weights = rng.exponential(1.0, n) + 0.05
     return weights / weights.sum()
@@ -129,23 +145,19 @@ def _example(rng, size):
     return {"cost": rng.choice((0.05, 0.4, 1.5)) * cost, "a": _masses(rng, n), "b": _masses(rng, m)}
 
 
-def _edge(cost, a, b):
-    return {name: xp.array(v, dtype=float) for name, v in (("cost", cost), ("a", a), ("b", b))}
-
-
 TRANSPORT = Interface(
     "transport",
     inputs={"cost": Input("N M"), "a": Input("N", "positive"), "b": Input("M", "positive")},
     example=_example,
     edges={
-        "constant cost": lambda: _edge([[0.3] * 3] * 2, [0.25, 0.75], [0.5, 0.25, 0.25]),
-        "one source": lambda: _edge([[0.1, -0.2, 0.4]], [1.0], [0.5, 0.25, 0.25]),
-        "one point each": lambda: _edge([[0.7]], [1.0], [1.0]),
-        "two optimal plans": lambda: _edge(
-            [[0.0, 1.0, 1.0], [0.0, 1.0, 1.0], [1.0, 0.0, 0.0]], [1 / 3] * 3, [1 / 3] * 3
+        "constant cost": arrays(cost=[[0.3] * 3] * 2, a=[0.25, 0.75], b=[0.5, 0.25, 0.25]),
+        "one source": arrays(cost=[[0.1, -0.2, 0.4]], a=[1.0], b=[0.5, 0.25, 0.25]),
+        "one point each": arrays(cost=[[0.7]], a=[1.0], b=[1.0]),
+        "two optimal plans": arrays(
+            cost=[[0.0, 1.0, 1.0], [0.0, 1.0, 1.0], [1.0, 0.0, 0.0]], a=[1 / 3] * 3, b=[1 / 3] * 3
         ),
-        "a nearly empty point": lambda: _edge([[0.0, 1.0], [1.0, 0.2]], [1 - 1e-12, 1e-12], [0.5, 0.5]),
-        "a large common cost": lambda: _edge([[50.0, 50.3], [50.2, 50.1]], [0.5, 0.5], [0.375, 0.625]),
+        "a nearly empty point": arrays(cost=[[0.0, 1.0], [1.0, 0.2]], a=[1 - 1e-12, 1e-12], b=[0.5, 0.5]),
+        "a large common cost": arrays(cost=[[50.0, 50.3], [50.2, 50.1]], a=[0.5, 0.5], b=[0.375, 0.625]),
     },
 )
 """``solve(cost (n m), a (n), b (m), *, reg, tol, max_iter) -> TransportResult``; a and b sum to 1."""

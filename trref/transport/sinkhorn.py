@@ -64,13 +64,14 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Method, Solver, Transform
 from trref.transport.interfaces import (
+    CERTIFICATE,
     TRANSPORT,
     TransportResult,
+    arrays,
     checked_problem,
     coupling,
     finish,
     mass_flags,
-    optimality,
 )
 
 __all__ = ["round_to_feasible", "sinkhorn_log", "sinkhorn_scaling"]
@@ -132,7 +133,7 @@ def _log_sum_exp(z, axis):
 
 def rounding_level(C):
     """Where errors of rounding are to be expected in the marginals, for a cost in units of reg."""
-    return 64 * float(xp.finfo(C.dtype).eps) * (1 + float(abs(C).max()))
+    return 64 * float(xp.finfo(C.dtype).eps) * (1 + float(xp.maximum(C.max(), -C.min())))
 
 
 def _ended(errors, tol, rounding):
@@ -176,17 +177,18 @@ def sinkhorn_scaling(cost, a, b, *, reg, tol=1e-9, max_iter=10000):
         `max_iter` was reached, or rounding keeps the error above `tol`.
     """
     a, b = checked_problem(cost, a, b, reg=reg, tol=tol, max_iter=max_iter)
-    C, rows, columns = reduced_cost(cost / reg)
+    C, rows, columns = reduced_cost(cost, reg)
     x, y = xp.full_like(a, 0.5), xp.full_like(b, 0.5)
     x, y, plan, errors = scaling_sweeps(C, a, b, x, y, tol=tol, sweeps=max_iter)
     converged = finish("sinkhorn_scaling", plan, a, b, errors, tol)
     return TransportResult(plan, reg * (x + rows), reg * (y + columns), errors, len(errors), converged)
 
 
-def reduced_cost(cost):
-    """Subtract the row minima, then the column minima; return the rest (a zero in every row and column) and both."""
-    rows = cost.min(1)
-    reduced = cost - rows[:, None]
+def reduced_cost(cost, reg):
+    """Return the cost in units of reg less its row, then column minima (a zero in every row and column), and these."""
+    reduced = cost / reg
+    rows = reduced.min(1)
+    reduced -= rows[:, None]
     columns = reduced.min(0)
     reduced -= columns
     return reduced, rows, columns
@@ -211,9 +213,9 @@ def scaling_sweeps(C, a, b, x, y, *, tol, sweeps):
             x, y = x + log_u, y + log_v
             K, u, v = coupling(x, y, C), xp.ones_like(a), xp.ones_like(b)
             Kv = K.sum(1)
-    plan = K * u[:, None]
-    plan *= v
-    return x + xp.log(u), y + xp.log(v), plan, errors
+    K *= u[:, None]
+    K *= v
+    return x + xp.log(u), y + xp.log(v), K, errors
 
 
 def round_to_feasible(plan, a, b):
@@ -263,24 +265,10 @@ def _infeasibility(result, plan, a, b):
     return float(abs(result.sum(1) - a).sum() + abs(result.sum(0) - b).sum() + abs(xp.minimum(result, 0)).sum())
 
 
-HALVES = {"a": [0.5, 0.5], "b": [0.25, 0.75]}
-ROUNDING_EDGES = {
-    "an empty plan": {"plan": [[0.0, 0.0], [0.0, 0.0]], **HALVES},
-    "an exact plan": {"plan": [[0.25, 0.25], [0.0, 0.5]], **HALVES},
-    "an empty row": {"plan": [[0.0, 0.0], [0.25, 0.75]], **HALVES},
-    "too much everywhere": {"plan": [[3.0, 1.0], [2.0, 9.0]], **HALVES},
-}
 SETTINGS = {
     "default": {"reg": 0.1},
     "small regularisation": {"reg": 0.05},
     "probe": {"reg": 0.3, "tol": 1e-7, "max_iter": 3000},
-}
-CERTIFICATE = {
-    "certificate": optimality,
-    "tolerances": {
-        "marginal error over its target": 1.001,
-        "distance from the optimal form, relative to the cost": 1e-9,
-    },
 }
 
 METHOD = Method(
@@ -296,8 +284,10 @@ METHOD = Method(
             inputs=ROUNDING_INPUTS,
             example=_rounding_example,
             edges={
-                name: lambda edge=edge: {k: xp.array(v) for k, v in edge.items()}
-                for name, edge in ROUNDING_EDGES.items()
+                "an empty plan": arrays(plan=[[0.0, 0.0], [0.0, 0.0]], a=[0.5, 0.5], b=[0.25, 0.75]),
+                "an exact plan": arrays(plan=[[0.25, 0.25], [0.0, 0.5]], a=[0.5, 0.5], b=[0.25, 0.75]),
+                "an empty row": arrays(plan=[[0.0, 0.0], [0.25, 0.75]], a=[0.5, 0.5], b=[0.25, 0.75]),
+                "too much everywhere": arrays(plan=[[3.0, 1.0], [2.0, 9.0]], a=[0.5, 0.5], b=[0.25, 0.75]),
             },
             wrt="plan",
             idempotent=True,

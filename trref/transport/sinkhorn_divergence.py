@@ -173,7 +173,7 @@ def sinkhorn_divergence(x, z, a, b, *, reg, tol=1e-12, max_iter=10000):
     Warns
     -----
     ConvergenceWarning
-        A plan is not as accurate as `tol`; the divergence is wrong by about the square of its error.
+        A plan is not as accurate as `tol`.
     """
     validate.inputs(CLOUDS, x, z, a, b)
 
@@ -207,11 +207,6 @@ def sinkhorn_divergence_gradient(x, z, a, b, *, reg, tol=1e-12, max_iter=10000):
     ------
     ValueError
         Wrong shapes, values that are not finite, masses that are not positive or do not sum to 1.
-
-    Warns
-    -----
-    ConvergenceWarning
-        A plan is not as accurate as `tol`.
     """
     validate.inputs(CLOUDS, x, z, a, b)
     options = {"reg": reg, "tol": tol, "max_iter": max_iter}
@@ -284,11 +279,7 @@ METHOD = Method(
             f=optimal_cost, inputs=PROBLEM, **dual_cases(PROBLEM), settings=DUAL_SETTINGS, wrt=("cost", "a", "b")
         ),
         Objective(
-            f=optimal_cost_of_points,
-            inputs=POINTS,
-            example=_points_example,
-            settings=DUAL_SETTINGS,
-            wrt=("x", "z"),
+            f=optimal_cost_of_points, inputs=POINTS, example=_points_example, settings=DUAL_SETTINGS, wrt=("x", "z")
         ),
         Estimator(
             f=sinkhorn_divergence,

@@ -47,7 +47,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Method, Objective, Solver
 from trref.transport.entropic_dual import PROBLEM, DualGradient, dual_value
-from trref.transport.interfaces import TRANSPORT, checked_problem, coupling, dual_cases, finish, optimality
+from trref.transport.interfaces import CERTIFICATE, TRANSPORT, checked_problem, coupling, dual_cases, finish
 from trref.transport.sinkhorn import reduced_cost, rounding_level, scaling_sweeps
 from trref.transport.sparsified_hessian import solve_reduced, sparsify
 
@@ -164,12 +164,12 @@ def sinkhorn_newton_sparse(cost, a, b, *, reg, tol=1e-9, max_iter=500, n_sinkhor
     rho = min(1.0, 8 / min(cost.shape)) if rho is None else rho
     validate.interval("[0, 1]", rho=rho)
     validate.interval("(0, 1)", cg_rtol=cg_rtol)
-    C, row_minima, column_minima = reduced_cost(cost / reg)
+    C, row_minima, column_minima = reduced_cost(cost, reg)
     x, y = xp.full_like(a, 0.5), xp.full_like(b, 0.5)
     history = _History([], [], [])
     for level in range(levels, -1, -1):
         goal, limit = (tol, max_iter) if level == 0 else (max(tol, 0.01), max_iter - level)
-        point = _two_stages(C / 4**level, a, b, x, y, history, goal, limit, n_sinkhorn, rho, cg_rtol)
+        point = _two_stages(C / 4**level if level else C, a, b, x, y, history, goal, limit, n_sinkhorn, rho, cg_rtol)
         x, y = 4 * (point.x - 0.5) + 0.5, 4 * (point.y - 0.5) + 0.5
     errors, step_sizes, cg_iterations = history
     converged = finish("sinkhorn_newton_sparse", point.plan, a, b, errors, tol)
@@ -257,11 +257,7 @@ METHOD = Method(
                     "levels": 2,
                 },
             },
-            certificate=optimality,
-            tolerances={
-                "marginal error over its target": 1.001,
-                "distance from the optimal form, relative to the cost": 1e-9,
-            },
+            **CERTIFICATE,
         ),
     ),
 )

@@ -61,7 +61,7 @@ from trref import validate
 from trref.backend import sparse, xp
 from trref.catalog import Estimator, Input, Method, Solver
 from trref.transport import deviations
-from trref.transport.interfaces import TRANSPORT
+from trref.transport.interfaces import TRANSPORT, arrays
 
 __all__ = ["NewtonDirection", "dropped_mass", "newton_direction", "sparse_hessian_product"]
 
@@ -227,13 +227,8 @@ def _direction_example(rng, size):
 
 
 def _product_example(rng, size):
-    problem = TRANSPORT.example(rng, size)
-    n, m = problem["cost"].shape
-    return {"plan": _plan_of(rng, problem), "u": rng.standard_normal(n), "v": rng.standard_normal(m)}
-
-
-def _arrays(**values):
-    return lambda: {name: xp.array(value) for name, value in values.items()}
+    plan = _direction_example(rng, size)["plan"]
+    return {"plan": plan, "u": rng.standard_normal(len(plan)), "v": rng.standard_normal(size)}
 
 
 def dense_matrix(plan, rho):
@@ -244,10 +239,6 @@ def dense_matrix(plan, rho):
     kept = kept.reshape(plan.shape) * plan
     upper, lower = xp.hstack([xp.diag(plan.sum(1)), kept]), xp.hstack([kept.T, xp.diag(plan.sum(0))])
     return xp.concatenate([upper, lower])
-
-
-def _dense_product(plan, u, v, rho):
-    return dense_matrix(plan, rho) @ xp.concatenate([u, v])
 
 
 def _dropped_by_subtraction(plan, rho):
@@ -273,18 +264,18 @@ METHOD = Method(
             inputs=PRODUCT,
             example=_product_example,
             edges={
-                "an empty row": _arrays(plan=[[0.0, 0.0], [0.25, 0.75]], u=[1.0, 2.0], v=[-1.0, 0.5]),
-                "one entry": _arrays(plan=[[0.5]], u=[3.0], v=[-1.0]),
+                "an empty row": arrays(plan=[[0.0, 0.0], [0.25, 0.75]], u=[1.0, 2.0], v=[-1.0, 0.5]),
+                "one entry": arrays(plan=[[0.5]], u=[3.0], v=[-1.0]),
             },
             settings={"default": {"rho": 0.25}, "diagonal": {"rho": 0.0}, "exact": {"rho": 1.0}, "probe": {"rho": 0.6}},
-            brute_force=_dense_product,
+            brute_force=lambda plan, u, v, rho: dense_matrix(plan, rho) @ xp.concatenate([u, v]),
             deviations=(deviations.HESSIAN_SPARSIFIED_WHOLE,),
         ),
         Estimator(
             f=dropped_mass,
             inputs={"plan": PRODUCT["plan"]},
             example=lambda rng, size: {"plan": _direction_example(rng, size)["plan"]},
-            edges={"equal entries": _arrays(plan=[[0.125] * 4] * 2)},
+            edges={"equal entries": arrays(plan=[[0.125] * 4] * 2)},
             settings={"default": {"rho": 0.25}, "exact": {"rho": 1.0}, "probe": {"rho": 0.6}},
             brute_force=_dropped_by_subtraction,
         ),
@@ -293,13 +284,11 @@ METHOD = Method(
             inputs=DIRECTION,
             example=_direction_example,
             edges={
-                "exact marginals": _arrays(plan=[[0.25, 0.25], [0.125, 0.375]], a=[0.5, 0.5], b=[0.375, 0.625]),
-                "one point each": _arrays(plan=[[0.5]], a=[1.0], b=[1.0]),
+                "exact marginals": arrays(plan=[[0.25, 0.25], [0.125, 0.375]], a=[0.5, 0.5], b=[0.375, 0.625]),
+                "one point each": arrays(plan=[[0.5]], a=[1.0], b=[1.0]),
             },
             settings={
-                "default": {"rho": 0.25},
-                "diagonal": {"rho": 0.0},
-                "exact": {"rho": 1.0},
+                **{"default": {"rho": 0.25}, "diagonal": {"rho": 0.0}, "exact": {"rho": 1.0}},
                 "probe": {"rho": 0.6, "rtol": 1e-5},
             },
             certificate=_residual,

@@ -57,8 +57,8 @@ axes[2].set(xlabel="rank / n", ylabel="entry of the plan, times n")
 # Where it does not help
 # ----------------------
 # Two bumps on a line with a squared distance as cost. The plan is a band: a budget of a few entries a row drops a tenth
-# of its mass, and Newton steps with what is left go nowhere fast. A budget of a fifth of all entries works, but Sinkhorn
-# alone is as fast.
+# of its mass, and Newton steps with what is left go nowhere fast. A budget of a fifth of all entries works, but
+# Sinkhorn alone is as fast.
 
 s = np.linspace(0, 1, n)
 bumps = [np.exp(-((s - m) ** 2) / 0.02) + 0.01 for m in (0.3, 0.6)]
