@@ -235,7 +235,7 @@ def _cartpole(bar, failures):
     return f"""<h2>Cart-pole: TRPO and PPO</h2>
 <p>Five seeds, 90,000 steps, advantages by GAE with termination and truncation kept apart. Solved (mean return of at
 least 475 over 100 episodes), of 5 seeds: {solved}. TRPO keeps every update within its bound (dotted); PPO has none.</p>
-{_svg(figure, "Learning curves of TRPO and PPO over five seeds, and the divergence of each update against the bound")}"""
+{_svg(figure, "Learning curves of TRPO and PPO over five seeds, and the divergence of each update")}"""
 
 
 def _svg(figure, description):
