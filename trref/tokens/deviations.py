@@ -11,12 +11,16 @@ __all__ = [
     "BAND_RELAXED",
     "BAND_WITH_DUAL_CLIP",
     "BATCH_TOKEN_MEAN",
+    "CLIP_KEPT",
     "COEFFICIENT_TIMES_LOG_PROB",
     "EMPTY_ROWS_DROPPED",
+    "GATE_DIFFERENTIATED",
     "GROUP_OF_ONE_RAW",
     "K3_CLAMP",
     "K3_STRAIGHT_THROUGH",
+    "LOG_PROB_SMOOTHED",
     "LOG_RATIO_CLAMP",
+    "MASPO_RATIO_CLAMPED",
     "PADDED_WIDTH",
     "RATIO_CLAMPED",
     "SEQUENCE_CLAMP",
@@ -427,4 +431,73 @@ COEFFICIENT_TIMES_LOG_PROB = Deviation(
     _coefficient_times_log_prob,
     seen_in="a public re-implementation ('R2VPOLoss')",
     computes="the same gradient, and a value that is not the objective",
+)
+
+# ------------------------------------------------------------------------------------------------------------- PSPO
+
+
+def _clip_kept(log_prob, old_log_prob, advantage, mask, *, alpha=0.1):
+    ratio, A = xp.exp(log_prob - old_log_prob), _column(advantage)
+    smoothed = (1 - alpha) * ratio + alpha
+    unclipped, clipped = smoothed * A, xp.clip(smoothed, 0.8, 1.2) * A
+    derivative = (1 - alpha) * ratio * A * (unclipped <= clipped)
+    return _weighted(_seq_mean(mask), xp.minimum(unclipped, clipped), derivative)
+
+
+def _log_prob_smoothed(log_prob, old_log_prob, advantage, mask, *, alpha=0.1):
+    term = xp.exp((1 - alpha) * (log_prob - old_log_prob)) * _column(advantage)
+    return _weighted(_seq_mean(mask), term, (1 - alpha) * term)
+
+
+CLIP_KEPT = Deviation(
+    "the clip at 0.2 is kept",
+    _clip_kept,
+    seen_in="a slip to expect where the ratio of a clipped loss is replaced; not seen in public code",
+    computes="the smoothed ratio under GRPO's clip: a wider clip of the plain ratio",
+)
+LOG_PROB_SMOOTHED = Deviation(
+    "log-probabilities are mixed in the place of probabilities",
+    _log_prob_smoothed,
+    seen_in="a slip to expect; not seen in public code",
+    computes="the ratio to the power 1 - alpha, which is not a mixture: the gradient's direction changes",
+)
+
+# ------------------------------------------------------------------------------------------------------------ MASPO
+
+
+def _maspo_gate(d, old_log_prob, A):
+    """The gate of the default settings, and the share of the derivative that it adds."""
+    width = xp.exp(xp.clip(-0.3 * old_log_prob, 0, math.log(10)))
+    width = width * xp.clip(xp.where(A < 0, 1 / (1 - 0.03 * xp.minimum(A, 0)), 1 + 0.03 * xp.maximum(A, 0)), 0.1, 10)
+    moved = xp.expm1(d)
+    away = xp.sign(A) * xp.sign(moved) > 0
+    gate = xp.where(away, xp.exp(-(xp.minimum(abs(moved) / width, 40.0) ** 2) / 2), 1)
+    return gate, away * (xp.exp(d) / width) * (moved / width)
+
+
+def _maspo_ratio_clamped(log_prob, old_log_prob, advantage, mask):
+    d, free = _clamped_log_ratio(log_prob, old_log_prob)
+    A = _column(advantage)
+    term = xp.exp(d) * _maspo_gate(d, old_log_prob, A)[0] * A
+    return _weighted(_token_mean(mask), term, term * free)
+
+
+def _gate_differentiated(log_prob, old_log_prob, advantage, mask):
+    d, A = log_prob - old_log_prob, _column(advantage)
+    gate, more = _maspo_gate(d, old_log_prob, A)
+    term = xp.exp(d) * gate * A
+    return _weighted(_token_mean(mask), term, term * (1 - more))
+
+
+MASPO_RATIO_CLAMPED = Deviation(
+    "log-ratios clamped to ±20, under the gate",
+    _maspo_ratio_clamped,
+    seen_in="VenomRose-Juri/MASPO-RL verl/trainer/ppo/core_algos.py, compute_policy_loss with ratio_mode 'maspo'",
+    computes="ratio and gate of a clamped log-ratio, without gradient beyond ±20",
+)
+GATE_DIFFERENTIATED = Deviation(
+    "gradient through the gate",
+    _gate_differentiated,
+    seen_in="a reading of the paper's 'differentiable gate'; the authors' code detaches it",
+    computes="the same value, and a gradient that pulls good tokens back and pushes falling bad ones harder",
 )

@@ -1,0 +1,219 @@
+"""The brake, the multiplier's saddle point, and the tabular optimum against SciPy."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq, minimize
+from scipy.special import log_softmax, softmax
+
+from trref.catalog import find
+from trref.checks import check_gradient
+from trref.tokens.f_divergences import divergence_from_samples, divergence_rows
+from trref.tokens.grpo import grpo, logit_gradient
+from trref.tokens.r2vpo import dual_step, r2vpo, r2vpo_sequence, tabular_optimum
+
+
+def _batch(seed, B=8, T=5, spread=0.5):
+    rng = np.random.default_rng(seed)
+    old = -rng.exponential(1.5, (B, T))
+    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
+    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
+
+
+def _table(seed, V=7):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal(V), rng.dirichlet(np.ones(V))
+
+
+# ---- the loss
+
+
+def test_loss_by_hand():
+    """Ratios 2 and 0.5, advantages 1 and -1, multiplier 0.25: 2 - 0.25 and -0.5 - 0.0625, each plus 0.25 * 0.1."""
+    log_prob = np.log([[2.0], [0.5]])
+    loss, gradient = r2vpo(log_prob, np.zeros((2, 1)), np.array([1.0, -1.0]), np.ones((2, 1)), weight=0.25, target=0.1)
+    assert loss == pytest.approx(-(1.75 - 0.5625 + 0.05) / 2, rel=1e-14)
+    assert gradient == pytest.approx(np.array([[-2 * (1 - 0.5)], [-0.5 * (-1 + 0.25)]]) / 2, rel=1e-14)
+
+
+def test_on_fresh_data_the_gradient_is_that_of_the_policy():
+    """For any multiplier; equal lengths, so that the two means agree."""
+    _, old, advantage, _ = _batch(0)
+    mask = np.ones_like(old)
+    for weight in (0.0, 0.04, 50.0):
+        assert np.allclose(r2vpo(old, old, advantage, mask, weight=weight)[1], grpo(old, old, advantage, mask)[1])
+
+
+def test_the_gradient_turns_round_where_the_brake_wins():
+    advantage, weight = 0.6, 0.5
+    at = math.log(1 + advantage / (2 * weight))
+    for shift, sign in ((-1e-6, -1), (1e-6, 1)):
+        _, gradient = r2vpo(
+            np.array([[at + shift]]), np.zeros((1, 1)), np.array([advantage]), np.ones((1, 1)), weight=weight
+        )
+        assert np.sign(gradient[0, 0]) == sign
+
+
+def test_tokens_without_advantage_are_pulled_back():
+    log_prob = np.array([[0.3, -0.3]])
+    _, gradient = r2vpo(log_prob, np.zeros((1, 2)), np.array([0.0]), np.ones((1, 2)))
+    assert gradient[0, 0] > 0 > gradient[0, 1]
+
+
+def test_smooth_in_the_logits():
+    rng = np.random.default_rng(1)
+    logits, actions = rng.standard_normal((3, 4, 5)), rng.integers(0, 5, (3, 4))
+    _, old, advantage, mask = _batch(1, 3, 4)
+
+    def log_prob(z):
+        return np.take_along_axis(log_softmax(z, -1), actions[..., None], 2)[..., 0]
+
+    gradient = logit_gradient(logits, actions, r2vpo(log_prob(logits), old, advantage, mask, weight=0.3)[1])
+    check_gradient(lambda z: r2vpo(log_prob(z), old, advantage, mask, weight=0.3)[0], logits, gradient, rng=rng)
+
+
+def test_answers_of_one_token_have_one_ratio():
+    log_prob, old, advantage, mask = _batch(2, T=1)
+    token, sequence = (f(log_prob, old, advantage, mask, weight=0.7) for f in (r2vpo, r2vpo_sequence))
+    assert token[0] == pytest.approx(sequence[0], rel=1e-13) and np.allclose(token[1], sequence[1], rtol=1e-13)
+
+
+def test_stale_batches_are_braked_not_dropped():
+    """A buffer of two behaviour policies is the mean of both parts; a stale token of large ratio counts for less."""
+    log_prob, old, advantage, _ = _batch(3)
+    mask, staler = np.ones_like(old), old - 0.4
+    both = r2vpo(np.tile(log_prob, (2, 1)), np.vstack([old, staler]), np.tile(advantage, 2), np.tile(mask, (2, 1)))
+    parts = [r2vpo(log_prob, o, advantage, mask) for o in (old, staler)]
+    assert both[0] == pytest.approx((parts[0][0] + parts[1][0]) / 2, rel=1e-12)
+    assert np.allclose(both[1], np.vstack([p[1] for p in parts]) / 2, rtol=1e-12)
+    effective = [1.0 - 2 * 0.04 * (r - 1) for r in (1.0, 3.0, 8.0)]
+    assert effective == sorted(effective, reverse=True) and effective[-1] > 0
+
+
+def test_deviations_where_they_agree():
+    by_name = {d.name: d.f for d in find("r2vpo.r2vpo").deviations}
+    batch = _batch(4)
+    ours = r2vpo(*batch)
+    clamped, constant = (by_name[n](*batch) for n in by_name)
+    assert np.allclose(clamped[1], ours[1], rtol=1e-12) and clamped[0] == pytest.approx(ours[0], rel=1e-12)
+    assert np.allclose(constant[1], ours[1], rtol=1e-12) and abs(constant[0] - ours[0]) > 1e-3
+
+
+# ---- the variance and the multiplier
+
+
+def test_the_variance_is_chi_square():
+    """By enumeration of all tokens, weighted by the old policy."""
+    rng = np.random.default_rng(5)
+    z, w = rng.standard_normal((2, 12))
+    log_p, log_q = log_softmax(z), log_softmax(w)
+    q, ratio = np.exp(log_q), np.exp(log_p - log_q)
+    assert q @ ratio == pytest.approx(1)
+    chi = float(divergence_rows(log_p, log_q, "pearson")[0])
+    assert q @ (ratio - 1) ** 2 == pytest.approx(chi) and q @ ratio**2 - 1 == pytest.approx(chi)
+
+
+def test_the_known_mean_is_used():
+    """Two equal ratios have no sample variance; the estimate is their squared distance from 1, as of Pearson's."""
+    log_prob, old = np.log([[1.5, 1.5]]), np.zeros((1, 2))
+    assert dual_step(log_prob, old, np.ones((1, 2)), weight=0.0, target=0.0) == pytest.approx(0.25)
+    batch = _batch(6)
+    chi = divergence_from_samples(batch[0], batch[1], batch[3], kind="pearson")[0]
+    assert dual_step(batch[0], batch[1], batch[3], weight=0.3, target=0.1, lr=2.0) == pytest.approx(
+        max(0.3 + 2 * (chi - 0.1), 0)
+    )
+
+
+def _ascend(advantage, q, target, lr=0.3):
+    """Primal steps on the exact objective over a softmax policy, a dual step after each."""
+    z, weight = np.log(q), 0.5
+    for _ in range(6000):
+        ratio = softmax(z) / q
+        c = q * ratio * (advantage - 2 * weight * (ratio - 1))
+        z = z + lr * (c - softmax(z) * c.sum()) / q.max()
+        log_prob = np.log(softmax(z))[None]
+        rows = np.repeat(log_prob, 1, 0)
+        variance = float(q @ np.expm1(rows - np.log(q))[0] ** 2)
+        weight = max(0.0, weight + 0.05 * (variance - target))
+    return softmax(z) / q, weight, variance
+
+
+def test_saddle_point():
+    """Primal and dual steps end at the tabular optimum, the variance at its target, the multiplier as predicted."""
+    advantage, q = np.array([1.0, 0.2, -0.4, -0.8]), np.array([0.1, 0.3, 0.4, 0.2])
+    ratio, weight, variance = _ascend(advantage, q, 0.05)
+    sigma = math.sqrt(q @ (advantage - q @ advantage) ** 2)
+    assert variance == pytest.approx(0.05, rel=1e-3)
+    assert weight == pytest.approx(sigma / (2 * math.sqrt(0.05)), rel=1e-3)
+    assert ratio == pytest.approx(tabular_optimum(advantage, q, delta=0.05), rel=1e-3)
+
+
+def test_where_the_target_is_far_there_is_no_multiplier():
+    log_prob, old, _, mask = _batch(7)
+    assert dual_step(log_prob, old, mask, weight=0.2, target=1e6) == 0
+
+
+# ---- the tabular optimum
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("delta", [0.02, 0.3, 1.5])
+def test_optimum_by_constrained_optimisation(seed, delta):
+    A, q = _table(seed)
+    ours = tabular_optimum(A, q, delta=delta)
+    assert (ours >= 0).all() and q @ ours == pytest.approx(1) and q @ (ours - 1) ** 2 <= delta * (1 + 1e-9)
+    found = minimize(
+        lambda r: -q @ (r * A),
+        np.ones(7),
+        jac=lambda r: -q * A,
+        method="SLSQP",
+        bounds=[(0, None)] * 7,
+        constraints=[
+            {"type": "eq", "fun": lambda r: q @ r - 1, "jac": lambda r: q},
+            {"type": "ineq", "fun": lambda r: delta - q @ (r - 1) ** 2, "jac": lambda r: -2 * q * (r - 1)},
+        ],
+        options={"ftol": 1e-15, "maxiter": 500},
+    )
+    assert -found.fun == pytest.approx(q @ (ours * A), abs=1e-7)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_optimum_by_water_filling(seed):
+    """At the multiplier of the support's formula, the threshold that makes the mean 1 gives the same ratios."""
+    A, q = _table(seed)
+    ours = tabular_optimum(A, q, delta=0.8)
+    S = ours > 0
+    P = q[S].sum()
+    m = q[S] @ A[S] / P
+    v = q[S] @ (A[S] - m) ** 2 / P
+    weight = P / 2 * math.sqrt(v / (1.8 * P - 1))
+    at = brentq(lambda nu: q @ np.maximum(1 + (A - nu) / (2 * weight), 0) - 1, A.min() - 9, A.max() + 9, xtol=1e-14)
+    assert ours == pytest.approx(np.maximum(1 + (A - at) / (2 * weight), 0), abs=1e-9)
+
+
+def test_small_balls_have_the_closed_form():
+    A, q = _table(8)
+    mean, sigma = q @ A, math.sqrt(q @ (A - q @ A) ** 2)
+    ours = tabular_optimum(A, q, delta=1e-3)
+    assert ours == pytest.approx(1 + math.sqrt(1e-3) * (A - mean) / sigma)
+    assert q @ (ours * A) == pytest.approx(mean + math.sqrt(1e-3) * sigma), "the robust bound, its sign turned round"
+
+
+def test_a_huge_ball_leaves_the_best_action_alone():
+    A, q = np.array([1.0, 3.0, 2.0, 3.0]), np.array([0.4, 0.1, 0.3, 0.2])
+    assert tabular_optimum(A, q, delta=100.0) == pytest.approx([0, 1 / 0.3, 0, 1 / 0.3])
+    assert tabular_optimum(np.full(4, 2.0), q) == pytest.approx(np.ones(4))
+
+
+def test_only_differences_of_the_advantage_matter():
+    A, q = _table(9)
+    ours = tabular_optimum(A, q, delta=0.5)
+    assert tabular_optimum(3 * A + 7, q, delta=0.5) == pytest.approx(ours, rel=1e-9)
+    order = np.random.default_rng(0).permutation(7)
+    assert tabular_optimum(A[order], q[order], delta=0.5) == pytest.approx(ours[order], rel=1e-12)
+
+
+def test_it_must_be_a_distribution():
+    with pytest.raises(ValueError, match="prob must have the sum 1"):
+        tabular_optimum(np.ones(2), np.array([0.5, 0.6]))

@@ -1,0 +1,297 @@
+r"""R2VPO: a brake that grows with the ratio, in the place of a clip.
+
+What differs from GRPO: nothing is clipped. Under the sampling policy the ratio :math:`\rho = \pi/\pi_{old}` has mean 1,
+so "do not move too far" can be asked of its variance, which is a chi-square divergence:
+
+.. math::
+    :label: r2vpo-variance
+
+    \mathrm{Var}_{old}(\rho) = \mathbb E_{old}\big[(\rho - 1)^2\big] = \chi^2(\pi \| \pi_{old}), \qquad
+    \widehat{\mathrm{Var}} = \sum_{i,t} w_{i,t}\, (\rho_{i,t} - 1)^2
+
+with the weight :math:`w` of a mean over all tokens; the known mean 1 is used, not that of the sample. The Lagrangian of
+the constraint :math:`\mathrm{Var} \le \delta` is
+
+.. math::
+    :label: r2vpo-objective
+
+    J = \sum_{i,t} w_{i,t} \big[ \rho_{i,t} \hat A_{i,t} - \lambda\, \big((\rho_{i,t} - 1)^2 - \delta\big) \big]
+
+.. math::
+    :label: r2vpo-gradient
+
+    \frac{\partial J}{\partial \log\pi_{i,t}} = w_{i,t}\, \rho_{i,t}
+    \big( \hat A_{i,t} - 2\lambda\, (\rho_{i,t} - 1) \big)
+
+which changes sign at :math:`\rho = 1 + \hat A / 2\lambda`. The multiplier is fixed, or follows the constraint:
+
+.. math::
+    :label: r2vpo-dual
+
+    \lambda \leftarrow \max\big\{0,\; \lambda + \eta\, (\widehat{\mathrm{Var}} - \delta)\big\}
+
+For answers as a whole the ratio is :math:`s_i`, the geometric mean of the token ratios as in GSPO, because the variance
+of a product grows exponentially with the length:
+
+.. math::
+    :label: r2vpo-sequence
+
+    J = \frac1B \sum_i \big[ s_i \hat A_i - \lambda\, \big((s_i - 1)^2 - \delta\big) \big]
+
+If one may choose a ratio for each action, with mean 1, none negative, of variance at most :math:`\delta`, the best are
+linear in the advantage on the best actions S and 0 elsewhere. With :math:`P, m, v` the mass of S and the mean and
+variance of the advantage on it,
+
+.. math::
+    :label: r2vpo-optimum
+
+    \rho^*_a = \frac1P \Big( 1 + (A_a - m) \sqrt{\frac{(1 + \delta) P - 1}{v}} \Big), \qquad
+    \lambda^* = \frac P2 \sqrt{\frac{v}{(1 + \delta) P - 1}}
+
+where S is the largest set of best actions on which none of these is negative. While S is everything,
+:math:`\rho^* = 1 + \sqrt\delta\, (A - \bar A)/\sigma_A`, :math:`\lambda^* = \sigma_A / 2\sqrt\delta`, and the mean
+advantage :math:`\bar A` rises by :math:`\sqrt\delta\,\sigma_A`: chi-square distributional robustness with its sign
+turned round.
+
+Old batches are reused by giving each token as `old_log_prob` its log-probability under the policy that sampled it.
+
+**Where implementations differ.** The paper has no public code. Two re-implementations fix :math:`\lambda = 0.04` and
+clamp log-ratios to ±20; one takes the gradient's coefficient as a constant times the log-probability, which is the same
+gradient with another value. With standardised advantages :math:`\lambda = 0.04` hardly constrains. SPO
+(:mod:`trref.tokens.drpo`) is the same with :math:`\lambda = |\hat A| / 2\epsilon`: there tokens without advantage are
+not pulled back, here they are.
+
+**Provenance.** Partly: constraint and primal-dual scheme are the abstract's, the objective that of the
+re-implementations; the multiplier's step size and target are reconstructed, the tabular optimum is derived and checked.
+
+Luo et al., *Ratio-Variance Regularized Policy Optimization for Efficient LLM Fine-tuning*, 2026, arXiv:2601.03320.
+"""
+
+from trref import validate
+from trref.backend import xp
+from trref.catalog import Estimator, Input, Limit, Method, Objective
+from trref.tokens import deviations
+from trref.tokens.grpo import token_weights
+from trref.tokens.gspo import mean_log_ratio
+from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
+
+__all__ = ["dual_step", "r2vpo", "r2vpo_sequence", "tabular_optimum"]
+
+SEQUENCE_OBJECTIVE = token_objective(advantage="B")
+SAMPLES = token_objective(without=("advantage",))
+TABLE = {"advantage": Input("V"), "prob": Input("V", "positive")}
+
+
+def r2vpo(log_prob, old_log_prob, advantage, mask, *, weight=0.04, target=0.02):
+    """R2VPO loss with token ratios: the mean over all tokens.
+
+    Parameters
+    ----------
+    log_prob, old_log_prob : array (B, T)
+        Log-probabilities of the tokens, under the current policy and the one that sampled the token.
+    advantage : array (B,) or (B, T)
+        As of `trref.tokens.grpo.group_advantage`.
+    mask : array (B, T), 0 or 1
+        The tokens of the answers.
+    weight : float
+        The multiplier, in [0, inf).
+    target : float
+        The variance allowed, in [0, inf): it moves the value, not the gradient.
+
+    Returns
+    -------
+    loss : scalar array
+        To minimise.
+    gradient : array (B, T)
+        With respect to `log_prob`; exactly 0 where the mask is 0.
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, numbers out of range.
+    """
+    validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
+    validate.interval("[0, inf)", weight=weight, target=target)
+    A = advantage[:, None] if advantage.ndim == 1 else advantage
+    term, derivative = braked_surrogate(log_prob - old_log_prob, A, weight, target)
+    w = token_weights(mask, "token_mean")
+    J = (w * term).sum()  # eq. r2vpo-objective
+    return -J, -w * derivative
+
+
+def braked_surrogate(log_ratio, A, weight, target):
+    """Building block, unchecked: the term to maximise and its derivative with respect to the log-ratio."""
+    ratio, moved = xp.exp(log_ratio), xp.expm1(log_ratio)
+    return ratio * A - weight * (moved**2 - target), ratio * (A - 2 * weight * moved)  # eq. r2vpo-gradient
+
+
+def r2vpo_sequence(log_prob, old_log_prob, advantage, mask, *, weight=0.04, target=0.02):
+    """R2VPO loss with one ratio an answer, normalised by its length.
+
+    Parameters
+    ----------
+    log_prob, old_log_prob, advantage, mask, weight, target
+        As in `r2vpo`, the advantage (B,).
+
+    Returns
+    -------
+    loss, gradient
+        As of `r2vpo`.
+
+    Raises
+    ------
+    ValueError
+        As `r2vpo`.
+    """
+    validate.inputs(SEQUENCE_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
+    validate.interval("[0, inf)", weight=weight, target=target)
+    log_s = mean_log_ratio(log_prob, old_log_prob, mask)[:, None]
+    term, derivative = braked_surrogate(log_s, advantage[:, None], weight, target)
+    w = token_weights(mask, "seq_mean")
+    J = (w * term).sum()  # eq. r2vpo-sequence
+    return -J, -w * derivative
+
+
+def dual_step(log_prob, old_log_prob, mask, *, weight, target=0.02, lr=1.0):
+    """Return the multiplier after a batch: it rises where the ratios vary more than allowed.
+
+    Parameters
+    ----------
+    log_prob, old_log_prob : array (B, T)
+        After the batch's last step, and before its first.
+    mask : array (B, T), 0 or 1
+    weight, target : float
+        The multiplier so far and the variance allowed, in [0, inf).
+    lr : float
+        Step size, in (0, inf).
+
+    Returns
+    -------
+    scalar array
+        At least 0.
+
+    Raises
+    ------
+    ValueError
+        As `r2vpo`.
+    """
+    validate.inputs(SAMPLES.inputs, log_prob, old_log_prob, mask)
+    validate.interval("[0, inf)", weight=weight, target=target)
+    validate.interval("(0, inf)", lr=lr)
+    variance = (token_weights(mask, "token_mean") * xp.expm1(log_prob - old_log_prob) ** 2).sum()  # eq. r2vpo-variance
+    return xp.maximum(weight + lr * (variance - target), 0)  # eq. r2vpo-dual
+
+
+def tabular_optimum(advantage, prob, *, delta=0.02):
+    """Ratios of the highest mean advantage among all policies with chi-square at most `delta`.
+
+    Parameters
+    ----------
+    advantage, prob : array (V,)
+        Of the actions; `prob` of the old policy: positive, of sum 1.
+    delta : float
+        Variance allowed, in (0, inf).
+
+    Returns
+    -------
+    array (V,)
+        Ratios, none negative, of mean 1; where actions tie, equal ones.
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ, values that are not finite, `prob` not of sum 1, `delta` not positive.
+    """
+    _, flags = validate.deferred(TABLE, advantage, prob)
+    eps = float(xp.finfo(prob.dtype).eps)
+    validate.require(*flags, (lambda: abs(prob.sum() - 1) <= max(1e-6, eps**0.5), "prob must have the sum 1"))
+    validate.interval("(0, inf)", delta=delta)
+    order = xp.argsort(-advantage)
+    best = xp.tri(len(prob), dtype=prob.dtype)  # row k: the k + 1 best actions
+    p, A = best * prob[order], advantage[order]
+    P = p.sum(1, keepdims=True)
+    centred = A - p @ A[:, None] / P
+    v = (p * centred**2).sum(1, keepdims=True) / P
+    # eq. r2vpo-optimum
+    tied = v <= (16 * eps * abs(A).max()) ** 2
+    slope = xp.sqrt(xp.maximum((1 + delta) * P - 1, 0) / xp.where(tied, 1, v))
+    ratio = best * xp.where(tied, 1, 1 + centred * slope) / P
+
+    possible = ((1 + delta) * P[:, 0] >= 1) & (ratio >= 0).all(1)
+    largest = xp.maximum(xp.where(possible | tied[:, 0], xp.arange(len(A)), 0).max(), 0)
+    return xp.take(ratio, largest, axis=0)[xp.argsort(order)]
+
+
+def _dual_step_by_loops(log_prob, old_log_prob, mask, *, weight, target=0.02, lr=1.0):
+    ratio = xp.exp(log_prob - old_log_prob)[mask > 0].tolist()
+    return max(weight + lr * (sum((r - 1) ** 2 for r in ratio) / max(len(ratio), 1) - target), 0.0)
+
+
+def _optimum_by_bisection(advantage, prob, *, delta=0.02):
+    """Water filling: the level at which the mean is 1, inside the slope at which the variance is delta."""
+    A, p = advantage - advantage.max(), prob / prob.sum()
+    spread = max(-float(A.min()), 1e-9)
+
+    def at(slope):
+        low, high = -1 / slope - spread, spread + 1 / slope
+        for _ in range(70):
+            level = (low + high) / 2
+            ratio = xp.maximum(1 + slope * (A - level), 0)
+            low, high = (level, high) if float(p @ ratio) > 1 else (low, level)
+        return ratio
+
+    low, high = 1e-9 / spread, 1e9 / spread
+    for _ in range(70):
+        slope = (low * high) ** 0.5
+        low, high = (slope, high) if float(p @ (at(slope) - 1) ** 2) < delta else (low, slope)
+    return at(slope)
+
+
+def _table(rng, size):
+    prob = rng.dirichlet(xp.full(size, float(rng.choice((0.5, 2.0))))) + 1e-3
+    return {"advantage": float(rng.choice((0.1, 1.0, 20.0))) * rng.standard_normal(size), "prob": prob / prob.sum()}
+
+
+METHOD = Method(
+    title="Ratio-Variance Regularized Policy Optimization",
+    key="luo2026ratio",
+    arxiv="2601.03320",
+    provenance={"partly": ("variance", "objective", "gradient"), "reconstructed": ("dual", "sequence", "optimum")},
+    functions=(
+        Objective(
+            f=r2vpo,
+            interface=TOKEN_OBJECTIVE,
+            wrt="log_prob",
+            settings={"default": {}, "probe": {"weight": 0.7, "target": 0.3}},
+            limits=(
+                Limit(to="dapo.dapo_over_batch", hyper={"weight": 0.0}, to_hyper={"clip_low": 1e14, "clip_high": 1e14}),
+            ),
+            deviations=(deviations.RATIO_CLAMPED, deviations.COEFFICIENT_TIMES_LOG_PROB),
+        ),
+        Objective(
+            f=r2vpo_sequence,
+            interface=SEQUENCE_OBJECTIVE,
+            wrt="log_prob",
+            settings={"default": {}, "probe": {"weight": 0.7, "target": 0.3}},
+            limits=(Limit(to="gspo.gspo", hyper={"weight": 0.0}, to_hyper={"clip_low": 1e14, "clip_high": 1e14}),),
+        ),
+        Estimator(
+            f=dual_step,
+            interface=SAMPLES,
+            settings={"default": {"weight": 0.5}, "probe": {"weight": 2.5, "target": 0.3, "lr": 0.7}},
+            brute_force=_dual_step_by_loops,
+        ),
+        Estimator(
+            f=tabular_optimum,
+            inputs=TABLE,
+            example=_table,
+            edges={
+                "all equal": lambda: {"advantage": xp.full(4, 0.3), "prob": xp.full(4, 0.25)},
+                "ties": lambda: {"advantage": xp.array([2.0, -1, 2, 0.5]), "prob": xp.array([0.1, 0.5, 0.2, 0.2])},
+                "one action": lambda: {"advantage": xp.array([-1.0]), "prob": xp.array([1.0])},
+            },
+            settings={"default": {}, "some at 0": {"delta": 1.5}, "probe": {"delta": 0.4}},
+            brute_force=_optimum_by_bisection,
+        ),
+    ),
+)
