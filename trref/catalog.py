@@ -242,11 +242,14 @@ class Solver(Record):
         The bound of each figure in float64.
     random : bool
         A whole algorithm ``f(rng, problem, **hyper)``; the certificate is the paper's guarantee.
+    agreement : float, optional
+        The relative distance within which right solutions agree; None where a problem may have several.
     """
 
     certificate: Callable
     tolerances: Mapping[str, float]
     random: bool = False
+    agreement: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -255,4 +255,8 @@ def _judge_solution(record, trial, answer):
         if not float(figure) <= record.tolerances[name] * 1.001:
             message = f"{name} is {float(figure):.3e}, {record.tolerances[name]:.1e} allowed"
             return Failure(trial, "solution", error=f"the certificate fails: {message}")
+    if record.agreement is not None:
+        wanted = np.asarray(ours[0], dtype=float)
+        if not (abs(theirs - wanted) <= record.agreement * max(float(abs(wanted).max(initial=0.0)), 1e-9)).all():
+            return Failure(trial, "solution", wanted, np.asarray(theirs, dtype=float))
     return None

@@ -267,6 +267,7 @@ METHOD = Method(
             deviations=(deviations.STEP_FROM_NOISE, deviations.STEP_REGULARISED),
             certificate=cases.on_the_sphere,
             tolerances={"model of the divergence": 1e-10, "descent": 0.0},
+            agreement=1e-4,
         ),
         Solver(
             f=backtracking_line_search,
@@ -275,6 +276,7 @@ METHOD = Method(
             deviations=(deviations.SEARCH_WITHOUT_DIVERGENCE, deviations.SEARCH_WITH_SLACK),
             certificate=cases.within_the_bound,
             tolerances={"divergence over its bound": 1.0, "loss": 0.0},
+            agreement=1e-9,
         ),
     ),
 )
