@@ -1,0 +1,184 @@
+"""The gate's shape against the normal density, its widths' order, the limits of the loss, and both gradients."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from trref.catalog import find
+from trref.checks import check_gradient
+from trref.tokens.dapo import dapo_over_batch
+from trref.tokens.grpo import grpo, logit_gradient
+from trref.tokens.maspo import maspo, maspo_differentiated
+from trref.tokens.maspo_gate import gaussian_gate, half_gate_distance, mass_width, risk_width
+
+FIXED = {"alpha": 0.0, "beta_pos": 0.0, "beta_neg": 0.0}
+
+
+def _batch(seed, B=6, T=5, spread=0.8):
+    rng = np.random.default_rng(seed)
+    old = -rng.exponential(1.5, (B, T))
+    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
+    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
+
+
+def _tokens(ratio, p, advantage):
+    """One answer for each ratio."""
+    old = np.log(np.broadcast_to(p, np.shape(ratio)))[:, None]
+    return old + np.log(ratio)[:, None], old, np.broadcast_to(float(advantage), np.shape(ratio)).copy()
+
+
+# ---- widths
+
+
+def test_widths_by_hand():
+    p = np.array([[1.0, 0.25, 0.01, 1e-6]])
+    assert mass_width(np.log(p), alpha=0.5)[0] == pytest.approx([1, 2, 10, 10])
+    assert mass_width(np.log(p))[0] == pytest.approx([1, 0.25**-0.3, 0.01**-0.3, 10])
+    A = np.array([0.0, 2.0, -2.0, 1000.0, -1000.0])
+    assert risk_width(A) == pytest.approx([1, 1.06, 1 / 1.06, 10, 0.1])
+
+
+def test_order_of_the_widths():
+    """Wider for rare tokens; for right answers wider with the advantage, for wrong ones narrower with its size."""
+    p = np.geomspace(1e-3, 1, 50)
+    assert (np.diff(mass_width(np.log(p)[None])[0]) < 0).all()
+    A = np.linspace(0.01, 5, 50)
+    assert (np.diff(risk_width(A)) > 0).all() and (np.diff(risk_width(-A)) < 0).all()
+    assert (risk_width(A) > 1).all() and (risk_width(-A) < 1).all()
+
+
+def test_a_probability_that_underflows_has_the_largest_width():
+    assert mass_width(np.array([[-1e4, -1e90]])) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(("alpha", "power"), [(0.0, 1.0), (0.3, 0.7), (1.0, 0.0)])
+def test_half_gate_shift_in_probability(alpha, power):
+    """p σ √(2 log 2) grows as p^(1 - alpha); at that distance the gate is one half."""
+    p = np.geomspace(0.2, 0.9, 9)
+    widths = {"sigma": 0.1, "alpha": alpha, "sigma_high": 1e6}
+    distance = half_gate_distance(np.log(p)[None], np.array([1.5]), **widths)[0]
+    assert p * distance / (p * distance)[-1] == pytest.approx((p / p[-1]) ** power)
+    for sign in (1, -1):
+        distance = half_gate_distance(np.log(p)[None], np.array([1.5 * sign]), **widths)[0]
+        gates = gaussian_gate(*_tokens(1 + sign * distance, p, 1.5 * sign), **widths)
+        assert gates == pytest.approx(0.5)
+
+
+# ---- the gate
+
+
+@pytest.mark.parametrize("advantage", [1.3, -0.7])
+@pytest.mark.parametrize("p", [0.9, 0.05])
+def test_the_gate_is_a_normal_density(advantage, p):
+    ratio = np.geomspace(0.05, 20, 201)
+    gate = gaussian_gate(*_tokens(ratio, p, advantage))[:, 0]
+    sigma = (mass_width(np.log([[p]])) * risk_width(np.array([advantage])))[0, 0]
+    away = advantage * (ratio - 1) > 0
+    expected = norm.pdf(ratio, 1, sigma) / norm.pdf(1, 1, sigma)
+    assert np.allclose(gate, np.where(away, expected, 1), rtol=1e-12)
+    assert ((gate >= 0) & (gate <= 1)).all() and (gate[~away] == 1).all()
+
+
+def test_symmetric_for_one_width():
+    distance = np.linspace(0.01, 0.9, 30)
+    up = gaussian_gate(*_tokens(1 + distance, 0.3, 1.0), **FIXED)
+    down = gaussian_gate(*_tokens(1 - distance, 0.3, -1.0), **FIXED)
+    assert np.allclose(up, down, rtol=1e-12) and (np.diff(up[:, 0]) < 0).all()
+
+
+def test_no_advantage_no_gate():
+    assert (gaussian_gate(*_tokens(np.array([0.2, 1.0, 5.0]), 0.3, 0.0)) == 1).all()
+
+
+# ---- the losses
+
+
+def test_by_hand():
+    """Ratio 2 at probability 1, advantage 1: width 1.03."""
+    batch = np.log([[2.0]]), np.zeros((1, 1)), np.ones(1), np.ones((1, 1))
+    gate = math.exp(-1 / (2 * 1.03**2))
+    loss, gradient = maspo(*batch)
+    assert loss == pytest.approx(-2 * gate) and gradient == pytest.approx(-2 * gate)
+    loss, gradient = maspo_differentiated(*batch)
+    assert loss == pytest.approx(-2 * gate) and gradient == pytest.approx(-2 * gate * (1 - 2 / 1.03**2))
+
+
+def test_on_policy_it_is_grpo():
+    _, old, advantage, _ = _batch(0)
+    mask = np.ones_like(old)
+    expected = grpo(old, old, advantage, mask)
+    for f in (maspo, maspo_differentiated):
+        loss, gradient = f(old, old, advantage, mask)
+        assert loss == pytest.approx(expected[0]) and np.allclose(gradient, expected[1], rtol=1e-14)
+
+
+def test_a_narrow_gate_leaves_the_tokens_that_return():
+    """The gradient of a clip at 0."""
+    batch = _batch(1)
+    expected = dapo_over_batch(*batch, clip_low=1e-12, clip_high=1e-12)[1]
+    gradient = maspo(*batch, sigma=1e-3, sigma_high=1e-3, width_low=1e-3)[1]
+    assert np.allclose(gradient, expected, rtol=1e-12) and (expected != 0).any()
+    assert (gradient[batch[3] > 0] == 0).any()
+
+
+def test_the_gate_keeps_the_sign_of_every_token():
+    """No token is lost, none is turned round; GRPO loses some."""
+    log_prob, old, advantage, mask = _batch(2, B=40, T=20, spread=0.4)
+    gradient = maspo(log_prob, old, advantage, mask)[1]
+    kept = mask * np.sign(advantage)[:, None]
+    assert np.array_equal(np.sign(-gradient), kept)
+    assert (grpo(log_prob, old, advantage, mask)[1][mask > 0] == 0).mean() > 0.2
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.5, 1.0, 3.0])
+def test_the_differentiated_gate_turns_round(sigma):
+    """At (1 + sqrt(1 + 4 s²)) / 2 for good tokens; bad ones are pushed harder than with the gate held."""
+    turn = (1 + math.sqrt(1 + 4 * sigma**2)) / 2
+    ratios = np.array([0.3, 0.8, turn - 1e-6, turn, turn + 1e-6])
+    hyper = {"sigma": sigma, "sigma_high": 10 * sigma, **FIXED}
+    for advantage in (1.0, -1.0):
+        batch = *_tokens(ratios, 0.3, advantage), np.ones((5, 1))
+        held, free = -maspo(*batch, **hyper)[1][:, 0], -maspo_differentiated(*batch, **hyper)[1][:, 0]
+        if advantage > 0:
+            assert np.array_equal(held[:2], free[:2])
+            assert free[2] > 0 > free[4] and free[3] == pytest.approx(0, abs=1e-12) and (held > 0).all()
+        else:
+            assert (free[:2] < held[:2]).all() and np.array_equal(held[2:], free[2:])
+
+
+def test_both_have_one_value():
+    batch = _batch(3)
+    assert maspo(*batch)[0] == maspo_differentiated(*batch)[0]
+    slips = {d.name: d.f for d in find("maspo.maspo").deviations}
+    loss, gradient = slips["gradient through the gate"](*batch)
+    assert loss == pytest.approx(maspo(*batch)[0])
+    assert np.allclose(gradient, maspo_differentiated(*batch)[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradient_to_the_logits(seed):
+    """The gate held at the point, or differentiated, as functions of logits; seeds also move clamps about."""
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((4, 3, 5))
+    old_z, actions = z + 0.4 * rng.standard_normal(z.shape), rng.integers(0, 5, (4, 3))
+    advantage, mask = rng.standard_normal(4), np.ones((4, 3))
+
+    def taken(logits):
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        return np.take_along_axis(log_p, actions[..., None], 2)[..., 0]
+
+    old, gate = taken(old_z), gaussian_gate(taken(z), taken(old_z), advantage)
+    for f, held in ((maspo, {"gate": gate}), (maspo_differentiated, {})):
+        gradient = logit_gradient(z, actions, f(taken(z), old, advantage, mask)[1])
+        check_gradient(
+            lambda x, f=f, held=held: float(f(taken(x), old, advantage, mask, **held)[0]), z, gradient, rng=rng
+        )
+
+
+def test_numbers_out_of_range():
+    batch = _batch(4)
+    for bad in ({"sigma": 0.0}, {"sigma": 2.0, "sigma_high": 1.0}, {"alpha": -0.1}, {"width_low": 11.0}):
+        with pytest.raises(ValueError, match="must lie in"):
+            maspo(*batch, **bad)
