@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from trref.tokens import a3po, ace, confidence_regulariser
+from trref.tokens import a3po, ace, confidence_regulariser, etr
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -70,6 +70,19 @@ def _ace(x, shape, low=0.2, high=0.2, mean=_seq_mean):
     return mean(_clip(torch.exp(x["log_prob"] - x["old_log_prob"]), A[:, None], low, high), x)
 
 
+# ---- ETR
+
+
+def _etr(x, matched=False):
+    p = torch.stack([x["reward"][x["group"] == g].mean() for g in x["group"]])
+    scale = (1 + 0.5 * torch.tanh(x["advantage"].abs())) * (1 + 2 * p * (1 - p))
+    scale = scale / scale.mean() if matched else scale
+    low, high = (0.2 * scale).clamp(max=0.95)[:, None], 0.2 * scale[:, None]
+    ratio, A = torch.exp(x["log_prob"] - x["old_log_prob"]), x["advantage"][:, None]
+    clipped = torch.maximum(torch.minimum(ratio, 1 + high), 1 - low)
+    return _seq_mean(torch.minimum(ratio * A, clipped * A), x)
+
+
 CASES = {
     "decoupled": (a3po.decoupled, {}, lambda x: _anchored(x, x["old_log_prob"])),
     "decoupled, masked": (a3po.decoupled, {"weight_cap": 1.2}, lambda x: _anchored(x, x["old_log_prob"], 1.2)),
@@ -90,6 +103,8 @@ CASES = {
         {"shape": "relu", "clip_high": 0.28, "aggregation": "token_mean"},
         lambda x: _ace(x, torch.relu, high=0.28, mean=_token_mean),
     ),
+    "etr": (etr.etr, {}, _etr),
+    "etr, matched": (etr.etr, {"budget": "matched"}, lambda x: _etr(x, True)),
 }
 
 
