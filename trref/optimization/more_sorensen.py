@@ -139,7 +139,8 @@ def _finished(p, z, p_norm, pz, error, multiplier, radius, rtol, scale):
         # eq. more-sorensen-hard
         tau = (radius - p_norm) * (radius + p_norm) / (pz + math.copysign(math.sqrt(discriminant), pz))
         if error * abs(tau) <= rtol * scale:
-            return p + tau * z, "hard case"
+            # the eigenvalue of H along z is zero to eight digits, or only the last digits of the length were missing
+            return p + tau * z, "hard case" if error * radius <= 1e-8 * scale else "boundary"
     return None
 
 

@@ -81,3 +81,12 @@ assert at_18["clustered, five outliers"] < 1e-8, (
 assert at_18["evenly spaced"] > 1e-3, "as bad a condition number without clusters: it has hardly begun"
 assert jacobi.iterations < plain.iterations / 5, "and a preconditioner pays"
 print(plain.iterations, "iterations without and", jacobi.iterations, "with the preconditioner")
+
+# %%
+# .. claim:: The error of conjugate gradients falls at least as fast as Chebyshev's bound, and much faster where the
+#     eigenvalues cluster.
+#     :experiment: three matrices of condition number 1000 in 120 dimensions; Poisson's equation with uneven
+#         coefficients, 1024 unknowns
+#     :controls: the bound; evenly spaced eigenvalues of the same condition number; no preconditioner
+#     :shown: yes: after 18 steps below 1e-8 with clusters, above 1e-3 without; the preconditioner saves four of five
+#         iterations
