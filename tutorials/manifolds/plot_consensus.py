@@ -101,4 +101,13 @@ moved = max(
     float(np.linalg.norm(induced_mean(x) - induced_mean(near(s, 0.15)))) for s, (x, _) in enumerate(ends["ring"])
 )
 print(f"largest move of the induced mean on the ring: {moved:.3f}")
-assert 0 < moved < 0.2
+assert 0 < moved < 0.2, "the common frame is near the induced mean of the start, and is not it"
+
+# %%
+# .. claim:: Near agreement t rounds of averaging and projecting shrink the consensus error by a factor of second
+#     singular value to the power t, over 1 - gamma, at most (Theorem 7).
+#     :experiment: 16 agents with frames of 3 columns in 8 dimensions, five draws on each of four graphs
+#     :controls: path, ring and random graph against the complete one, which agrees in one round; the factor seen late
+#         against the singular value
+#     :shown: yes: the bound holds in every draw, and late rounds shrink by the singular value, so that the rate can't
+#         be better

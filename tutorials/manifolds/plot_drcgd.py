@@ -120,10 +120,11 @@ for name, values in gap.items():
 exact, capped, restarted, plain = (gap[name] for name in variants)
 assert np.all(exact[:, 10] < 0.7 * plain[:, 10]), "the early phase is faster, in every seed"
 assert exact[:, 200].mean() > 5 * plain[:, 200].mean(), "later the exact method falls behind"
-assert np.all(capped[:, 100] < 0.1 * exact[:, 100]) and np.all(capped[:, 100] < 0.1 * plain[:, 100])
+assert np.all(capped[:, 100] < 0.1 * exact[:, 100]), "after 100 iterations the cap is ten times nearer than the paper's"
+assert np.all(capped[:, 100] < 0.1 * plain[:, 100]), "and than DPRGD, in every seed"
 twice = np.array([run("DPRGD", s, iterations=200)[0][200] for s in seeds])
 assert np.all(capped[:, 100] < twice), "half the iterations of DPRGD are enough, the same communication"
-assert capped[:, 200].mean() < restarted[:, 200].mean() < exact[:, 200].mean()
+assert capped[:, 200].mean() < restarted[:, 200].mean() < exact[:, 200].mean(), "a restart helps less than the cap"
 
 for name, values in ends.items():
     print(f"{name:18} by difference of the agents: {' '.join(f'{v:.1e}' for v in np.median(values, 1))}")
@@ -138,6 +139,18 @@ floors = {step: np.mean([run("DPRGD", s, step, rounds=1)[1][-1] for s in seeds[:
 print("consensus error of DPRGD by step:", {step: round(float(v), 3) for step, v in floors.items()})
 assert floors[0.05] < floors[0.15] < floors[0.45], "a constant step leaves a floor that grows with it"
 mixture, classes = digits[False], digits[True]
-assert mixture["DRCGD, capped"].gaps[100] < 0.01 * mixture["DPRGD"].gaps[100]
-assert classes["DRCGD, capped"].gaps[25] < classes["DPRGD"].gaps[25]
+assert mixture["DRCGD, capped"].gaps[100] < 0.01 * mixture["DPRGD"].gaps[100], (
+    "digits in a mixture: a hundredth of the gap"
+)
+assert classes["DRCGD, capped"].gaps[25] < classes["DPRGD"].gaps[25], "few classes an agent: ahead after 25 iterations"
 assert classes["DRCGD, capped"].gaps[-1] > classes["DPRGD"].gaps[-1], "not with few classes an agent, in the end"
+
+# %%
+# .. claim:: Decentralised Riemannian conjugate gradients (DRCGD) converge faster than decentralised projected
+#     gradients (DPRGD).
+#     :experiment: principal components of 16 agents on a ring by the paper's recipe, five seeds; digits on a ring of
+#         8, one seed
+#     :controls: DPRGD with the same step, and with twice the iterations (equal communication); a cap on the multiple,
+#         a restart; agents that differ less
+#     :shown: in part: faster in the first iterations; later the paper's exact multiple oscillates and DPRGD passes
+#         it. Capped at 0.9 it is far ahead of both, but not on digits with few classes an agent

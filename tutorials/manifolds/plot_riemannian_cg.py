@@ -105,7 +105,7 @@ print("iterations by retraction and transport:", {f"{r}, {t}": c for (r, t), c i
 still = sum(v > target for v in descents[best_step])
 print(f"to 1e-4: descent {still} iterations, PR+ {needed['PR+'][0]}")
 for results in (runs["PR+"], runs["HS"], runs["FR"], runs["DY"]):
-    assert all(r.converged for r in results)
+    assert all(r.converged for r in results), "all four multiples converge, with restarts"
 assert still > 3 * needed["PR+"][0], "conjugate directions save most of the iterations"
 means = [np.mean(counts[w]) for w in ways]
 assert max(means) < 1.25 * min(means), "retraction and transport hardly change the number of iterations"
@@ -114,3 +114,12 @@ for beta in ("FR", "DY"):
     assert alone > 1.5 * with_restarts, "without restarts these two jam"
 vectors = np.linalg.eigh(f.A)[1][:, : -p - 1 : -1]
 assert abs((runs["PR+"][0].x * vectors).sum(0)).min() > 1 - 1e-12, "the minimum is at the eigenvectors"
+
+# %%
+# .. claim:: Conjugate gradients on the manifold need far fewer iterations than gradient descent; retraction and
+#     transport change the time and hardly the iterations.
+#     :experiment: Brockett's function on frames of 5 columns in 50 dimensions, four matrices and starts (descent on
+#         one)
+#     :controls: descent with the best of five fixed steps; seven pairs of retraction and transport; Fletcher-Reeves
+#         and Dai-Yuan without restarts
+#     :shown: yes: a third of the iterations of descent or fewer; counts within a quarter of each other for all pairs

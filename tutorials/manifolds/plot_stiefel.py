@@ -68,5 +68,13 @@ axes[1, 0].set_ylabel("eigh")
 angles = abs((x * vectors[:, ::-1][:, :p]).sum(0))
 print("cosines with the eigenvectors:", angles.round(6))
 assert np.allclose(x.T @ x, np.eye(p), atol=1e-13), "1500 retractions later the frame is orthonormal to rounding"
-assert gaps[-1] < 1e-6 * abs(best) and all(b <= a + 1e-12 for a, b in itertools.pairwise(gaps))
+assert gaps[-1] < 1e-6 * abs(best), "the variance is that of the eigendecomposition to a millionth"
+assert all(b <= a + 1e-12 for a, b in itertools.pairwise(gaps)), "and no step loses any"
 assert angles.min() > 0.999, "and its columns are the eigenvectors"
+
+# %%
+# .. claim:: Descent along the projected gradient with a retraction finds principal components and never leaves the
+#     manifold.
+#     :experiment: five components of the digits (64 dimensions), 1500 steps from one random frame
+#     :controls: the eigendecomposition
+#     :shown: yes: the same columns, and the frame orthonormal to rounding

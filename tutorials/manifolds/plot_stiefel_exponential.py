@@ -85,9 +85,17 @@ for metric in paths:
         velocity = (exponential(x, (t + h) * z, metric=metric) - exponential(x, (t - h) * z, metric=metric)) / (2 * h)
         speeds.append(float(inner(y, velocity, velocity, metric=metric)))
     print(f"{metric:10} squared speed {speeds}")
-    assert np.ptp(speeds) < 1e-6
+    assert np.ptp(speeds) < 1e-6, "a geodesic keeps its speed, in its own metric"
 gap = np.linalg.norm(paths["euclidean"] - paths["canonical"], axis=(1, 2))
 assert gap[5] < 0.01 < 0.1 < gap[-1], "the paths of the two metrics part"
 print(f"step of length 100: skew {ours[:, 16].max():.1e}, block {theirs[:, 16].max():.1e}")
 assert ours.max() < 1e-13, "the skew form is orthonormal for steps of any length"
 assert theirs[:, -1].min() > 1e3 * ours.max(), "the block form is not"
+
+# %%
+# .. claim:: Geodesics of frames have closed forms in the Euclidean and in the canonical metric.
+#     :experiment: speeds along one path in either metric; frames of 3 columns in 8 dimensions, five seeds, steps of
+#         length 0.01 to 10,000
+#     :controls: the form of textbooks and libraries, with a block matrix that is not skew
+#     :shown: yes: constant speed, and orthonormal to rounding for steps of any length in the skew form; the block
+#         form is not

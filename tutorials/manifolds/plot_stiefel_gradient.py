@@ -108,7 +108,9 @@ for name, norms in curves.items():
 assert np.allclose(computed, known, atol=1e-12), "the Hessian has the curvatures known in closed form"
 assert without.min() < -0.1 < 0 < computed.min(), "without the curvature term the minimum looks like a maximum"
 assert all(b < 20 * a**2 for a, b in itertools.pairwise(newton_norms[:4])), "quadratic convergence"
-assert newton_norms[-1] < 1e-13 < 1e-6 < curves["descent, euclidean metric"][-1]
+assert newton_norms[-1] < 1e-13 < 1e-6 < curves["descent, euclidean metric"][-1], (
+    "seven steps; descent is not there in 150"
+)
 direction = project(start, rng.standard_normal((n, p)))
 slope = float(np.sum(f(start)[1] * direction))
 for metric in ("euclidean", "canonical"):
@@ -117,3 +119,10 @@ for metric in ("euclidean", "canonical"):
 mixed = float(inner(start, riemannian_gradient(start, f(start)[1], metric="canonical"), direction))
 print(f"slope {slope:.4f}; with mixed metrics {mixed:.4f}")
 assert abs(mixed - slope) > 1e-3 * abs(slope), "mixing the metrics gives a wrong slope"
+
+# %%
+# .. claim:: The Riemannian Hessian is the projected Euclidean one minus a curvature term; Newton's method with it
+#     converges quadratically.
+#     :experiment: Brockett's function on frames of 3 columns in 12 dimensions, one matrix, one start near the minimum
+#     :controls: eigenvalues known in closed form; the Hessian without the curvature term; descent in two metrics
+#     :shown: yes: all eigenvalues agree to 1e-12; without the term the minimum looks like a maximum

@@ -97,9 +97,19 @@ axis.legend()
 slopes = {name: np.polyfit(np.log(lengths[:6]), np.log(e[:, :6]).T, 1)[0] for name, e in errors.items()}
 for name, slope in slopes.items():
     print(f"{name:18} order {slope.mean():.2f} ± {slope.std():.2f}")
-assert np.allclose(angles["QR"], np.arctan(steps)) and np.allclose(angles["polar"], np.arctan(steps))
-assert np.allclose(angles["Cayley"], 2 * np.arctan(steps / 2)) and np.allclose(angles["geodesic"], steps)
+for name in ("QR", "polar"):
+    assert np.allclose(angles[name], np.arctan(steps)), f"{name}: the arc tangent on the circle"
+assert np.allclose(angles["Cayley"], 2 * np.arctan(steps / 2)), "Cayley: twice the arc tangent of the half"
+assert np.allclose(angles["geodesic"], steps), "the geodesic: the angle itself"
 assert np.all(abs(slopes["QR, Euclidean"] - 2) < 0.1), "QR misses by t², first order"
 assert np.all(slopes["polar, Euclidean"] > 2.9), "polar misses the Euclidean geodesic by t³, second order"
 assert np.all(slopes["Cayley, canonical"] > 2.9), "and Cayley the canonical one"
 assert np.all(abs(slopes["Cayley, Euclidean"] - 2) < 0.1), "but not the Euclidean one"
+
+# %%
+# .. claim:: The polar retraction is of second order in the Euclidean metric, the Cayley transform in the canonical
+#     one; QR is of first order.
+#     :experiment: frames of 3 columns in 7 dimensions, five random directions, steps of length 0.003 to 1; angles on
+#         the circle
+#     :controls: the geodesics of both metrics; each retraction against the metric that is not its own
+#     :shown: yes: the distances fall with the powers 2 and 3, in every direction
