@@ -80,4 +80,12 @@ assert adaptive[-1] > 0.1 * plain[-1], "hardly easier than for gradient descent"
 
 for scale in (1e-6, 1.0, 1e6):
     (x,), _ = adam.update([np.zeros(3)], [scale * np.array([1.0, -2.0, 3.0])], adam.init([np.zeros(3)]), lr=0.01)
-    assert np.allclose(abs(x), 0.01, rtol=0.02)
+    assert np.allclose(abs(x), 0.01, rtol=0.02), "the first step does not see the scale of the gradient"
+
+# %%
+# .. claim:: Adam is invariant to a diagonal rescaling of the gradients.
+#     :experiment: a quadratic in 20 dimensions with scales over four orders of magnitude, 1500 steps; without
+#         randomness but for one rotation
+#     :controls: gradient descent with the largest stable step; the same quadratic, rotated
+#     :shown: yes: to 1e-6 within 300 steps where the scales lie along the axes. Rotated, it is hardly better than
+#         gradient descent

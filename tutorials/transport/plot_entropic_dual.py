@@ -50,7 +50,8 @@ def climb(seed, half_steps=60):
         to_go.append(top - value)
         feasible = round_to_feasible(transport_plan(f, g, cost, reg=REG), a, b)
         certified.append(float(dual_gap(feasible, f, g, cost, reg=REG)))
-        assert math.isclose(certified[-1], float(primal_value(feasible, cost, reg=REG)) - value, abs_tol=1e-12)
+        primal = float(primal_value(feasible, cost, reg=REG))
+        assert math.isclose(certified[-1], primal - value, abs_tol=1e-12), "the certificate is primal minus dual value"
     return gains, predicted, to_go, certified
 
 
@@ -84,3 +85,10 @@ for gains, predicted, to_go, certified in climbs:
     assert certified[-1] < certified[0] / 10, "and closes"
 print("largest difference between gain and divergence:", max(abs(np.subtract(c[0], c[1])).max() for c in climbs))
 print("true gap at the end:", [f"{c[2][-1]:.1e}" for c in climbs], "certified:", [f"{c[3][-1]:.1e}" for c in climbs])
+
+# %%
+# .. claim:: A half-step of Sinkhorn raises the dual by the regularisation times the divergence of the wanted from the
+#     present marginal, exactly.
+#     :experiment: 60 half-steps on random costs of 40 by 60 points, four seeds
+#     :controls: the dual value itself before and after; its maximum from a run to 1e-13
+#     :shown: yes: to 1e-13 at every half-step; and the gap of the rounded plan bounds the true one from above

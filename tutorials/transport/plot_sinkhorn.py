@@ -90,3 +90,12 @@ for seed in range(5):
     errors = [at_100[eta][seed] for eta in (75, 150, 300, 600)]
     assert errors == sorted(errors), "the smaller the regularisation, the slower"
 assert max(at_end[300]) < 1e-9 and min(at_end[600]) > 1e-6, "after 1000 sweeps eta = 300 is done, and 600 nowhere near"
+
+# %%
+# .. claim:: Entropy costs at most its range over eta, and as the regularisation shrinks Sinkhorn needs more and more
+#     sweeps.
+#     :experiment: two mixtures on a line (200 points, eta 10 to 1000); random assignments of 200 points, five seeds,
+#         eta 75 to 600
+#     :controls: the sorted plan, which is the best one on a line
+#     :shown: yes: in every seed the smaller the regularisation, the slower; at eta = 600 a thousand sweeps do not
+#         reach 1e-6

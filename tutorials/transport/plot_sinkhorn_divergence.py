@@ -95,3 +95,11 @@ assert all(0.97 < share < 1.03 for share in shares["divergence"]), "the divergen
 for plain, ours in zip(runs["optimal cost"], runs["divergence"], strict=True):
     assert ours[2][-1] < plain[2][-1] / 10, "and ends an order of magnitude nearer"
     assert (np.diff(ours[2]) < 1e-6).all(), "descending all the way"
+
+# %%
+# .. claim:: The Sinkhorn divergence removes the entropic bias: as a loss it recovers the target, where plain entropic
+#     transport shrinks the cloud.
+#     :experiment: a blob of 60 points flows to 80 points on two arcs, 40 steps, three seeds
+#     :controls: the gradient of the entropic cost alone, with the same regularisation and steps
+#     :shown: yes: the variance within 3 % of the target's against a loss of more than 5 %, and a tenth of the final
+#         divergence, in every seed
