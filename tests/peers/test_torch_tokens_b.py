@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from trref.tokens import a3po, ace, confidence_regulariser, etr
+from trref.tokens import a3po, ace, apo, confidence_regulariser, etr
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -143,4 +143,29 @@ def test_selective_regulariser(length):
     value.backward()
     ours = confidence_regulariser.selective_regulariser(logits, reference, wrong, length=length)
     _close(ours[0], value)
+    _close(ours[1], z.grad)
+
+
+@pytest.mark.parametrize(("clipping", "K"), [("push", 2), ("push", 8), ("all", 3)])
+def test_apo(clipping, K):
+    rng, B, T, V = np.random.default_rng(2), 6, 5, 7
+    old, A, actions = rng.standard_normal((B, T, V)), rng.standard_normal(B), rng.integers(0, V, (B, T))
+    logits, ref = (old + 0.4 * rng.standard_normal((B, T, V)) for _ in range(2))
+    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
+    z, y = torch.tensor(logits, requires_grad=True), torch.tensor(actions)[..., None]
+    log_p, log_old, q = (torch.log_softmax(x, -1) for x in (z, torch.tensor(old), torch.tensor(ref)))
+    ratio = (log_p - log_old).gather(-1, y)[..., 0].exp()
+    chosen = torch.zeros(B, T, V).double().scatter(-1, q.topk(min(K, V), -1).indices, 1.0).scatter(-1, y, 0.0)
+    anchor = (chosen * log_p.exp()).sum(-1) / (chosen * q.exp()).sum(-1)
+    anchor = torch.where((chosen * q.exp()).sum(-1) < 0.01, 0.0, anchor)
+    column = torch.tensor(A)[:, None]
+    if clipping == "push":
+        wrong = 1.05 * _clip(ratio, column, 0.2, 0.2) - 0.1 * anchor * column
+    else:
+        wrong = _clip(1.05 * ratio - 0.1 * anchor, column, 0.2, 0.2)
+    term = torch.where(column < 0, wrong, _clip(ratio, column, 0.2, 0.2))
+    loss = _seq_mean(term, {"mask": torch.tensor(mask)})
+    loss.backward()
+    ours = apo.apo(logits, old, actions, A, mask, ref, K=K, clipping=clipping)
+    _close(ours[0], loss)
     _close(ours[1], z.grad)

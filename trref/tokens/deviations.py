@@ -7,6 +7,7 @@ from trref.catalog import Deviation
 from trref.nn.heads import log_softmax, one_hot
 
 __all__ = [
+    "ALWAYS_DYNAMIC",
     "ANCHOR_DIFFERENTIATED",
     "BAND_AT_THE_ENDS",
     "BAND_RELAXED",
@@ -22,17 +23,22 @@ __all__ = [
     "GROUP_OF_ONE_RAW",
     "K3_CLAMP",
     "K3_STRAIGHT_THROUGH",
+    "KEPT_TOKENS_ONLY",
     "LOG_PROB_SMOOTHED",
     "LOG_RATIO_CLAMP",
     "MASPO_RATIO_CLAMPED",
+    "MULTIPLIER_CONSTANT",
     "PADDED_WIDTH",
+    "PROJECTED_RATIO_DETACHED",
     "RATIO_CLAMPED",
     "SAMPLED_TOKEN_ANCHORED",
     "SEQUENCE_CLAMP",
     "SEQUENCE_SUM",
     "SEQUENCE_TOKEN_MEAN",
     "SHIFT_DIFFERENTIATED",
+    "STANDARDISED_AFTER_CORRECTION",
     "SUM_OVER_CONSTANT",
+    "TIGHTER_LATER",
     "TOKEN_MEAN",
     "UNCORRECTED_K3",
     "VERL_VANILLA",
@@ -577,4 +583,153 @@ SAMPLED_TOKEN_ANCHORED = Deviation(
     _sampled_token_anchored,
     seen_in="a common slip in re-implementations; the paper anchors exclusively",
     computes="a pull on the very token that is pushed down, wherever the reference trusts it",
+)
+
+# ------------------------------------------------------------------------------------------------------------- CPPO
+
+
+def _prefix_masked(log_prob, old_log_prob, advantage, mask, weight, spent, threshold):
+    d, A = log_prob - old_log_prob, _column(advantage)
+    keep = (xp.sign(A) * xp.sign(d) <= 0) | (spent <= threshold)
+    term = keep * (xp.exp(d) * A)
+    return _weighted(weight, term, term)
+
+
+def _falling(mask, w_min):
+    before = xp.cumsum(mask, axis=1) - mask
+    return mask * (1 - (1 - w_min) * before / xp.maximum(mask.sum(1, keepdims=True) - 1, 1))
+
+
+def _before(x):
+    return xp.cumsum(x, axis=1) - x
+
+
+def _tighter_later(log_prob, old_log_prob, advantage, mask, divergence, *, delta=0.15, delta_b=0.015, w_min=0.8):
+    w = _falling(mask, w_min)
+    w = mask / xp.where(w > 0, w, 1)
+    c = xp.minimum(delta, delta + delta_b * _before(w) - _before(w * divergence))
+    return _prefix_masked(log_prob, old_log_prob, advantage, mask, _token_mean(mask), w * divergence, c)
+
+
+def _kept_tokens_only(log_prob, old_log_prob, advantage, mask, divergence, *, delta=0.15, delta_b=0.015, w_min=0.8):
+    w, A, d = _falling(mask, w_min), _column(advantage) + 0 * mask, log_prob - old_log_prob
+    S, W, term = xp.zeros_like(mask[:, 0]), xp.zeros_like(mask[:, 0]), []
+    for t in range(mask.shape[1]):
+        spent, room = w[:, t] * divergence[:, t], delta + xp.minimum(0, delta_b * W - S)
+        keep = mask[:, t] * ((xp.sign(A[:, t]) * xp.sign(d[:, t]) <= 0) | (spent <= room))
+        S, W = S + keep * spent, W + keep * w[:, t]
+        term.append(keep * (xp.exp(d[:, t]) * A[:, t]))
+    term = xp.stack(term, 1)
+    return _weighted(_token_mean(mask), term, term)
+
+
+def _always_dynamic(log_prob, old_log_prob, advantage, mask, *, delta=0.15, delta_b=0.015, w_min=0.8):
+    d, free = _clamped_log_ratio(log_prob, old_log_prob)
+    D, w, n = mask * abs(xp.exp(log_prob) - xp.exp(old_log_prob)), _falling(mask, w_min), mask.sum(1, keepdims=True)
+    place, last = 0.9 * xp.maximum(n - 1, 0), mask.shape[1] - 1
+    low = xp.minimum(xp.floor(place) + last + 1 - n, last)
+    ends = [xp.take_along_axis(xp.sort(D, axis=1), i.astype("int64"), 1) for i in (low, xp.minimum(low + 1, last))]
+    decile = ends[0] + (place - xp.floor(place)) * (ends[1] - ends[0])
+    c = xp.minimum(delta, delta + xp.clip(decile, delta_b, 2 * delta_b) * _before(w) - _before(w * D))
+    loss, gradient = _prefix_masked(old_log_prob + d, old_log_prob, advantage, mask, _token_mean(mask), w * D, c)
+    return loss, gradient * free
+
+
+TIGHTER_LATER = Deviation(
+    "an allowance that shrinks along the answer",
+    _tighter_later,
+    seen_in="the description of CPPO in Tencent-Hunyuan/UniRL; its code does as the paper",
+    computes="divergences divided by the weight in the place of multiplied, so that late tokens are held tighter",
+)
+KEPT_TOKENS_ONLY = Deviation(
+    "masked tokens spend nothing",
+    _kept_tokens_only,
+    seen_in="a slip that the algorithm invites; UniRL sums over all tokens",
+    computes="sums over the tokens that keep their gradient",
+)
+ALWAYS_DYNAMIC = Deviation(
+    "a budget of each answer, log-ratios clamped to ±20",
+    _always_dynamic,
+    seen_in="Tencent-Hunyuan/UniRL unirl/algorithms/cppo.py",
+    computes="always the dynamic budget, and ratios of clamped log-ratios, without gradient beyond ±20",
+    documented=True,
+)
+
+# ------------------------------------------------------------------------------------------------------ noisy rewards
+
+
+def _standardised_after_correction(reward, group, rho0, rho1, *, correction="backward"):
+    s = (reward - rho0) / (1 - rho0 - rho1) if correction == "backward" else reward - (1 - rho1)
+    same = (group[:, None] == group[None, :]).astype(reward.dtype)
+    count = same.sum(1)
+    centred = s - same @ s / count
+    std = xp.sqrt(same @ centred**2 / xp.maximum(count - 1, 1))
+    return centred / (std + 1e-4)
+
+
+STANDARDISED_AFTER_CORRECTION = Deviation(
+    "standardised within the group after the correction",
+    _standardised_after_correction,
+    seen_in="GRPO's advantage of corrected rewards; a public note on the paper's fourth version warns of it",
+    computes="advantages without scale or level, in which no correction of a group's rates is left",
+)
+
+# ------------------------------------------------------------------------------------------------------------ TROLL
+
+
+def _normalised(z):
+    z = z - z.max(-1, keepdims=True)
+    return z - xp.log(xp.exp(z).sum(-1, keepdims=True))
+
+
+def _projected(log_p, log_q, radius):
+    """log of the projection and the share of the new policy in it, by bisection."""
+    u, low = log_p - log_q, xp.zeros_like(log_p[..., :1])
+    high = low + 1
+
+    def inside(share):
+        s = _normalised(log_q + share * u)
+        return (xp.exp(s) * (s - log_q)).sum(-1, keepdims=True) <= radius
+
+    whole = inside(high)
+    for _ in range(50):
+        middle = (low + high) / 2
+        within = inside(middle)
+        low, high = xp.where(within, middle, low), xp.where(within, high, middle)
+    share = xp.where(whole, 1, low)
+    return _normalised(log_q + share * u), share
+
+
+def _troll_variant(logits, old_logits, actions, advantage, mask, radius, alpha, through):
+    log_p, log_q = _normalised(logits), _normalised(old_logits)
+    log_pi, share = _projected(log_p, log_q, radius)
+    e, p, gap = (actions[..., None] == xp.arange(logits.shape[-1])).astype(logits.dtype), xp.exp(log_p), log_p - log_pi
+    ratio, kl = xp.exp(((log_pi - log_q) * e).sum(-1)), (p * gap).sum(-1)
+    w, A = _token_mean(mask), _column(advantage)
+    v = share * (e - xp.exp(log_pi)) if through else e - p
+    dJ = (ratio * A)[..., None] * v - alpha * p * (gap - kl[..., None])
+    first = ratio * A * (1 if through else (log_p * e).sum(-1))
+    return -(w * (first - alpha * kl)).sum(), -w[..., None] * dJ
+
+
+def _multiplier_constant(logits, old_logits, actions, advantage, mask, *, radius=0.05, alpha=1.0):
+    return _troll_variant(logits, old_logits, actions, advantage, mask, radius, alpha, through=True)
+
+
+def _projected_ratio_detached(logits, old_logits, actions, advantage, mask, *, radius=0.05, alpha=1.0):
+    return _troll_variant(logits, old_logits, actions, advantage, mask, radius, alpha, through=False)
+
+
+MULTIPLIER_CONSTANT = Deviation(
+    "no gradient through the multiplier",
+    _multiplier_constant,
+    seen_in="a common shortcut in re-implementations",
+    computes="the gradient of a projection whose multiplier does not move: it has a part along old-to-new",
+)
+PROJECTED_RATIO_DETACHED = Deviation(
+    "the projected ratio, held constant, times the raw log-probability",
+    _projected_ratio_detached,
+    seen_in="the TRPL loss of a prime-rl fork",
+    computes="the policy gradient with projected ratios as weights, none of it through the projection",
+    documented=True,
 )
