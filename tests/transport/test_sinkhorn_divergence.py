@@ -63,6 +63,7 @@ def test_gradient_of_the_divergence_through_the_solver():
     assert slope == pytest.approx((gradient * dx).sum(), rel=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore::trref.validate.ConvergenceWarning")
 @pytest.mark.parametrize("seed", range(5))
 def test_positive_and_zero_for_equal_clouds(seed):
     x, z, a, b = _clouds(seed)

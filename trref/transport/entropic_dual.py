@@ -98,16 +98,16 @@ def transport_plan(f, g, cost, *, reg):
         (float32: 1e15).
     """
     _, flags = validate.deferred(PLAN, f, g, cost)
-    return xp.exp(log_plan(f, g, cost, reg, flags))  # eq. entropic-dual-plan
+    return xp.exp(log_plan(f, g, lambda: cost, reg, flags))  # eq. entropic-dual-plan
 
 
 def log_plan(f, g, cost, reg, flags):
-    """Return the logarithm of the plan; require the flags and that no entry overflows."""
+    """Require the flags and that no entry overflows; return the logarithm of the plan for ``cost()``."""
     validate.interval("[1e-15, inf)", reg=reg)
-    log_P = (f[:, None] + g - cost) / reg - 1
-    bound = math.log(validate.LARGEST[cost.dtype.itemsize])
-    validate.require(*flags, (lambda: (log_P <= bound).all(), "f and g make an entry of the plan too large"))
-    return log_P
+    bound = math.log(validate.LARGEST[f.dtype.itemsize])
+    exponent = lambda: (f[:, None] + g - cost()) / reg - 1  # noqa: E731
+    validate.require(*flags, (lambda: (exponent() <= bound).all(), "f and g make an entry of the plan too large"))
+    return exponent()
 
 
 def transport_plan_jvp(f, g, cost, tangent, *, reg):
@@ -171,7 +171,7 @@ def dual_value(f, g, cost, a, b, *, reg):
         Wrong shapes, values that are not finite, masses that are not positive, an entry of the plan that is too large.
     """
     _, flags = validate.deferred(PROBLEM, f, g, cost, a, b)
-    P = xp.exp(log_plan(f, g, cost, reg, flags))  # eq. entropic-dual-plan
+    P = xp.exp(log_plan(f, g, lambda: cost, reg, flags))  # eq. entropic-dual-plan
     D = f @ a + g @ b - reg * P.sum()  # eq. entropic-dual-value
     dD = DualGradient(a - P.sum(1), b - P.sum(0))  # eq. entropic-dual-gradient
     return -D, DualGradient(-dD.f, -dD.g)
@@ -198,7 +198,7 @@ def hessian_product(f, g, cost, u, v, *, reg):
         Wrong shapes, values that are not finite, an entry of the plan that is too large.
     """
     _, flags = validate.deferred(PRODUCT, f, g, cost, u, v)
-    P = xp.exp(log_plan(f, g, cost, reg, flags))  # eq. entropic-dual-plan
+    P = xp.exp(log_plan(f, g, lambda: cost, reg, flags))  # eq. entropic-dual-plan
     return xp.concatenate([P.sum(1) * u + P @ v, u @ P + P.sum(0) * v]) / reg  # eq. entropic-dual-hessian
 
 
@@ -226,7 +226,7 @@ def dual_gap(plan, f, g, cost, *, reg):
         that is too large.
     """
     _, flags = validate.deferred(GAP, plan, f, g, cost)
-    log_P = log_plan(f, g, cost, reg, flags)
+    log_P = log_plan(f, g, lambda: cost, reg, flags)
     log_Q = xp.log(xp.where(plan > 0, plan, 1))
     return reg * (plan * (log_Q - log_P) - plan + xp.exp(log_P)).sum()  # eq. entropic-dual-gap
 

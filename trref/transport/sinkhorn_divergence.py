@@ -106,7 +106,7 @@ def optimal_cost(f, g, cost, a, b, *, reg):
         Wrong shapes, values that are not finite, masses that are not positive, an entry of the plan that is too large.
     """
     _, flags = validate.deferred(PROBLEM, f, g, cost, a, b)
-    P = xp.exp(log_plan(f, g, cost, reg, flags))
+    P = xp.exp(log_plan(f, g, lambda: cost, reg, flags))
     W = f @ a + g @ b - reg * P.sum()
     return W, CostGradient(P, f.copy(), g.copy())  # eq. sinkhorn-divergence-envelope
 
@@ -137,7 +137,7 @@ def optimal_cost_of_points(x, z, f, g, a, b, *, reg):
         Wrong shapes, values that are not finite, masses that are not positive, an entry of the plan that is too large.
     """
     _, flags = validate.deferred(POINTS, x, z, f, g, a, b)
-    P = xp.exp(log_plan(f, g, squared_distances(x, z), reg, flags))
+    P = xp.exp(log_plan(f, g, lambda: squared_distances(x, z), reg, flags))
     W = f @ a + g @ b - reg * P.sum()
     # eq. sinkhorn-divergence-points
     dx = 2 * (P.sum(1)[:, None] * x - P @ z)
