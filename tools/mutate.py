@@ -13,14 +13,16 @@ tools/equivalent_mutants.json, keyed by function and text, with the reason why t
 import argparse
 import ast
 import copy
-import dataclasses
 import inspect
 import json
 import pathlib
 import signal
 import subprocess
 import sys
+import time
 import warnings
+
+import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EQUIVALENT = ROOT / "tools" / "equivalent_mutants.json"
@@ -36,7 +38,7 @@ FIXED = (
     "sam.perturbed_gradient",
     "score_models.ddim_step",
 )
-SECONDS = 6
+CHECKS = ("validate.", "warnings.", "flags.", "require_")  # statements that begin so
 SWAPS = {"minimum": "maximum", "maximum": "minimum", "min": "max", "max": "min", "sum": "mean", "mean": "sum"}
 SWAPS |= {"tril": "triu", "triu": "tril", "zeros_like": "ones_like", "ones_like": "zeros_like", "argmax": "argmin"}
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
@@ -77,42 +79,98 @@ def changes(node):
 
 
 def _is_check(statement):
-    """Validation, docstrings, warnings and errors are not the method's mathematics."""
+    """Validation, docstrings, warnings, errors and nothing else: not the method's mathematics."""
     if isinstance(statement, ast.Raise | ast.Import | ast.ImportFrom):
         return True
     if isinstance(statement, ast.If) and all(_is_check(s) for s in statement.body) and not statement.orelse:
         return True
     if isinstance(statement, ast.Expr):
         text = ast.unparse(statement)
-        return isinstance(statement.value, ast.Constant) or text.startswith(("validate.", "warnings."))
+        return isinstance(statement.value, ast.Constant) or text.startswith(CHECKS)
+    if isinstance(statement, ast.For) and all(_is_check(s) for s in statement.body):
+        return True
     return isinstance(statement, ast.Assign) and ast.unparse(statement.value).startswith("validate.")
 
 
-def places(function):
+def places(function, reported=()):
     """Yield (parent, field, index, node) for every expression of a function's statements that may be changed."""
     for statement in function.body:
-        if not _is_check(statement):
-            yield from _within(statement)
+        if not _is_check(statement) and statement not in reported:
+            yield from _within(statement, reported)
 
 
-def _within(node):
+def reports(function):
+    """Return the parts of a solver that cannot reach its solution, and are therefore not changed.
+
+    `verify` compares the solution alone; histories, counts and the verdict are held by the method's contracts and
+    tests. So: the arguments after the first of ``return Result(solution, …)``, of ``result._replace(…)`` all, and the
+    statements that only compute names that nothing but these read.
+    """
+    found = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
+            called = node.value.func
+            if isinstance(called, ast.Name) and called.id[0].isupper():
+                found += [*node.value.args[1:], *node.value.keywords]
+            if isinstance(called, ast.Attribute) and called.attr == "_replace":
+                found += node.value.keywords
+    while True:
+        read = _names_read(function, found)
+        idle = [n for n in ast.walk(function) if isinstance(n, ast.stmt) and n not in found and _only_changes(n, read)]
+        if not idle:
+            return found
+        found += idle
+
+
+def _only_changes(statement, read):
+    """Whether a statement is an assignment to plain names, or an append to one, none of which is read."""
+    if isinstance(statement, ast.Assign):
+        targets = [t for target in statement.targets for t in getattr(target, "elts", [target])]
+    elif isinstance(statement, ast.AugAssign):
+        targets = [statement.target]
+    elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        called = statement.value.func
+        targets = [called.value] if isinstance(called, ast.Attribute) and called.attr == "append" else []
+    else:
+        return False
+    return bool(targets) and all(isinstance(t, ast.Name) and t.id not in read for t in targets)
+
+
+def _names_read(node, skipped):
+    """The names that an expression or statement reads, checks and skipped parts aside."""
+    if node in skipped or (isinstance(node, ast.stmt) and _is_check(node)):
+        return set()
+    if isinstance(node, ast.Name):
+        return {node.id} if isinstance(node.ctx, ast.Load) else set()
+    if isinstance(node, ast.AugAssign):
+        return _names_read(node.value, skipped)
+    if isinstance(node, ast.Expr) and _only_changes(node, ()):
+        return set().union(*(_names_read(a, skipped) for a in node.value.args))
+    return set().union(*(_names_read(child, skipped) for child in ast.iter_child_nodes(node)))
+
+
+def _within(node, reported=()):
     for field, value in ast.iter_fields(node):
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if not isinstance(child, ast.AST) or (isinstance(child, ast.stmt) and _is_check(child)):
                 continue
+            if child in reported:
+                continue
             if isinstance(child, ast.expr):
                 yield node, field, index, child
             if not isinstance(child, ast.FunctionDef):
-                yield from _within(child)
+                yield from _within(child, reported)
 
 
 def mutants(record):
-    """Yield (text, function) for every mutant of a catalogued function and of the private helpers that it calls."""
+    """Yield (text, function) for every mutant of a catalogued function and of the module's helpers that it calls."""
     module = inspect.getmodule(record.f)
     tree = ast.parse(pathlib.Path(module.__file__).read_text(encoding="utf-8"))
-    wanted = _reachable(tree, record.f.__name__)
+    wanted = _reachable(tree, record.f.__name__, {r.f.__name__ for r in module.METHOD.functions})
+    solver = type(record).__name__ == "Solver"
     for function in [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in wanted]:
-        for parent, field, index, node in list(places(function)):
+        reported = reports(function) if solver and function.name == record.f.__name__ else ()
+        for parent, field, index, node in list(places(function, reported)):
             for replacement in changes(node):
                 text = f"{function.name}: {ast.unparse(_enclosing(function, node))}"
                 _put(parent, field, index, replacement)
@@ -124,8 +182,8 @@ def mutants(record):
                 yield f"{text}  ->  {mutated}", changed
 
 
-def _reachable(tree, name):
-    """The function and the private functions of its module that it calls, directly or not."""
+def _reachable(tree, name, catalogued):
+    """The function and those of its module that it calls, directly or not, but not those with records of their own."""
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
     found, todo = set(), [name]
     while todo:
@@ -134,7 +192,7 @@ def _reachable(tree, name):
             continue
         found.add(current)
         called = {n.id for n in ast.walk(functions[current]) if isinstance(n, ast.Name)}
-        todo += [c for c in called if c.startswith("_")]
+        todo += called - catalogued
     return found
 
 
@@ -164,31 +222,65 @@ def _compile(tree, module, name):
     return scope[name]
 
 
-def killed(record, function):
-    """Return whether `verify` notices."""
-    from trref.conformance import verify
+class Judge:
+    """Runs `verify` on the mutants of one record: on few cases, and on all where these agree; most fall at once.
 
-    def stop(*_):
-        raise TooSlow
+    The references are computed once. A mutant may take five times as long as the function itself, and two seconds
+    (of the processor: a busy machine kills no mutant).
+    """
 
-    signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return not _first_failure(verify, record, function)
-    except TooSlow:
-        return True
-    except Exception:
-        return True
-    finally:
-        signal.alarm(0)
+    def __init__(self, record):
+        self.record, self.known = record, {}
+        start = time.process_time()
+        if not self.conforms(record.f):
+            raise SystemExit(f"{record.name} itself does not conform")
+        self.seconds = 2 + 5 * (time.process_time() - start)
+
+    def killed(self, function):
+        """Return whether `verify` notices."""
+
+        def stop(*_):
+            raise TooSlow
+
+        signal.signal(signal.SIGPROF, stop)
+        signal.setitimer(signal.ITIMER_PROF, self.seconds)
+        try:
+            return not self.conforms(function)
+        except (TooSlow, Exception):
+            return True
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def conforms(self, function):
+        from trref import checks
+        from trref.conformance import trials, verify
+
+        compute = trials.trials
+
+        def remembered(record, settings, constants, *, seeds, sizes):
+            if (seeds, sizes) not in self.known:
+                found = list(compute(record, settings, constants, seeds=seeds, sizes=sizes))
+                for trial in found:
+                    checks.convert(trial.inputs, _freeze)
+                self.known[seeds, sizes] = found
+            return self.known[seeds, sizes]
+
+        trials.trials = remembered
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                name = self.record.name
+                quick = verify(name, function, explain=False, seeds=(0,), sizes=(4,))
+                return quick.conforms and verify(name, function, explain=False, seeds=(0, 1), sizes=(4, 8, 64)).conforms
+        finally:
+            trials.trials = compute
 
 
-def _first_failure(verify, record, function):
-    """Conforms on few cases, and then on all: most mutants fall at once."""
-    quick = verify(record.name, function, explain=False, seeds=(0,), sizes=(4,))
-    return quick.conforms and verify(record.name, function, explain=False).conforms
+def _freeze(array):
+    """No mutant may spoil the inputs of the next."""
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
+    return array
 
 
 def chosen(arguments, ci):
@@ -240,11 +332,10 @@ def _mutate(name):
     from trref import catalog
 
     record = catalog.find(name)
-    record = dataclasses.replace(record)
-    number, alive = 0, []
+    judge, number, alive = Judge(record), 0, []
     for text, function in mutants(record):
         number += 1
-        if not killed(record, function):
+        if not judge.killed(function):
             alive.append(text)
     return name, number, alive
 

@@ -224,6 +224,11 @@ METHOD = Method(
                     "b": xp.array([1.0, 2.0, 3.0]),
                     "preconditioner": None,
                 },
+                "small right-hand side": lambda: {
+                    "matvec": DenseOperator(xp.diag(xp.array([2.0, 3.0, 5.0]))),
+                    "b": xp.array([1e-16, 2e-16, 3e-16]),
+                    "preconditioner": None,
+                },
             },
             settings={"default": {"steps": 4}, "probe": {"steps": 3}},
             certificate=_difference_from_lanczos,

@@ -44,6 +44,7 @@ import warnings
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Method, Solver
+from trref.krylov import deviations
 from trref.krylov.interfaces import GENERAL_SOLVER, KrylovResult, floats, norm, product, relative_residual
 
 __all__ = ["gmres"]
@@ -185,6 +186,8 @@ METHOD = Method(
             },
             certificate=relative_residual,
             tolerances={"residual over its target": 1.001},
+            agreement=1e-2,
+            deviations=(deviations.GMRES_LEFT,),
         ),
     ),
 )

@@ -275,6 +275,7 @@ METHOD = Method(
                 "default": {"steps": 4},
                 "plain": {"steps": 3, "reorthogonalise": 0},
                 "once": {"steps": 3, "reorthogonalise": 1},
+                "until the basis would lose its orthogonality": {"steps": 40},
                 "probe": {"steps": 2, "reorthogonalise": 3},
             },
             certificate=_certificate,

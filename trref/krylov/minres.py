@@ -201,6 +201,7 @@ METHOD = Method(
             settings={"default": {}, "probe": {"rtol": 1e-5, "max_iter": 700}},
             certificate=relative_residual,
             tolerances={"residual over its target": 1.001},
+            agreement=1e-2,
         ),
     ),
 )

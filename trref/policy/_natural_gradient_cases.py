@@ -160,9 +160,9 @@ def _search(rng, size):
     }
 
 
-def _search_edge(bend, step):
+def _search_edge(bend, step, start=0.0):
     one = xp.ones(1)
-    model = QuadraticTrustRegion(0 * one, one, xp.eye(1), bend)
+    model = QuadraticTrustRegion(0 * one, one, xp.eye(1), bend, start)
     return {"objective_and_divergence": model, "theta": 0 * one, "step": step * one, "gradient": one}
 
 
@@ -178,6 +178,8 @@ SEARCH = Interface(
     edges={
         "the full step": lambda: _search_edge(0.0, 0.125),
         "the objective turns down": lambda: _search_edge(20.0, 0.14),
+        "from a positive objective": lambda: _search_edge(20.0, 0.14, start=3.0),
+        "from a negative objective": lambda: _search_edge(20.0, 0.14, start=-3.0),
         "far outside": lambda: _search_edge(0.5, 0.7),
         "no step": lambda: _search_edge(0.5, 0.0),
     },

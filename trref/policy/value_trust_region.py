@@ -164,6 +164,7 @@ METHOD = Method(
             },
             certificate=_in_the_trust_region,
             tolerances={"divergence over its bound": 1 + 1e-9, "ascent": 0.0},
+            agreement=1e-3,
         ),
     ),
 )

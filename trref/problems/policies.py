@@ -254,16 +254,18 @@ class ValueNetwork:
 
 @dataclasses.dataclass(frozen=True)
 class QuadraticTrustRegion:
-    """``model(x) -> (J, D)`` with ``J = gᵀd - bend ‖d‖²/2`` and ``D = dᵀA d / 2`` at ``d = x - centre``."""
+    """``model(x) -> (J, D)`` with ``J = start + gᵀd - bend ‖d‖²/2`` and ``D = dᵀA d / 2`` at ``d = x - centre``."""
 
     centre: Any
     gradient: Any
     A: Any
     bend: float = 0.0
+    start: float = 0.0
 
     def __call__(self, x):
         """Return objective and divergence."""
         if x.shape != self.centre.shape:
             raise ValueError(f"x must have shape {tuple(self.centre.shape)}, not {tuple(x.shape)}")
         d = x - self.centre
-        return (self.gradient * d).sum() - self.bend * (d * d).sum() / 2, (d * (self.A @ d)).sum() / 2
+        J = self.start + (self.gradient * d).sum() - self.bend * (d * d).sum() / 2
+        return J, (d * (self.A @ d)).sum() / 2
