@@ -163,13 +163,10 @@ def lanczos_quadrature(matvec, v, f, *, steps=20):
     """
     validate.inputs(QUADRATURE_INPUTS, matvec, v, f)
     result = lanczos(matvec, v, steps=steps)
-    # eq. lanczos-quadrature
     theta, S = linalg.eigh(tridiagonal(result))
     values = f(theta)
-    estimate = (v @ v) * (S[0] ** 2 * values).sum()
-
     validate.require((lambda: xp.isfinite(values).all(), "f must be finite at the Ritz values"))
-    return estimate
+    return (v @ v) * (S[0] ** 2 * values).sum()  # eq. lanczos-quadrature
 
 
 def stochastic_trace(matvec, probes, f, *, steps=20):
