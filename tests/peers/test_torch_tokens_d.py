@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trref.tokens import pspo, pspo_extensions
+from trref.tokens import noisy_rlvr, pspo, pspo_extensions
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -74,3 +74,27 @@ def test_pspo_extensions(alpha, seed):
 
     _compare(pspo_extensions.pspo_sequence, product, _batch(seed), alpha=alpha)
     _compare(pspo_extensions.pspo_clipped, clipped, _batch(seed), alpha=alpha, clip=0.2)
+
+
+# ---- noisy rewards
+
+
+@pytest.mark.parametrize("correction", ["backward", "forward", "naive"])
+@pytest.mark.parametrize("baseline", ["none", "group_mean"])
+def test_noisy_rlvr(correction, baseline):
+    rng, B = np.random.default_rng(4), 10
+    x = {name: value for name, value in _batch(4).items() if name in ("log_prob", "mask")}
+    x |= {"reward": (rng.random(B) < 0.5).astype(float), "group": np.repeat([0, 1], 5)}
+    x |= {"rho0": 0.3 * rng.random(B), "rho1": 0.4 * rng.random(B)}
+
+    def theirs(y):
+        r = y["reward"]
+        channel = torch.stack([torch.stack([1 - y["rho0"], y["rho0"]]), torch.stack([y["rho1"], 1 - y["rho1"]])])
+        clean = torch.tensor([0.0, 1.0], dtype=torch.float64).expand(B, 2)
+        table = torch.linalg.solve(channel.permute(2, 0, 1), clean)
+        s = {"backward": table.gather(1, r.long()[:, None])[:, 0], "forward": r - 1 + y["rho1"], "naive": r}[correction]
+        if baseline == "group_mean":
+            s = (s.reshape(2, 5) - s.reshape(2, 5).mean(1, keepdim=True)).reshape(-1)
+        return -(s * (y["log_prob"] * y["mask"]).sum(1)).mean()
+
+    _compare(noisy_rlvr.corrected_gradient, theirs, x, correction=correction, baseline=baseline)
