@@ -1,0 +1,111 @@
+"""TROLL's limits, its gradient inside and outside the ball, the support, and what public code has instead."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from trref.catalog import find
+from trref.checks import check_gradient
+from trref.tokens.dapo import dapo_over_batch
+from trref.tokens.grpo import logit_gradient
+from trref.tokens.kl_projection import multiplier, project_kl
+from trref.tokens.troll import sparsify, support, troll
+
+
+def _batch(seed, step=0.8, B=4, T=3, V=6):
+    rng = np.random.default_rng(seed)
+    old = rng.standard_normal((B, T, V))
+    actions, advantage = rng.integers(0, V, (B, T)), rng.standard_normal(B)
+    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
+    return old + step * rng.standard_normal((B, T, V)), old, actions, advantage, mask
+
+
+def _taken(logits, actions):
+    return np.take_along_axis(log_softmax(logits, -1), actions[..., None], 2)[..., 0]
+
+
+def test_a_large_ball_is_the_unclipped_policy_gradient():
+    """In the logits: through the chain rule of the sampled token."""
+    logits, old, actions, advantage, mask = _batch(0)
+    ours = troll(logits, old, actions, advantage, mask, radius=50.0)
+    loss, g = dapo_over_batch(
+        _taken(logits, actions), _taken(old, actions), advantage, mask, clip_low=1e14, clip_high=1e14
+    )
+    assert ours[0] == pytest.approx(loss, rel=1e-12)
+    assert np.allclose(ours[1], logit_gradient(logits, actions, g), rtol=1e-10, atol=1e-14)
+
+
+def test_a_tiny_ball_leaves_only_the_pull_back():
+    batch = _batch(1)
+    with_pull, without = (troll(*batch, radius=1e-10, alpha=a)[1] for a in (1.0, 0.0))
+    assert abs(without).max() < 1e-4 < 0.01 < abs(with_pull).max()
+    logits, old = batch[0], batch[1]
+    p = np.exp(log_softmax(logits, -1))
+    gap = log_softmax(logits, -1) - log_softmax(old, -1)
+    kl = (p * gap).sum(-1, keepdims=True)
+    w = batch[4] / batch[4].sum()
+    assert np.allclose(with_pull, w[..., None] * p * (gap - kl), atol=1e-3)
+
+
+def test_inside_the_ball_nothing_pulls():
+    batch = _batch(2, step=0.05)
+    assert not multiplier(*batch[:2]).any()
+    for a, b in zip(troll(*batch, alpha=1.0), troll(*batch, alpha=7.0), strict=True):
+        assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize("step", [0.1, 2.0])
+def test_gradient_of_one_position(alpha, step):
+    """Outside: at a fixed projection for the second term; the first goes through the multiplier."""
+    rng = np.random.default_rng(3)
+    old = rng.standard_normal((1, 1, 5))
+    z = old + step * rng.standard_normal((1, 1, 5))
+    args = old, np.array([[2]]), np.array([1.3]), np.ones((1, 1))
+    target = project_kl(z, old)
+    _, gradient = troll(z, *args, alpha=alpha)
+    check_gradient(lambda x: troll(x, *args, alpha=alpha, projection=target)[0], z, gradient, rng=rng)
+    assert gradient.sum() == pytest.approx(0, abs=1e-14)
+
+
+def test_it_is_the_projected_policy_that_counts():
+    """Moving on along old-to-new changes nothing but the pull."""
+    logits, old, actions, advantage, mask = _batch(4, step=1.5)
+    further = old + 1.3 * (logits - old)
+    outside = multiplier(logits, old) > 0
+    assert outside.all()
+    ours, other = (troll(z, old, actions, advantage, mask, alpha=0.0) for z in (logits, further))
+    assert ours[0] == pytest.approx(other[0], rel=1e-9)
+
+
+def test_the_multiplier_matters():
+    by_name = {d.name: d.f for d in find("troll.troll").deviations}
+    constant, detached = (by_name[n] for n in ("no gradient through the multiplier", list(by_name)[1]))
+    batch = _batch(5, step=1.5)
+    ours = troll(*batch)
+    assert constant(*batch)[0] == pytest.approx(ours[0], rel=1e-9)
+    assert not np.allclose(constant(*batch)[1], ours[1], atol=1e-3)
+    near = _batch(5, step=0.05)
+    for f in (constant, detached):
+        assert np.allclose(f(*near)[1], troll(*near)[1], atol=1e-12), "alike where nothing is projected"
+
+
+def test_support():
+    logits = np.log([[[0.5, 0.3, 0.15, 0.04, 0.01]]])
+    old = np.log([[[0.01, 0.04, 0.15, 0.3, 0.5]]])
+    kept = support(logits, old, np.array([[2]]), K=64, mass=0.75)[0, 0]
+    assert kept.tolist() == [1, 1, 1, 1, 1]
+    kept = support(logits, old, np.array([[2]]), K=1)[0, 0]
+    assert kept.tolist() == [1, 0, 1, 0, 1], "the top one of each, and the sampled one"
+    assert support(logits, logits, np.array([[0]]), mass=0.75)[0, 0].tolist() == [1, 1, 0, 0, 0]
+
+
+def test_sparse_rows_are_nearly_the_same():
+    logits, old, actions, advantage, mask = _batch(6, step=1.0, V=40)
+    keep = support(4 * logits, 4 * old, actions)
+    dense = troll(4 * logits, 4 * old, actions, advantage, mask)[0]
+    rows = [sparsify(log_softmax(4 * z, -1), keep) for z in (logits, old)]
+    assert (keep.sum(-1) < 40).any()
+    sparse = troll(*[np.maximum(r, -28) for r in rows], actions, advantage, mask)[0]
+    assert sparse == pytest.approx(dense, rel=0.02)
+    assert np.exp(rows[0]).sum(-1) == pytest.approx(np.ones((4, 3)))
