@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from trref.tokens import maspo
+from trref.tokens import cppo, maspo
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -45,7 +45,34 @@ def _maspo(x, detach, sigma=1.0, alpha=0.3, high=10.0, beta=0.03):
     return _token_mean(gated * A, x)
 
 
+# ---- CPPO
+
+
+def _cppo(x, D, delta, delta_b, w_min, dynamic):
+    """Answer by answer, tokens packed."""
+    ratio, A = torch.exp(x["log_prob"] - x["old_log_prob"]), x["advantage"][:, None]
+    keep = torch.zeros_like(x["mask"])
+    for i, n in enumerate(x["mask"].sum(1).int().tolist()):
+        d = D[i, :n].detach()
+        w = torch.linspace(1, w_min, n, dtype=d.dtype) if n > 1 else torch.ones(1, dtype=d.dtype)
+        b = torch.quantile(d, 0.9).clamp(delta_b, 2 * delta_b) if dynamic else delta_b
+        S, W = torch.cumsum(w * d, 0) - w * d, torch.cumsum(w, 0) - w
+        keep[i, :n] = ((A[i] * (ratio[i, :n] - 1) <= 0) | (w * d <= (delta + b * W - S).clamp(max=delta))).double()
+    return _token_mean(ratio * A * keep, x)
+
+
 CASES = {
+    "cppo": (cppo.cppo, {}, lambda x: _cppo(x, x["divergence"], 0.15, 0.015, 0.8, False)),
+    "cppo, dynamic": (
+        cppo.cppo,
+        {"delta": 0.1, "delta_b": 0.02, "w_min": 0.5, "budget": "dynamic"},
+        lambda x: _cppo(x, x["divergence"], 0.1, 0.02, 0.5, True),
+    ),
+    "cppo, binary": (
+        cppo.cppo_binary,
+        {"delta": 0.2, "delta_b": 0.02, "budget": "dynamic"},
+        lambda x: _cppo(x, abs(x["log_prob"].exp() - x["old_log_prob"].exp()), 0.2, 0.02, 0.8, True),
+    ),
     "maspo": (maspo.maspo, {}, lambda x: _maspo(x, True)),
     "maspo, narrow": (
         maspo.maspo,

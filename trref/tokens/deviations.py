@@ -12,13 +12,16 @@ __all__ = [
     "BAND_AT_THE_ENDS",
     "BAND_RELAXED",
     "BAND_WITH_DUAL_CLIP",
+    "BASE_CLIPPED",
     "BATCH_TOKEN_MEAN",
     "CLIP_KEPT",
     "COEFFICIENT_TIMES_LOG_PROB",
+    "DIVIDED_BY_CONFLICTS",
     "DPPO_LOG_PROB",
     "DPPO_TOKEN_MEAN",
     "DRPO_CLAMPED",
     "EMPTY_ROWS_DROPPED",
+    "FIXED_ENTROPY_BOUND",
     "GATE_DIFFERENTIATED",
     "GROUP_OF_ONE_RAW",
     "K3_CLAMP",
@@ -732,4 +735,74 @@ PROJECTED_RATIO_DETACHED = Deviation(
     seen_in="the TRPL loss of a prime-rl fork",
     computes="the policy gradient with projected ratios as weights, none of it through the projection",
     documented=True,
+)
+
+# ---------------------------------------------------------------------------------------------------------- FiberPO
+
+
+def _base_clipped(log_prob, old_log_prob, advantage, mask):
+    x, T = mask * (log_prob - old_log_prob), xp.maximum(mask.sum(1, keepdims=True), 1)
+    mean = x.sum(1, keepdims=True) / T
+    base = xp.clip(mean, -0.2, 0.2)
+    residual = x - base
+    terms = _seq_mean(mask) * xp.exp(base + xp.clip(residual, -0.2, 0.2)) * _column(advantage)
+    free = abs(residual) <= 0.2
+    through_base = (terms * ~free).sum(1, keepdims=True) * (abs(mean) <= 0.2) / T
+    return -terms.sum(), -mask * (terms * free + through_base)
+
+
+BASE_CLIPPED = Deviation(
+    "mean log-ratio clipped, residual from the clipped mean",
+    _base_clipped,
+    seen_in="alphadl/FibrationPO fiberpo/fbg.py, both thresholds 0.2",
+    computes="a base without sign channels and rollback, and a residual in which the clipped part of the drift returns",
+)
+
+# ------------------------------------------------------------------------------------------------------------- GTPO
+
+
+def _conflict_tokens(advantage, mask, actions, group):
+    """The weights, and each answer's number of conflict tokens."""
+    from trref.tokens.conflict_tokens import conflicts, weigh
+
+    front, back = (conflicts(advantage, mask, actions, group, side) for side in (False, True))
+    return weigh(advantage, mask, actions, group, 2.0, 0.0), xp.maximum(front, back).sum(1)
+
+
+def _gtpo(log_prob, old_log_prob, advantage, mask, weight, keep, mean, entropy_weight):
+    A = (keep * (advantage - entropy_weight * mean))[:, None]
+    term = A * xp.exp(log_prob - old_log_prob) * weight
+    return _weighted(_seq_mean(mask), term, term)
+
+
+def _fixed_entropy_bound(
+    log_prob, old_log_prob, advantage, mask, actions, group, entropy, *, entropy_weight=0.1, initial_entropy=0.0
+):
+    mean = (mask * entropy).sum(1) / xp.maximum(mask.sum(1), 1)
+    weight, _ = _conflict_tokens(advantage, mask, actions, group)
+    return _gtpo(log_prob, old_log_prob, advantage, mask, weight, mean <= 0.7, mean, entropy_weight)
+
+
+def _divided_by_conflicts(
+    log_prob, old_log_prob, advantage, mask, actions, group, entropy, *, entropy_weight=0.1, initial_entropy=0.0
+):
+    mean = (mask * entropy).sum(1) / xp.maximum(mask.sum(1), 1)
+    weight, number = _conflict_tokens(advantage, mask, actions, group)
+    keep = ((mean <= math.log(2)) | (initial_entropy >= math.log(2))).astype(mask.dtype)
+    return _gtpo(
+        log_prob, old_log_prob, advantage, mask, weight, keep / xp.maximum(number, 1), mean, entropy_weight
+    )
+
+
+FIXED_ENTROPY_BOUND = Deviation(
+    "answers filtered above an entropy of 0.7, whatever the first policy's",
+    _fixed_entropy_bound,
+    seen_in="winstonsmith1897/GTPO gtpo/gtpo_training.py",
+    computes="a filter that also acts on a policy that was uncertain from the start",
+)
+DIVIDED_BY_CONFLICTS = Deviation(
+    "each answer's loss divided by its number of conflict tokens",
+    _divided_by_conflicts,
+    seen_in="winstonsmith1897/GTPO gtpo/gtpo_training.py",
+    computes="smaller steps for answers with long shared beginnings and ends",
 )
