@@ -100,3 +100,11 @@ print(f"the natural gradient's two curves differ by {abs(ratio - 1).max():.1e}")
 assert abs(ratio - 1).max() < 1e-5, "the natural gradient does not see the scale of a feature"
 assert (end[False, 100.0] > 2 * end[False, 1.0]).all(), "the plain gradient does, in every seed"
 assert (end[False, 100.0] > 5 * end[True, 100.0]).all(), "and is far behind"
+
+# %%
+# .. claim:: The natural gradient does not depend on the coordinates in which the policy is written; the plain
+#     gradient does.
+#     :experiment: a Gaussian policy on three features with exact expectations, one feature as it is or times 100, 60
+#         steps, five seeds
+#     :controls: the plain gradient, with steps of the same modelled divergence
+#     :shown: yes: the natural gradient's curves agree to 1e-5 in every seed, the plain gradient is left far behind

@@ -86,3 +86,11 @@ print("clipped      ", clipped.mean(0).round(3))
 assert (clipped[:, 0] < 0.5 * unclipped[:, 0]).all(), "clipping slows the mean drift in every seed"
 assert (clipped[:, 2] < 0.5 * unclipped[:, 2]).all(), "and the divergence"
 assert (clipped[:, 1] > 3 * 0.2).all(), "but the largest ratio is far outside the interval: no trust region"
+
+# %%
+# .. claim:: Clipping takes away the incentive to move the ratio out of its interval, and so keeps updates small
+#     without a constraint.
+#     :experiment: 400 full-batch steps of Adam on one batch of 512 states, five seeds
+#     :controls: the unclipped surrogate; the interval itself
+#     :shown: in part: ratios and divergence drift less than half as far in every seed, but the largest ratio is more
+#         than three times outside the interval: it is no trust region

@@ -133,9 +133,18 @@ for first, (divergence, weight) in late.items():
 last = {name: np.array([r[-1] for r in values]) for name, values in runs.items()}
 assert (last["KL penalty, weight 10"] < 0.2 * last["KL penalty, weight 1"]).all(), "the weight decides"
 assert (growth["KL penalty, weight 10"] < growth["clipped"]).all(), "a penalty holds where clipping creeps"
-assert (last["clipped"] < 0.1 * last["unclipped"]).all()
+assert (last["clipped"] < 0.1 * last["unclipped"]).all(), "clipping slows the drift tenfold"
 assert all(target / 2 < divergence < 2 * target for divergence, _ in late.values()), "every start finds the target"
 weights = [weight for _, weight in late.values()]
 assert max(weights) < 3 * min(weights), "and nearly the same weight, from a millionfold range"
 assert (figures[:, [0, 2], 1] < 1e-9).all() and abs(figures[-1, 1, 1]) > 0.05, "k1 and k3 are unbiased, k2 is not"
 assert (figures[:6, 0, 2] > 5 * figures[:6, 2, 2]).all(), "k1 is the noisiest"
+
+# %%
+# .. claim:: The adapted weight of the penalty finds the target divergence quickly, and where it starts does not
+#     matter.
+#     :experiment: 40 updates of 30 steps from first weights over six orders of magnitude, one seed; fixed weights on
+#         one batch, five seeds
+#     :controls: the three starts against each other; fixed weights, clipping, and the unclipped surrogate
+#     :shown: in part: from every start the median divergence is within a factor of two of the target, with nearly the
+#         same weight; single updates go on scattering by a factor of several

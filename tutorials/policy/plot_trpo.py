@@ -120,3 +120,11 @@ print(
     f"Algorithm 1 has {final['Algorithm 1'].mean():.3f} after {updates} updates, TRPO {after_four.mean():.3f} after 4"
 )
 assert (final["Algorithm 1"] > 0).all() and (final["Algorithm 1"] < after_four).all(), "the theory's algorithm crawls"
+
+# %%
+# .. claim:: Steps within a bound of the mean divergence improve the policy monotonically, and much faster than the
+#     penalty of the theory allows.
+#     :experiment: exact quantities in random decision processes of 12 states and 4 actions, 40 updates, five seeds
+#     :controls: Algorithm 1, which maximises the proven bound; the plain gradient with a step size whose first step
+#         is as long
+#     :shown: yes: without one step down to the optimum in every seed; Algorithm 1 crawls, the plain gradient plateaus
