@@ -10,7 +10,7 @@ same ball.
 # %%
 # Training
 # --------
-# Each method gets the same start, the same batches and the same step size, in three seeds.
+# Each method gets the same start, the same batches and the same step size, in five seeds.
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from trref.experiments.classifiers import digits_task, train
 from trref.experiments.figures import spread, use_style
 
 plt = use_style()
-seeds, epochs = range(3), 120
+seeds, epochs = range(5), 80
 task = digits_task(noise=0.3)
 runs = {
     name: [train(task, seed=s, rho=rho, at_random=at_random, epochs=epochs, lr=2e-3) for s in seeds]
@@ -63,5 +63,15 @@ for name in runs:
 sam, plain, control = "SAM, radius 0.3", "Adam", "random direction, radius 0.3"
 assert accuracy[sam].min() > accuracy[plain].max() + 0.01, "SAM is more accurate in every seed"
 assert curvature[sam].max() < 0.7 * curvature[plain].min(), "and flatter in every seed"
-assert accuracy[control].mean() < accuracy[plain].mean() + 0.5 * (accuracy[sam].mean() - accuracy[plain].mean())
-assert curvature[sam].max() < curvature[control].min(), "a random direction of equal length does not do it"
+halfway = (accuracy[plain].mean() + accuracy[sam].mean()) / 2
+assert accuracy[control].mean() < halfway, "a random direction of equal length gains less than half as much"
+assert curvature[sam].max() < curvature[control].min(), "and does not end in flat places"
+
+# %%
+# .. claim:: Minimising the worst loss nearby leads to flatter minima, which generalise better and resist noisy
+#     labels.
+#     :experiment: a small network on 400 digits, 30 % of the labels noise, 80 epochs, five seeds of start and batches
+#     :controls: Adam without perturbation; a random perturbation of the same length; both have one gradient a step,
+#         SAM has two
+#     :shown: yes: more accurate and flatter in every seed, and the random direction is neither. That flatness is the
+#         cause is not shown

@@ -95,3 +95,11 @@ few, many = smooth["8 entries a row"], smooth["40 entries a row"]
 assert few.errors[-1] > 1e-9, "smooth densities: a few entries a row do not do"
 assert many.errors[-1] <= 1e-9, "a fifth of them does"
 assert smooth["Sinkhorn"].errors[-1] <= 1e-9 and smooth["Sinkhorn"].iterations[-1] < 2000, "and Sinkhorn alone does"
+
+# %%
+# .. claim:: Twenty Sinkhorn sweeps and then sparse Newton steps converge orders of magnitude faster than Sinkhorn, in
+#     iterations and in time.
+#     :experiment: random assignments of 200 points at eta = 1200, five seeds; two bumps on a line
+#     :controls: 2000 sweeps of Sinkhorn alone; budgets of 8 and of 40 entries a row on the smooth problem
+#     :shown: in part: on random assignments 1e-12 within 120 iterations, where 2000 sweeps don't reach 1e-6; the
+#         times of this page's run agree. On smooth densities a few entries a row fail, and Sinkhorn alone is as good
