@@ -122,4 +122,4 @@ for other in ("GRPO", "all harder"):
 #     :experiment: bandit prompts with one spurious answer each, 10 seeds
 #     :controls: GRPO; all negative advantages enlarged by the same mean factor
 #     :shown: in part: confident errors decay faster than under both controls; no gain in pass@1 or pass@16 at this
-#     scale
+#         scale
