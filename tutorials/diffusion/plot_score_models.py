@@ -10,10 +10,12 @@ its discretisation, and nothing else.
 # From noise to data
 # ------------------
 
+import itertools
+
 import numpy as np
 
 from trref.diffusion.score_models import ddim_sample
-from trref.experiments.figures import use_style
+from trref.experiments.figures import spread, use_style
 from trref.problems.mixtures import MixtureNoise, three_components
 
 plt = use_style()
@@ -42,28 +44,45 @@ def energy_distance(x, y):
     return 2 * mean_distance(x, y) - (mean_distance(x, x) + mean_distance(y, y)) * n / (n - 1)
 
 
-draws, grid = 1500, (4, 8, 16, 32, 64, 128)
-data = mixture.sample(np.random.default_rng(1), draws)
-floor = np.mean([abs(energy_distance(mixture.sample(np.random.default_rng(s), draws), data)) for s in (2, 3, 4)])
+draws, grid, seeds = 1000, (4, 8, 16, 32, 64, 128), range(5)
+data = [mixture.sample(np.random.default_rng([seed, 1]), draws) for seed in seeds]
+floor = np.mean([abs(energy_distance(x, y)) for x, y in itertools.pairwise(data)])
 curves = {}
 for name, eta in (("DDIM (eta 0)", 0.0), ("DDPM (eta 1)", 1.0)):
     curves[name] = [
-        energy_distance(ddim_sample(np.random.default_rng(5), model, draws=draws, steps=k, eta=eta), data) for k in grid
+        [
+            energy_distance(ddim_sample(np.random.default_rng([seed, 2]), model, draws=draws, steps=k, eta=eta), fresh)
+            for k in grid
+        ]
+        for seed, fresh in zip(seeds, data, strict=True)
     ]
 figure, axis = plt.subplots()
 for name, values in curves.items():
-    axis.loglog(grid, np.maximum(values, 1e-4), "o-", label=name)
+    spread(axis, grid, np.maximum(values, 1e-4).tolist(), name, marker="o")
 axis.axhline(floor, linestyle=":", color="#8c8c8c", label="fresh data (sampling error)")
-axis.set(xlabel="steps", ylabel="energy distance to the data")
+axis.set(xlabel="steps", ylabel="energy distance to the data", xscale="log", yscale="log")
 axis.legend()
 
 # %%
 # What the figure shows
 # ---------------------
-# With few steps the deterministic sampler is closer; with many both meet the sampling error.
+# With few steps the deterministic sampler is closer, by about half the distance; DDPM with twice the steps is closer
+# still. With many both meet the sampling error.
 
-ddim, ddpm = curves["DDIM (eta 0)"], curves["DDPM (eta 1)"]
-for k, a, b in zip(grid, ddim, ddpm, strict=True):
+ddim, ddpm = (np.array(runs) for runs in curves.values())
+for k, a, b in zip(grid, ddim.mean(0), ddpm.mean(0), strict=True):
     print(f"{k:4d} steps: DDIM {a:.4f}, DDPM {b:.4f}")
-assert all(a < b for a, b in zip(ddim[:3], ddpm[:3], strict=True)), "few steps: DDIM is closer"
-assert ddim[-1] < 0.02 and ddpm[-1] < 0.02, "many steps: both are at the data"
+assert (ddim[:, :2] < ddpm[:, :2]).all(), "4 and 8 steps: DDIM is closer, in every seed"
+assert (ddim.mean(0)[:3] < ddpm.mean(0)[:3]).all(), "up to 16 steps on average"
+assert (ddpm.mean(0)[1:3] < ddim.mean(0)[:2]).all(), "but DDPM with twice the steps is closer still"
+assert ddim[:, -1].max() < 0.02 and ddpm[:, -1].max() < 0.02, "many steps: both are at the data"
+
+# %%
+# .. claim:: The deterministic sampler (DDIM) needs ten to fifty times fewer steps than DDPM for samples of the same
+#     quality.
+#     :experiment: a mixture of three Gaussians in the plane with exact scores, 4 to 128 steps, 1000 samples, five
+#         seeds
+#     :controls: DDPM with the posterior variance, with the same steps and with twice as many; the distance between
+#         sets of fresh data
+#     :shown: in part: with 4 and 8 steps DDIM is closer in every seed, but DDPM with twice the steps is closer still;
+#         with many steps both meet the sampling error
