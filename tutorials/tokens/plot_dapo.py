@@ -82,4 +82,14 @@ for seed in range(4):
 spread(axes[2], range(120), kept, "kept by dynamic sampling", color=COLOURS[2])
 axes[2].set(xlabel="iteration", ylabel="share of answers", title="groups with a gradient", ylim=(0, 1))
 kept = np.mean(kept, 0)
-assert kept[:3].mean() < 0.75 * kept.max() and kept[-20:].mean() < 0.75 * kept.max()
+assert kept[:3].mean() < 0.75 * kept.max(), "early many groups have no gradient"
+assert kept[-20:].mean() < 0.75 * kept.max(), "and late again"
+
+# %%
+# .. claim:: A wider upper clip keeps the policy's entropy up, and resampling prompts without a gradient makes every
+#     batch count.
+#     :experiment: small token task, six inner steps, 60 iterations, eight seeds; shares of groups with a gradient,
+#         four seeds
+#     :controls: upper clips of 0.2, 0.28 and 0.8, all else equal
+#     :shown: in part: a rare good token may grow further, and early and late many groups carry no gradient. The
+#         entropy is not kept up: the wider clip learns faster, and entropy falls sooner

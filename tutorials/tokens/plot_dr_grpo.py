@@ -70,6 +70,14 @@ for name, values in final.items():
 # equal lengths here, and rewards are right or wrong, so that neither of the two biases has much to act on. The paper's
 # claim of better token efficiency needs long wrong answers (see the tutorial of GRPO, where the drift shows).
 
-assert all((values > 0.6).all() for values in final.values())
+assert all((values > 0.6).all() for values in final.values()), "all four learn, in every seed"
 difference = final["Dr. GRPO"] - final["GRPO"]
 assert abs(difference.mean()) < 0.15, "no large difference at this scale"
+
+# %%
+# .. claim:: Without the two biases of GRPO answers stay short at the same accuracy: better token efficiency.
+#     :experiment: small token task of three levels, 60 iterations, six seeds; the sizes of advantages in sampled
+#         groups
+#     :controls: GRPO; each of the two changes alone
+#     :shown: no: all four end at the same accuracy, on answers of nearly equal length. What the deviation does to the
+#         weights of prompts shows in the advantages; the drift to long wrong answers shows in the tutorial of GRPO

@@ -76,7 +76,7 @@ for kind in DIVERGENCES:
 print(f"{'ratio':18s}{moved(0)[0] / zipf[0]:14.3g}{moved(rare)[rare] / zipf[rare]:16.3g}")
 assert abs(quotient["total_variation"] - 1) < 1e-9, "total variation: the same"
 assert quotient["pearson"] > 500 and moved(rare)[rare] / zipf[rare] > 70, "chi-square and ratio: another world"
-assert quotient["total_variation"] < min(v for k, v in quotient.items() if k != "total_variation")
+assert min(quotient, key=quotient.get) == "total_variation", "all others weigh the rare token more"
 
 # %%
 # What one sampled token tells
@@ -99,7 +99,8 @@ for name, terms in {
 }.items():
     axes[0].hist(terms, bins, alpha=0.55, label=f"{name}: deviation {terms.std():.2f}")
     assert abs(terms.mean() - exact) < 4 * terms.std() / samples**0.5, "unbiased"
-assert generator(u, "reverse_kl")[0].std() < textbook_generator(u, "reverse_kl")[0].std()
+calm, plain = generator(u, "reverse_kl")[0].std(), textbook_generator(u, "reverse_kl")[0].std()
+assert calm < plain, "the generator of slope 0 scatters less"
 axes[0].set(xlabel="estimate from one token", ylabel="count", title=f"tokens of q; KL = {exact:.2f}")
 for kind in ("k1", "k2", "k3"):
     terms = kl_estimate(log_p[from_p], log_q[from_p], kind)[0]
@@ -124,6 +125,15 @@ for kind, colour in zip(CURVATURE, COLOURS, strict=False):
         divergence_rows(l, log_q, kind)[0] / (CURVATURE[kind] * divergence_rows(l, log_q, "pearson")[0]) for l in near
     ]
     axis.semilogx(sizes, ratio, label=kind, color=colour)
-    assert abs(ratio[0] - 1) < 0.01 and (kind == "pearson" or abs(ratio[-1] - 1) > 0.2)
+    assert abs(ratio[0] - 1) < 0.01, "small steps: a multiple of chi-square"
+    assert kind == "pearson" or abs(ratio[-1] - 1) > 0.2, "large steps: not"
 axis.set(xlabel="size of the step in the logits", ylabel="divergence / (its multiple of chi-square)", ylim=(0, 2))
 axis.legend(fontsize=8)
+
+# %%
+# .. claim:: Total variation treats rare and frequent tokens alike; ratios and chi-square do not. For small steps all
+#     smooth divergences are multiples of one another.
+#     :experiment: exact rows over a Zipf vocabulary of 1000; 40,000 sampled tokens of one pair of policies
+#     :controls: seven divergences and the ratio, on the same 0.01 of mass
+#     :shown: yes: moved onto the rarest token instead of the likeliest it is the same step for total variation,
+#         hundreds of times larger for chi-square

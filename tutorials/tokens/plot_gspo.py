@@ -14,7 +14,7 @@ why its clip is a thousand times tighter, and why it forgives single tokens that
 
 import numpy as np
 
-from trref.experiments.figures import COLOURS, use_style
+from trref.experiments.figures import COLOURS, spread, use_style
 from trref.tokens.grpo import grpo
 from trref.tokens.gspo import gspo, mean_log_ratio
 
@@ -39,7 +39,7 @@ axes[1].set(xlabel="length of the answer", ylabel="share outside the interval", 
 axes[1].legend(fontsize=8)
 slope = np.polyfit(np.log(lengths), np.log(spreads), 1)[0]
 print(f"the deviation falls as length to the power {slope:.2f}")
-assert abs(slope + 0.5) < 0.05
+assert abs(slope + 0.5) < 0.05, "one over the square root"
 
 # %%
 # The gradient under noise in the ratios
@@ -48,30 +48,35 @@ assert abs(slope + 0.5) < 0.05
 # gradient is the on-policy one. We look at the relative error of the coefficients that the tokens get, for unclipped
 # answers, as the noise grows.
 
-B, T = 64, 256
-mask, old = np.ones((B, T)), -rng.exponential(1.0, (B, T))
-advantage = rng.standard_normal(B)
-right = grpo(old, old, advantage, mask)[1]
-noise = np.geomspace(0.003, 1, 15)
-errors = {"GRPO": [], "GSPO": [], "GRPO, no clip": []}
-for sigma in noise:
-    log_prob = old + sigma * rng.standard_normal((B, T)) - sigma**2 / 2
-    for name, f, hyper in (
-        ("GRPO", grpo, {}),
-        ("GSPO", gspo, {"clip_low": 1e9, "clip_high": 1e9}),
-        ("GRPO, no clip", grpo, {"clip": 1e9}),
-    ):
-        gradient = f(log_prob, old, advantage, mask, **hyper)[1]
-        errors[name].append(np.linalg.norm(gradient - right) / np.linalg.norm(right))
+B, T, seeds = 64, 256, range(5)
+mask, noise = np.ones((B, T)), np.geomspace(0.003, 1, 15)
+OBJECTIVES = {
+    "GRPO": (grpo, {}),
+    "GSPO, no clip": (gspo, {"clip_low": 1e9, "clip_high": 1e9}),
+    "GRPO, no clip": (grpo, {"clip": 1e9}),
+}
+errors = {name: np.zeros((len(seeds), len(noise))) for name in OBJECTIVES}
+for seed in seeds:
+    rng = np.random.default_rng(seed)
+    old, advantage = -rng.exponential(1.0, (B, T)), rng.standard_normal(B)
+    right = grpo(old, old, advantage, mask)[1]
+    for k, sigma in enumerate(noise):
+        log_prob = old + sigma * rng.standard_normal((B, T)) - sigma**2 / 2
+        for name, (f, hyper) in OBJECTIVES.items():
+            gradient = f(log_prob, old, advantage, mask, **hyper)[1]
+            errors[name][seed, k] = np.linalg.norm(gradient - right) / np.linalg.norm(right)
 for name, values in errors.items():
-    axes[2].loglog(noise, values, label=name if name != "GSPO" else "GSPO, no clip")
+    spread(axes[2], noise, values.tolist(), name)
 axes[2].set(xlabel="noise in the log-ratios", ylabel="relative error of the gradient", title="256 tokens an answer")
+axes[2].set(xscale="log", yscale="log")
 axes[2].legend(fontsize=8)
 
 middle = int(np.argmin(abs(noise - 0.1)))
-print("noise 0.1: relative error", {k: round(v[middle], 3) for k, v in errors.items()})
-assert errors["GSPO"][middle] < 0.3 * errors["GRPO, no clip"][middle], "the mean averages the noise away"
-assert errors["GSPO"][middle] < 0.3 * errors["GRPO"][middle], "and clipping tokens is no substitute"
+at_middle = {name: values[:, middle] for name, values in errors.items()}
+print("noise 0.1: relative error", {name: np.round(values, 3) for name, values in at_middle.items()})
+ours = at_middle["GSPO, no clip"]
+assert (ours < 0.3 * at_middle["GRPO, no clip"]).all(), "the mean averages the noise away, in every seed"
+assert (ours < 0.3 * at_middle["GRPO"]).all(), "and clipping tokens is no substitute"
 
 # %%
 # What is lost
@@ -84,4 +89,13 @@ zero, one = np.zeros((1, 4)), np.ones((1, 4))
 same = [gspo(x, zero, A, one, clip_low=0.2, clip_high=0.2)[1] for x in (here, there)]
 other = [grpo(x, zero, A, one)[1] for x in (here, there)]
 print("GSPO:", *[np.round(g, 3) for g in same], " GRPO:", *[np.round(g, 3) for g in other])
-assert np.allclose(*same) and not np.allclose(*other)
+assert np.allclose(*same), "GSPO does not see where the policy moved"
+assert not np.allclose(*other), "GRPO does"
+
+# %%
+# .. claim:: Ratios of whole answers are much less noisy than those of tokens, which makes training stable.
+#     :experiment: synthetic noise in the log-ratios of 64 answers of 256 tokens, five seeds; nothing is trained
+#     :controls: GRPO with its clip and without
+#     :shown: in part: at a noise of 0.1 the error of the coefficients is less than a third of GRPO's in every seed,
+#         and the ratio's deviation falls with the square root of the length. What that does to training is not tried;
+#         where in an answer the policy moved is lost

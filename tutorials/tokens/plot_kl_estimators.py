@@ -57,13 +57,13 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
 axes[0].fill_between(tokens, np.exp(log_ref), alpha=0.25, color=COLOURS[-1], label="reference")
 found = {}
 for (name, penalty), colour in zip(PENALTIES.items(), COLOURS, strict=False):
-    thetas = [train(penalty, seed) for seed in range(4)]
+    thetas = [train(penalty, seed) for seed in range(5)]
     rows = [np.exp(log_policy(theta)[0]) for theta in thetas]
     found[name] = np.array([[r @ (np.log(r) - log_ref), np.exp(log_ref) @ (log_ref - np.log(r))] for r in rows])
     for row in rows:
         axes[0].plot(tokens, row, color=colour, alpha=0.7, linewidth=1, label=name if row is rows[0] else None)
 axes[0].plot(tokens, np.exp(log_policy(START)[0]), color="#7d8590", linestyle=":", label="start")
-axes[0].set(xlabel="token", ylabel="probability", title="policies after 400 steps, four seeds")
+axes[0].set(xlabel="token", ylabel="probability", title="policies after 400 steps, five seeds")
 axes[0].legend(fontsize=8)
 
 print(f"{'':20s}{'KL(policy || ref)':>20s}{'KL(ref || policy)':>20s}")
@@ -111,5 +111,15 @@ assert (k2[:, 0] < 0.6 * k3[:, 0]).all(), "k2 in the loss finds a smaller KL(pol
 assert (k3[:, 1] < 0.6 * k2[:, 1]).all(), "k3 in the loss minimises the other divergence: it covers both bumps"
 assert abs(in_reward[:, 0] - k2[:, 0]).max() < 0.05, "k1 in the reward is k2 in the loss"
 assert (k1[:, 0] > 1.5 * k2[:, 0]).all(), "k1 in the loss has no direction: noise only"
-assert np.allclose(values["ratio times k3"], values["KL(policy || ref)"])
-assert min(angles["ratio times k3"]) > 1 - 1e-9 and min(angles["plain k3"]) < 0.9
+assert np.allclose(values["ratio times k3"], values["KL(policy || ref)"]), "ratio times k3 is unbiased off policy"
+assert min(angles["ratio times k3"]) > 1 - 1e-9, "and its gradient has the right direction"
+assert min(angles["plain k3"]) < 0.9, "plain k3 has not"
+
+# %%
+# .. claim:: The three estimates agree as numbers and not as losses: only k2, or k1 in the reward, descends KL(policy
+#     || reference).
+#     :experiment: a policy with two parameters and a reference with two bumps, 400 steps, five seeds; exact means off
+#         policy
+#     :controls: each estimate in the loss; k1 in the reward; the ratio times k3
+#     :shown: yes: in every seed k2 finds the smaller divergence, k3 the smaller one of the other direction, and k1
+#         leads nowhere

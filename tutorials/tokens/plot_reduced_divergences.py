@@ -38,7 +38,8 @@ for kind, colour in zip(KINDS, COLOURS, strict=False):
     seen[kind] = dict(zip(KS.tolist(), kept.mean(1), strict=True)) | {"binary": binary.mean()}
     axes[0].semilogx(KS, kept.mean(1), color=colour, label=kind.replace("_", " "))
     axes[0].axhline(binary.mean(), color=colour, linestyle=":")
-    assert (np.diff(kept, axis=0)[1:] > -0.2).all() and (kept <= 1 + 1e-12).all() and np.allclose(kept[-1], 1)
+    assert (kept <= 1 + 1e-12).all() and np.allclose(kept[-1], 1), "never more than the full one, all of it at K = V"
+    assert (np.diff(kept, axis=0)[1:] > -0.2).all(), "more tokens see more, but for the sampled one"
 axes[0].set(xlabel="K", ylabel="share of the full divergence", title="noise on all logits (dotted: binary, mean)")
 axes[0].legend(fontsize=8)
 
@@ -70,3 +71,11 @@ for kind, values in seen.items():
 for kind in KINDS:
     assert seen[kind]["binary"] < 0.6, "one token sees little of what moved"
     assert seen[kind][1] < seen[kind][20] < 1, "twenty see more"
+
+# %%
+# .. claim:: The sampled token, or the twenty likeliest, capture what matters of the full divergence at a fraction of
+#     the cost.
+#     :experiment: 40 policies with noise on all logits of a Zipf vocabulary of 500; mass moved within the tail of one
+#     :controls: the full divergence
+#     :shown: in part: both are lower bounds; twenty tokens see about half of it, the sampled one a few per cent, and
+#         neither sees mass that moves within the tail
