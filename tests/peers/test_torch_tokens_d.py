@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trref.tokens import noisy_rlvr, pspo, pspo_extensions
+from trref.tokens import gtpo, noisy_rlvr, pspo, pspo_extensions
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -98,3 +98,42 @@ def test_noisy_rlvr(correction, baseline):
         return -(s * (y["log_prob"] * y["mask"]).sum(1)).mean()
 
     _compare(noisy_rlvr.corrected_gradient, theirs, x, correction=correction, baseline=baseline)
+
+
+# ---- GTPO
+
+
+def _in_conflict(x):
+    """Weights by Python's sets, for full masks of one prompt."""
+    rows, A = x["actions"].tolist(), x["advantage"].tolist()
+
+    def run(rows):
+        sides = [
+            {(t, y) for row, a in zip(rows, A, strict=True) if s * a > 0 for t, y in enumerate(row)} for s in (1, -1)
+        ]
+        both = sides[0] & sides[1]
+        return [[all((s, row[s]) in both for s in range(t + 1)) for t in range(len(row))] for row in rows]
+
+    front, back = run(rows), [r[::-1] for r in run([row[::-1] for row in rows])]
+    factor = [2.0 if a > 0 else 0.0 for a in A]
+    return torch.tensor(
+        [
+            [f ** (int(a) + int(b)) for a, b in zip(p, q, strict=True)]
+            for p, q, f in zip(front, back, factor, strict=True)
+        ],
+        dtype=torch.float64,
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gtpo(seed):
+    rng, x = np.random.default_rng(seed), _batch(seed)
+    x["mask"][:] = 1
+    x |= {"actions": rng.integers(0, 3, (10, 8)), "group": np.zeros(10, int), "entropy": 1.4 * rng.random((10, 8))}
+
+    def theirs(y):
+        mean = y["entropy"].mean(1)
+        A = (mean <= np.log(2)) * (y["advantage"] - 0.1 * mean)
+        return _seq_mean(torch.exp(y["log_prob"] - y["old_log_prob"]) * A[:, None] * _in_conflict(y), y)
+
+    _compare(gtpo.gtpo, theirs, x)

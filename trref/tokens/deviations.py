@@ -30,6 +30,7 @@ __all__ = [
     "LOG_PROB_SMOOTHED",
     "LOG_RATIO_CLAMP",
     "MASPO_RATIO_CLAMPED",
+    "MIN_ENTROPY_FOR_ONE",
     "MULTIPLIER_CONSTANT",
     "PADDED_WIDTH",
     "PROJECTED_RATIO_DETACHED",
@@ -789,9 +790,7 @@ def _divided_by_conflicts(
     mean = (mask * entropy).sum(1) / xp.maximum(mask.sum(1), 1)
     weight, number = _conflict_tokens(advantage, mask, actions, group)
     keep = ((mean <= math.log(2)) | (initial_entropy >= math.log(2))).astype(mask.dtype)
-    return _gtpo(
-        log_prob, old_log_prob, advantage, mask, weight, keep / xp.maximum(number, 1), mean, entropy_weight
-    )
+    return _gtpo(log_prob, old_log_prob, advantage, mask, weight, keep / xp.maximum(number, 1), mean, entropy_weight)
 
 
 FIXED_ENTROPY_BOUND = Deviation(
@@ -805,4 +804,32 @@ DIVIDED_BY_CONFLICTS = Deviation(
     _divided_by_conflicts,
     seen_in="winstonsmith1897/GTPO gtpo/gtpo_training.py",
     computes="smaller steps for answers with long shared beginnings and ends",
+)
+
+# -------------------------------------------------------------------------------------------------------------- TRE
+
+
+def _min_entropy_for_one(logits, mask, *, rule="top_k", K=2, P=0.99):
+    log_p, V = _normalised(logits), logits.shape[-1]
+    w = _token_mean(mask)
+    order = xp.argsort(-logits, axis=-1, kind="stable")
+    rank = xp.argsort(order, axis=-1, kind="stable")
+    if rule == "top_k" and K == 1:
+        return (w * log_p.max(-1)).sum(), w[..., None] * ((rank == 0) - xp.exp(log_p)).astype(logits.dtype)
+    ranked = xp.take_along_axis(xp.exp(log_p), order, -1)
+    cut = {"top_k": rank < K, "all": rank < V}
+    keep = cut[rule] if rule in cut else xp.take_along_axis(xp.cumsum(ranked, axis=-1) - ranked < P, rank, -1)
+    mass = xp.where(keep, xp.exp(log_p), 0).sum(-1, keepdims=True)
+    log_q = log_p - xp.log(mass)
+    q = xp.where(keep, xp.exp(log_q), 0)
+    H, size = -(q * log_q).sum(-1), keep.astype(logits.dtype).sum(-1)
+    scale = w * xp.where(size > 1, math.log(V) / xp.log(xp.maximum(size, 2)), 0)
+    return -(scale * H).sum(), scale[..., None] * q * (log_q + H[..., None])
+
+
+MIN_ENTROPY_FOR_ONE = Deviation(
+    "the min-entropy for K = 1",
+    _min_entropy_for_one,
+    seen_in="WhyChaos/TRE-Encouraging-Exploration-in-the-Trust-Region verl/utils/torch_functional.py",
+    computes="-log max p in the place of an entropy inside a set of one token, which is 0",
 )
