@@ -13,6 +13,7 @@ tools/equivalent_mutants.json, keyed by function and text, with the reason why t
 import argparse
 import ast
 import copy
+import functools
 import inspect
 import json
 import pathlib
@@ -39,6 +40,7 @@ FIXED = (
     "score_models.ddim_step",
 )
 CHECKS = ("validate.", "warnings.", "flags.", "require_")  # statements that begin so
+TEXTS = ("message", "reason")  # names of parts of warnings
 SWAPS = {"minimum": "maximum", "maximum": "minimum", "min": "max", "max": "min", "sum": "mean", "mean": "sum"}
 SWAPS |= {"tril": "triu", "triu": "tril", "zeros_like": "ones_like", "ones_like": "zeros_like", "argmax": "argmin"}
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
@@ -89,37 +91,41 @@ def _is_check(statement):
         return isinstance(statement.value, ast.Constant) or text.startswith(CHECKS)
     if isinstance(statement, ast.For) and all(_is_check(s) for s in statement.body):
         return True
-    return isinstance(statement, ast.Assign) and ast.unparse(statement.value).startswith("validate.")
+    if isinstance(statement, ast.Assign):
+        return ast.unparse(statement.value).startswith("validate.") or ast.unparse(statement.targets[0]) in TEXTS
+    return False
 
 
-def places(function, reported=()):
+def places(function, reported):
     """Yield (parent, field, index, node) for every expression of a function's statements that may be changed."""
     for statement in function.body:
         if not _is_check(statement) and statement not in reported:
             yield from _within(statement, reported)
 
 
-def reports(function):
-    """Return the parts of a solver that cannot reach its solution, and are therefore not changed.
+def idle(function, solver):
+    """Return the parts of a function that cannot reach its result, and are therefore not changed.
 
+    These are the statements that only compute names that nothing but checks and such statements read. Of a solver
     `verify` compares the solution alone; histories, counts and the verdict are held by the method's contracts and
-    tests. So: the arguments after the first of ``return Result(solution, …)``, of ``result._replace(…)`` all, and the
-    statements that only compute names that nothing but these read.
+    tests. So the arguments after the first of ``return Result(solution, …)``, and those of ``result._replace(…)``,
+    do not count either.
     """
     found = []
-    for node in ast.walk(function):
+    for node in ast.walk(function) if solver else ():
         if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
             called = node.value.func
             if isinstance(called, ast.Name) and called.id[0].isupper():
                 found += [*node.value.args[1:], *node.value.keywords]
             if isinstance(called, ast.Attribute) and called.attr == "_replace":
                 found += node.value.keywords
+    parameters = {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
     while True:
-        read = _names_read(function, found)
-        idle = [n for n in ast.walk(function) if isinstance(n, ast.stmt) and n not in found and _only_changes(n, read)]
-        if not idle:
+        read = _names_read(function, found) | parameters  # a parameter may be changed in place
+        more = [n for n in ast.walk(function) if isinstance(n, ast.stmt) and n not in found and _only_changes(n, read)]
+        if not more:
             return found
-        found += idle
+        found += more
 
 
 def _only_changes(statement, read):
@@ -149,7 +155,7 @@ def _names_read(node, skipped):
     return set().union(*(_names_read(child, skipped) for child in ast.iter_child_nodes(node)))
 
 
-def _within(node, reported=()):
+def _within(node, reported):
     for field, value in ast.iter_fields(node):
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if not isinstance(child, ast.AST) or (isinstance(child, ast.stmt) and _is_check(child)):
@@ -169,7 +175,7 @@ def mutants(record):
     wanted = _reachable(tree, record.f.__name__, {r.f.__name__ for r in module.METHOD.functions})
     solver = type(record).__name__ == "Solver"
     for function in [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in wanted]:
-        reported = reports(function) if solver and function.name == record.f.__name__ else ()
+        reported = idle(function, solver and function.name == record.f.__name__)
         for parent, field, index, node in list(places(function, reported)):
             for replacement in changes(node):
                 text = f"{function.name}: {ast.unparse(_enclosing(function, node))}"
@@ -191,7 +197,7 @@ def _reachable(tree, name, catalogued):
         if current in found or current not in functions:
             continue
         found.add(current)
-        called = {n.id for n in ast.walk(functions[current]) if isinstance(n, ast.Name)}
+        called = _names_read(functions[current], ())
         todo += called - catalogued
     return found
 
@@ -233,7 +239,7 @@ class Judge:
         self.record, self.known = record, {}
         start = time.process_time()
         if not self.conforms(record.f):
-            raise SystemExit(f"{record.name} itself does not conform")
+            raise RuntimeError(f"{record.name} itself does not conform")
         self.seconds = 2 + 5 * (time.process_time() - start)
 
     def killed(self, function):
@@ -265,7 +271,9 @@ class Judge:
                 self.known[seeds, sizes] = found
             return self.known[seeds, sizes]
 
-        trials.trials = remembered
+        trials.trials, init = remembered, getattr(self.record, "init", None)
+        if init:
+            function = _with_state(function, init)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -274,6 +282,16 @@ class Judge:
                 return quick.conforms and verify(name, function, explain=False, seeds=(0, 1), sizes=(4, 8, 64)).conforms
         finally:
             trials.trials = compute
+
+
+def _with_state(update, init):
+    """An update rule that makes its own state before the first step."""
+
+    @functools.wraps(update)
+    def function(params, grads, state=None, **hyper):
+        return update(params, grads, init(params) if state is None else state, **hyper)
+
+    return function
 
 
 def _freeze(array):

@@ -93,6 +93,7 @@ EDGES = {
     "singular, consistent": lambda: _edge(xp.diag(xp.array([2.0, 1.0, 0.0])), [1, 1, 0], x0=[0, 0, 7]),
     "one unknown": lambda: _edge([[2.5]], [-1.0]),
     "small right-hand side": lambda: _edge(A3, [1e-9, -2e-9, 3e-9]),
+    "small matrix": lambda: _edge(1e-15 * xp.array(A3), [1, -2, 3]),
     "large right-hand side": lambda: _edge(A3, [1e9, -2e9, 3e9]),
     "the inverse as preconditioner": lambda: _edge(A3, [1, 2, 3], preconditioner=xp.linalg.inv(xp.array(A3))),
 }

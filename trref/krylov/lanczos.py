@@ -267,7 +267,11 @@ METHOD = Method(
             f=lanczos,
             inputs=INPUTS,
             example=_example,
-            edges=EDGES | {"eigenvalues of both signs": lambda: _edge([1.0, -1.0, 0.0], [1.0, 1.0, 1.0])},
+            edges=EDGES
+            | {
+                "eigenvalues of both signs": lambda: _edge([1.0, -1.0, 0.0], [1.0, 1.0, 1.0]),
+                "small eigenvalues": lambda: _edge([2e-15, 1e-15, 3e-15], [1.0, 2.0, 3.0]),
+            },
             settings={
                 "default": {"steps": 4},
                 "plain": {"steps": 3, "reorthogonalise": 0},

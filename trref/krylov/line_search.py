@@ -211,6 +211,7 @@ METHOD = Method(
             example=_example,
             edges={
                 "the first step is exact": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1.0]),
+                "beyond the minimum": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1.5]),
                 "far too short": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1e-6]),
                 "far too long": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1e6]),
                 "one coordinate only": lambda: _along_a_line(
@@ -220,6 +221,7 @@ METHOD = Method(
             settings={
                 "default": {},
                 "for quasi-Newton": {"c2": 0.9},
+                "a large decrease": {"c1": 0.45, "c2": 0.9},
                 "probe": {"first_step": 0.3, "c1": 0.01, "c2": 0.4, "max_iter": 30},
             },
             certificate=_certificate,

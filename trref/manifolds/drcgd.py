@@ -260,7 +260,7 @@ METHOD = Method(
             settings={
                 "default": {},
                 "capped": {"beta_cap": 0.6},
-                "restarted": {"restart": 0.1},
+                "restarted": {"restart": 0.9},
                 "probe": {**COMMON, "beta_cap": 0.7, "restart": 0.2},
             },
             limits=(Limit(to="drcgd.dprgd", hyper={"beta_cap": 0.0}),),

@@ -140,6 +140,7 @@ METHOD = Method(
             settings={**SETTINGS, "to the end": {"radius": 1.0, "rtol": 1e-8}, "probe": {"radius": 3.7, "rtol": 1e-3}},
             certificate=_operator_certificate,
             tolerances=TOLERANCES,
+            agreement=1e-6,
             deviations=(deviations.POSITIVE_ROOT,),
         ),
     ),

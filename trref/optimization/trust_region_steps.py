@@ -203,10 +203,11 @@ def sufficient_decrease(result, g, B, *, radius, **_):
     p, norm, size = result.p, math.sqrt(float(g @ g)), float(abs(linalg.eigvalsh(B)).max())
     bound = norm / 2 * min(radius, norm / size if size else math.inf)
     decrease = -float(g @ p + p @ (B @ p) / 2)
+    too_small = math.inf if bound else 0.0
     return {
-        "Cauchy decrease over the decrease": bound / decrease if bound else 0.0,
+        "Cauchy decrease over the decrease": bound / decrease if decrease > 0 else too_small,
         "length beyond the radius": boundary_violation(p, radius),
-        "error of the reported value": abs(result.values[-1] + decrease) / (decrease or 1.0),
+        "error of the reported value": abs(result.values[-1] + decrease) / (abs(decrease) or 1.0),
     }
 
 
@@ -253,8 +254,9 @@ METHOD = Method(
             settings=SETTINGS,
             certificate=sufficient_decrease,
             tolerances=TOLERANCES,
+            agreement=1e-6,
         ),
-        Solver(f=dogleg, **CONVEX, certificate=sufficient_decrease, tolerances=TOLERANCES),
-        Solver(f=subspace_step, **CONVEX, certificate=sufficient_decrease, tolerances=TOLERANCES),
+        Solver(f=dogleg, **CONVEX, certificate=sufficient_decrease, tolerances=TOLERANCES, agreement=1e-6),
+        Solver(f=subspace_step, **CONVEX, certificate=sufficient_decrease, tolerances=TOLERANCES, agreement=1e-6),
     ),
 )
