@@ -86,4 +86,13 @@ for name in problems:
 print(
     f"condition number {4e3:.0f}, from the Ritz values after 20 and 40 steps {conditions[19]:.0f}, {conditions[39]:.0f}"
 )
-assert abs(conditions[-1] / 4e3 - 1) < 1e-2
+assert abs(conditions[-1] / 4e3 - 1) < 1e-2, "the Ritz values tell the condition number"
+
+# %%
+# .. claim:: The step lengths of the next few iterations give a lower bound of the error of conjugate gradients that
+#     hugs it.
+#     :experiment: Poisson's equation on 24 x 24 points, and a geometric spectrum of condition 10,000; one right-hand
+#         side each
+#     :controls: the true error; the residual norm; delays of 1, 5 and 20 iterations
+#     :shown: in part: never above the error. With a delay of 5 it is nine tenths of the error for Poisson's equation,
+#         but half of it for the geometric spectrum, which needs 20

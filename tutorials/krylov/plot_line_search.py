@@ -35,7 +35,7 @@ for first, marker in ((0.05, "o"), (2.5, "s")):
     axis.plot(
         result.step, result.value, marker, color=COLOURS[1], label=f"found from {first}: {result.iterations} trials"
     )
-    assert result.converged
+    assert result.converged, "both first trials end with an accepted step"
 axis.set(xlabel="step t", ylabel="value", ylim=(-20, 90))
 axis.legend(fontsize=8)
 
@@ -53,7 +53,7 @@ for c2 in (0.1, 0.9):
         start = np.random.default_rng(seed).standard_normal(5)
         g = loss(start)[1]
         found = [strong_wolfe(loss, start, -g / np.linalg.norm(g), first_step=f, c2=c2, max_iter=80) for f in firsts]
-        assert all(r.converged for r in found)
+        assert all(r.converged for r in found), "a step is found from every first trial"
         runs.append([r.iterations for r in found])
     trials[c2] = np.array(runs)
     spread(axis, firsts, runs, label=f"c2 = {c2}")
@@ -73,3 +73,12 @@ assert all(mean.max() < 40 for mean in means.values()), (
     "from one that is off by six orders, some tens: log2 of the error"
 )
 assert (means[0.9] <= means[0.1] + 1e-12).all(), "a loose condition never needs more"
+
+# %%
+# .. claim:: A step that meets the strong Wolfe conditions is found from any first trial, in a handful of trials from
+#     a good one.
+#     :experiment: Rosenbrock's function along its gradient at 20 random points in five dimensions, first trials of
+#         1e-6 to 1e6
+#     :controls: a loose and a tight curvature condition
+#     :shown: yes: always found; from a good first trial in fewer than five trials on average, from the worst in fewer
+#         than forty

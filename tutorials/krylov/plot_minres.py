@@ -74,8 +74,16 @@ for history in histories.values():
 counts = [len(history) for history in histories.values()]
 assert counts == sorted(counts) and counts[-1] > 1.5 * counts[0], "though eigenvalues on both sides of zero cost more"
 for ours, theirs in zip(runs["minres"], runs["cg"], strict=True):
-    assert residual(ours) <= residual(theirs) * (1 + 1e-9) and energy(ours) >= energy(theirs) * (1 - 1e-9)
+    assert residual(ours) <= residual(theirs) * (1 + 1e-9), "MINRES has the smaller residual"
+    assert energy(ours) >= energy(theirs) * (1 - 1e-9), "and conjugate gradients the smaller error in the A-norm"
 indefinite, right = dense[:100, :100] - 0.5 * np.eye(100), np.random.default_rng(3).standard_normal(100)
 short, long = (f(DenseOperator(indefinite), right, rtol=1e-15, max_iter=25).x for f in (minres, gmres))
 print(f"MINRES and GMRES differ by {abs(short - long).max():.1e} after 25 steps")
 assert np.allclose(short, long, atol=1e-8), "with three vectors in memory it does what GMRES does with all of them"
+
+# %%
+# .. claim:: MINRES minimises the residual for indefinite matrices too, with three vectors in memory.
+#     :experiment: Poisson's equation on 400 points with four shifts; a positive definite and an indefinite matrix;
+#         one right-hand side each
+#     :controls: conjugate gradients, which stop at negative curvature; GMRES, which keeps all vectors
+#     :shown: yes: all four are solved and no residual rises; after 25 steps its iterate is that of GMRES

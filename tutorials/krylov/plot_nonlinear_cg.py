@@ -71,10 +71,17 @@ for rule in ("FR", "DY"):
     assert all(not r.converged and r.iterations > worst for r in never[rule]), f"{rule} is stuck"
 print("restarted every 100 steps:", {rule: [r.iterations for r in often[rule]] for rule in rules})
 for rule in rules:
-    assert (
-        np.mean([r.gradient_norms[-1] for r in often[rule]])
-        <= np.mean([r.gradient_norms[-1] for r in never[rule]]) + 1e-5
-    )
+    ends = [np.mean([r.gradient_norms[-1] for r in runs[rule]]) for runs in (often, never)]
+    assert ends[0] <= ends[1] + 1e-5, f"{rule}: restarts do no harm"
 counts = {rule: r.iterations for rule, r in quadratic.items()}
 print("iterations on a quadratic with nearly exact line searches:", counts)
-assert max(counts.values()) <= 1.1 * min(counts.values()) and all(r.converged for r in quadratic.values())
+assert all(r.converged for r in quadratic.values()), "on a quadratic all five converge"
+assert max(counts.values()) <= 1.1 * min(counts.values()), "and are the same method, up to the line search"
+
+# %%
+# .. claim:: On a quadratic the five rules agree; elsewhere PR+, HS and HZ restart by themselves, while FR and DY get
+#     stuck after a tiny step.
+#     :experiment: Rosenbrock's function in 100 dimensions, three starts, at most 1500 iterations; one quadratic in 30
+#     :controls: each rule with restarts every 100 steps and without
+#     :shown: yes: PR+, HS and HZ converge from every start, FR and DY from none; restarts every 100 steps do not
+#         rescue those within the limit

@@ -101,4 +101,14 @@ print("mean factorisations over k:", counts.mean(1).round(1).tolist())
 assert violations.max() < 1e-11, "every problem is solved, the hard ones included"
 print("share that ended with a piece of the softest direction:", status.mean(1).round(1).tolist())
 assert not status[0].any() and status[12:].all(), "near the hard case by adding a piece of the softest direction"
-assert counts.max() < 30 and np.mean([r.iterations for r in ordinary]) < 6
+assert counts.max() < 30, "no problem needs thirty factorisations"
+assert np.mean([r.iterations for r in ordinary]) < 6, "and ordinary ones a handful"
+
+# %%
+# .. claim:: Newton's method for the reciprocal of the length solves the subproblem in a few factorisations, the hard
+#     case included.
+#     :experiment: one model in three dimensions from 40 starts; 180 random problems up to the hard case; 50 ordinary
+#         ones
+#     :controls: Newton's method for the length itself; the conditions of optimality
+#     :shown: yes: every problem to 1e-11; a handful of factorisations for ordinary problems, about ten near the hard
+#         case

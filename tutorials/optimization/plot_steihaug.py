@@ -84,3 +84,12 @@ assert share.min() < 0.7, "and no empty one"
 worse = (ratio < 1 - 1e-9).mean()
 print(f"going forward is worse in {100 * worse:.1f} % of indefinite problems, by up to a factor {1 / ratio.min():.1f}")
 assert 0.005 < worse < 0.15 and ratio.max() < 1 + 1e-9, "never better, and worse in a few per cent"
+
+# %%
+# .. claim:: The truncated conjugate gradients of a convex model give at least half of the best decrease, and their
+#     iterates only grow.
+#     :experiment: 4000 random convex problems, 3000 indefinite ones, growth of the iterates in six problems of 40
+#         dimensions
+#     :controls: the exact step; Steihaug's forward direction along negative curvature
+#     :shown: yes: never less than half (the bound is Yuan's). Along negative curvature the better of both ends is
+#         never worse than forward, and better in a few per cent
