@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from trref.tokens import cppo, maspo
+from trref.tokens import copo, cppo, maspo
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -61,7 +61,36 @@ def _cppo(x, D, delta, delta_b, w_min, dynamic):
     return _token_mean(ratio * A * keep, x)
 
 
+# ---- COPO
+
+
+def _clip_mean(x, A, clip):
+    ratio = torch.exp(x["log_prob"] - x["old_log_prob"])
+    term = torch.minimum(ratio * A[:, None], torch.clamp(ratio, 1 - clip, 1 + clip) * A[:, None])
+    return -(term * x["mask"]).sum(-1) / x["mask"].sum(-1).clamp(min=1)
+
+
+def _copo(x, gamma, threshold, blend, clip=0.2):
+    groups = x["group"].unique()
+    R = torch.stack([x["reward"][x["group"] == g].mean() for g in groups])
+    z = (R - R.mean()) / R.std(correction=0)
+    H = []
+    for g in groups:
+        f = torch.unique(x["answer"][x["group"] == g], return_counts=True)[1].double()
+        H.append(torch.distributions.Categorical(probs=f).entropy())
+    w, A = torch.sigmoid(gamma * (torch.stack(H) - threshold))[x["group"]], z[x["group"]]
+    if blend:
+        return _clip_mean(x, w * x["advantage"] + (1 - w) * A, clip).mean()
+    return (w * _clip_mean(x, x["advantage"], clip) + (1 - w) * _clip_mean(x, A, clip)).mean()
+
+
 CASES = {
+    "copo": (copo.copo, {"gamma": 3.0, "threshold": 1.0}, lambda x: _copo(x, 3.0, 1.0, False)),
+    "copo, blended": (
+        copo.copo,
+        {"gamma": 3.0, "threshold": 1.0, "blend": "advantages"},
+        lambda x: _copo(x, 3.0, 1.0, True),
+    ),
     "cppo": (cppo.cppo, {}, lambda x: _cppo(x, x["divergence"], 0.15, 0.015, 0.8, False)),
     "cppo, dynamic": (
         cppo.cppo,
