@@ -1,0 +1,298 @@
+r"""Trusted directions: let gradients act only where a short clean run has moved the weights.
+
+What differs from the other methods here: the loss stays as it is, and the *gradient* of each weight matrix is
+projected. Clean training moves a matrix along a few directions; when a run begins to exploit a shortcut they turn. So
+take the directions of a warm-up on trusted data. With :math:`\Delta = W_{warm} - W_0`, rows standing for outputs,
+
+.. math::
+    :label: trusted-direction-svd
+
+    \Delta = U \Sigma V^\top, \qquad \sigma_1 \ge \sigma_2 \ge \dots, \qquad U_r = (u_1, \dots, u_r)
+
+.. math::
+    :label: trusted-direction-hard
+
+    G' = U_r U_r^\top G
+
+(``side="input"``: :math:`G V_r V_r^\top`; both: both), or weighted by the importance of each direction,
+
+.. math::
+    :label: trusted-direction-weighted
+
+    G' = c\, U_r\, \mathrm{diag}(w)\, U_r^\top G, \qquad w_k = \frac{\sigma_k}{\sigma_1}
+
+with :math:`c = 1`, or such that :math:`\|G'\| = \|G\|`. A small step against :math:`G'` never raises the loss that
+:math:`G` belongs to, because :math:`\langle G, G'\rangle = c \sum_k w_k \|u_k^\top G\|^2 \ge 0`; of the *true* task
+that says nothing. Under gradient descent with the hard projection :math:`(I - U_r U_r^\top) W` never changes. Under
+momentum from before, weight decay or Adam that holds only if the step is projected in the place of the gradient. How
+much of a gradient is trusted, and how far two runs' directions agree (the cosines of the angles between their spans):
+
+.. math::
+    :label: trusted-direction-share
+
+    s = \frac{\|U_r^\top G\|_F^2}{\|G\|_F^2}
+
+.. math::
+    :label: trusted-direction-similarity
+
+    (\cos\theta_1, \dots, \cos\theta_r) = \text{singular values of } U_r^\top U_r'
+
+**Where implementations differ.** No public code was found. Libraries that keep weights as inputs by outputs turn output
+directions into right singular vectors.
+
+**Provenance.** Partly: the decomposition, the similarity and the projection by public summaries; the normalisation of
+the weights is reconstructed; the share, the invariant and what they imply are derived here.
+
+Deng et al., *Directional Alignment Mitigates Reward Hacking in Reinforcement Learning for Language Models*, 2026,
+arXiv:2605.25189.
+"""
+
+from typing import Any, NamedTuple
+
+from trref import validate
+from trref.backend import linalg, xp
+from trref.catalog import Estimator, Input, Method, Transform
+
+__all__ = [
+    "Directions",
+    "direction_similarity",
+    "dominant_directions",
+    "explained_share",
+    "project_gradient",
+    "weighted_projection",
+]
+
+
+PAIR = {"gradient": Input("M N"), "delta": Input("M N")}
+
+
+class Directions(NamedTuple):
+    """Singular vectors, as columns, output (M, r) and input (N, r), and their values (r,), falling."""
+
+    output: Any
+    input: Any
+    values: Any
+
+
+def dominant_directions(delta, rank):
+    """Building block, unchecked: the first `rank` singular directions of a change; their signs are arbitrary.
+
+    Parameters
+    ----------
+    delta : array (M, N)
+        Rows stand for outputs.
+    rank : int
+        At least 0; no more directions than the matrix has.
+
+    Returns
+    -------
+    Directions
+        Fields output, input, values.
+    """
+    U, s, Vt = linalg.svd(delta, full_matrices=False)  # eq. trusted-direction-svd
+    return Directions(U[:, :rank], Vt[:rank].T, s[:rank])
+
+
+def project_gradient(gradient, delta, *, rank=2, side="output"):
+    """Hard projection of a gradient onto the dominant directions of a change.
+
+    Parameters
+    ----------
+    gradient, delta : array (M, N)
+        Of one weight matrix; `delta` is a constant.
+    rank : int
+        At least 0: 0 freezes the matrix.
+    side : {"output", "input", "both"}
+
+    Returns
+    -------
+    array (M, N)
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ, values that are not finite, a negative rank, an unknown side.
+    """
+    validate.inputs(PAIR, gradient, delta)
+    validate.integer("[0, inf)", rank=rank)
+    validate.choice(("output", "input", "both"), side=side)
+    U, V, _ = dominant_directions(delta, rank)
+    # eq. trusted-direction-hard
+    if side != "input":
+        gradient = U @ (U.T @ gradient)
+    if side != "output":
+        gradient = (gradient @ V) @ V.T
+
+    return gradient
+
+
+def weighted_projection(gradient, delta, *, rank=2, keep_norm=False):
+    """Projection onto the dominant output directions, each weighted by its singular value over the first.
+
+    Parameters
+    ----------
+    gradient, delta : array (M, N)
+    rank : int
+        At least 0.
+    keep_norm : bool
+        Scale the result to the gradient's norm, for comparisons at equal steps.
+
+    Returns
+    -------
+    array (M, N)
+
+    Raises
+    ------
+    ValueError
+        As `project_gradient`.
+    """
+    validate.inputs(PAIR, gradient, delta)
+    validate.integer("[0, inf)", rank=rank)
+    U, _, s = dominant_directions(delta, rank)
+    # eq. trusted-direction-weighted
+    w = s / xp.where(s[:1] > 0, s[:1], 1)
+    projected = U @ (w[:, None] * (U.T @ gradient))
+    if keep_norm:
+        size = linalg.norm(projected)
+        projected = projected * (linalg.norm(gradient) / xp.where(size > 0, size, 1))
+
+    return projected
+
+
+def explained_share(gradient, delta, *, rank=2):
+    """Share of a gradient's squared norm that lies along the dominant output directions: an alarm when it falls.
+
+    Parameters
+    ----------
+    gradient, delta : array (M, N)
+    rank : int
+        At least 0.
+
+    Returns
+    -------
+    scalar array
+        In [0, 1]; 0 for a gradient of 0.
+
+    Raises
+    ------
+    ValueError
+        As `project_gradient`.
+    """
+    validate.inputs(PAIR, gradient, delta)
+    validate.integer("[0, inf)", rank=rank)
+    U = dominant_directions(delta, rank).output
+    whole = (gradient**2).sum()
+    return ((U.T @ gradient) ** 2).sum() / xp.where(whole > 0, whole, 1)  # eq. trusted-direction-share
+
+
+def direction_similarity(delta, other, *, rank=2):
+    """Canonical correlations of the dominant output directions of two changes.
+
+    Parameters
+    ----------
+    delta, other : array (M, N)
+    rank : int
+        At least 1.
+
+    Returns
+    -------
+    array (r,)
+        Cosines of the principal angles, falling; the usual figure is their mean.
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ, values that are not finite, `rank` below 1.
+    """
+    validate.inputs({"delta": Input("M N"), "other": Input("M N")}, delta, other)
+    validate.integer("[1, inf)", rank=rank)
+    U, Z = (dominant_directions(x, rank).output for x in (delta, other))
+    return linalg.svd(U.T @ Z, compute_uv=False)  # eq. trusted-direction-similarity
+
+
+def _example(rng, size):
+    """A change of well-separated singular values, tall or wide, and a gradient."""
+    M, N = (size, max(size // 2, 2)) if rng.random() < 0.5 else (max(size // 2, 2), size)
+    k = min(M, N)
+    U, V = (linalg.qr(rng.standard_normal((n, k)))[0] for n in (M, N))
+    scale = float(rng.choice((0.01, 1.0, 30.0)))
+    return {"gradient": rng.standard_normal((M, N)), "delta": scale * (U * 0.7 ** xp.arange(k)) @ V.T}
+
+
+def _edge(gradient, delta):
+    return {"gradient": xp.array(gradient, dtype=float), "delta": xp.array(delta, dtype=float)}
+
+
+EDGES = {
+    "one direction": lambda: _edge([[1.0, 2.0], [3.0, -1.0], [0.5, 0.0]], [[2.0, 4.0], [0.0, 0.0], [-1.0, -2.0]]),
+    "one row": lambda: _edge([[1.0, -2.0, 0.5]], [[0.0, 3.0, 4.0]]),
+    "one number": lambda: _edge([[2.0]], [[-3.0]]),
+    "a gradient of 0": lambda: _edge([[0.0] * 3] * 2, [[3.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
+}
+
+
+def _pair(rng, size):
+    first = _example(rng, size)["delta"]
+    return {"delta": first, "other": first + abs(first).max() * rng.standard_normal(first.shape)}
+
+
+def _output_by_gram(delta, rank):
+    """Eigenvectors of the Gram matrix, up to signs."""
+    return linalg.eigh(delta @ delta.T)[1][:, ::-1][:, : min(rank, *delta.shape)]
+
+
+def _share_by_gram(gradient, delta, *, rank=2):
+    U = _output_by_gram(delta, rank)
+    whole = float((gradient**2).sum())
+    return float(sum(((U[:, k] @ gradient) ** 2).sum() for k in range(U.shape[1]))) / (whole or 1.0)
+
+
+def _cosines_by_gram(delta, other, *, rank=2):
+    """Square roots of the eigenvalues of the product of the projectors."""
+    U, Z = (_output_by_gram(x, rank) for x in (delta, other))
+    values = linalg.eigh(U.T @ Z @ Z.T @ U)[0]
+    return xp.sqrt(xp.maximum(values[::-1], 0))
+
+
+METHOD = Method(
+    title="Directional Alignment Mitigates Reward Hacking (trusted-direction projection)",
+    key="deng2026directional",
+    arxiv="2605.25189",
+    provenance={"partly": ("svd", "hard", "similarity"), "reconstructed": ("weighted", "share")},
+    functions=(
+        Transform(
+            f=project_gradient,
+            inputs=PAIR,
+            example=_example,
+            edges=EDGES,
+            wrt="gradient",
+            idempotent=True,
+            jvp=lambda gradient, delta, tangent, **hyper: project_gradient(tangent, delta, **hyper),
+            vjp=lambda gradient, delta, cotangent, **hyper: project_gradient(cotangent, delta, **hyper),
+            settings={"default": {}, "input": {"side": "input"}, "probe": {"rank": 3, "side": "both"}},
+        ),
+        Transform(
+            f=weighted_projection,
+            inputs=PAIR,
+            example=_example,
+            edges=EDGES,
+            wrt="gradient",
+            settings={"default": {}, "probe": {"rank": 3, "keep_norm": True}},
+        ),
+        Estimator(
+            f=explained_share,
+            inputs=PAIR,
+            example=_example,
+            edges=EDGES,
+            settings={"default": {}, "probe": {"rank": 3}},
+            brute_force=_share_by_gram,
+        ),
+        Estimator(
+            f=direction_similarity,
+            inputs={"delta": Input("M N"), "other": Input("M N")},
+            example=_pair,
+            settings={"default": {}, "probe": {"rank": 3}},
+            brute_force=_cosines_by_gram,
+        ),
+    ),
+)
