@@ -218,8 +218,7 @@ def min_entropy(logits, mask):
     validate.inputs(BONUS.inputs, logits, mask)
     log_p, w = log_softmax(logits), token_weights(mask, "token_mean")
     best = one_hot(log_p.argmax(-1), logits.shape[-1], logits.dtype)
-    H = -log_p.max(-1)  # eq. tre-min-entropy
-    return -(w * H).sum(), w[..., None] * (best - xp.exp(log_p))
+    return (w * log_p.max(-1)).sum(), w[..., None] * (best - xp.exp(log_p))  # eq. tre-min-entropy
 
 
 def tail_mass_drift(logits, *, rule="top_k", K=2, P=0.99):
