@@ -9,9 +9,9 @@ answers down. We train on prompts with a tempting wrong answer, and ask what tha
 # %%
 # The task
 # --------
-# Sixteen prompts with 64 possible answers, one of them right; a tempting wrong one starts at 0.3. On half of the prompts
-# the right answer starts at 0.15, on the hard half at 0.01. Eight answers a prompt and iteration. Against COPO stand
-# GRPO, the global advantage alone, and as a control GRPO with a penalty on the log-probability of the answer.
+# Sixteen prompts with 64 possible answers, one of them right; a tempting wrong one starts at 0.3. On half of the
+# prompts the right answer starts at 0.15, on the hard half at 0.01. Eight answers a prompt and iteration. Against COPO
+# stand GRPO, the global advantage alone, and as a control GRPO with a penalty on the log-probability of the answer.
 
 import numpy as np
 
@@ -116,4 +116,4 @@ assert control["pass@16"].mean() > ours["pass@16"].mean()
 # .. claim:: A global advantage makes groups useful whose answers agree, and raises accuracy.
 #     :experiment: sixteen bandit prompts with a tempting wrong answer, half of them hard, 60 iterations, 8 seeds
 #     :controls: GRPO, the global advantage alone, GRPO with an entropy penalty
-#     :shown: in part: no group is wasted and the policy stays broader, at a lower pass@1; an entropy penalty does better
+#     :shown: in part: no group is wasted and the policy stays broader, at a lower pass@1; an entropy penalty beats it
