@@ -166,10 +166,18 @@ def estimate_rates(reward, truth, checked, *, audit_accepted=False, previous=Non
     Raises
     ------
     ValueError
-        Shapes that differ, entries other than 0 and 1, `momentum` out of range.
+        Shapes that differ, entries other than 0 and 1, `momentum` or `previous` out of range.
+    TypeError
+        `previous` is no pair.
     """
     validate.inputs(APPEALS, reward, truth, checked)
     validate.interval("[0, 1)", momentum=momentum)
+    if previous is not None:
+        if not isinstance(previous, tuple) or len(previous) != 2:
+            raise TypeError("previous must be a pair of rates")
+        for rate in previous:
+            if isinstance(rate, int | float):
+                validate.interval("[0, 1]", previous=rate)
     f = _share(truth, (1 - reward) * checked, 0.0)
     g = _share(truth, reward * checked, 1.0) if audit_accepted else 1.0
     accepted, rejected = reward.sum(), (1 - reward).sum()
