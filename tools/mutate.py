@@ -225,6 +225,9 @@ def _compile(tree, module, name):
     code = compile(ast.fix_missing_locations(ast.Module(body, [])), f"<mutant of {module.__name__}>", "exec")
     scope = dict(vars(module))
     exec(code, scope)
+    for alias, value in vars(module).items():
+        if inspect.isfunction(value) and value is vars(module).get(value.__name__):
+            scope[alias] = scope[value.__name__]
     return scope[name]
 
 

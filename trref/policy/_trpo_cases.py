@@ -43,6 +43,18 @@ def _edge(advantage, logit=0.0, weight=None):
     }
 
 
+def _saturating():
+    """Along the first direction the surrogate rises, and then falls below its start: only short steps gain."""
+    return {
+        "policy": LinearSoftmaxPolicy(1, 2),
+        "theta": xp.array([0.5, -0.5]),
+        "states": xp.array([[1.0], [1 / 3]]),
+        "actions": xp.array([0, 0]),
+        "advantage": xp.array([2.0, -0.8]),
+        "weight": xp.array([0.25, 0.75]),
+    }
+
+
 BATCH = Interface(
     "trust_region_batch",
     inputs=INPUTS,
@@ -53,6 +65,7 @@ BATCH = Interface(
         "all but deterministic": lambda: _edge([1, -1, 0.5, 2], logit=12.0),
         "one sample": lambda: _edge([-1.5]),
         "weights of zero": lambda: _edge([1, -1, 0.5, 2], weight=[1, 0, 0, 0]),
+        "gains of short steps only": _saturating,
     },
 )
 """``step(policy, theta (P), states (N D), actions (N), advantage (N), weight (N), *, delta, …)``."""

@@ -215,6 +215,7 @@ METHOD = Method(
                 "default": {},
                 "paper": {"subsample": 10},
                 "Spinning Up": {"shrink": 0.8},
+                "a wide region": {"delta": 2.0},
                 "probe": {
                     "delta": 0.03,
                     "damping": 0.02,

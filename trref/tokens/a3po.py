@@ -249,6 +249,7 @@ METHOD = Method(
             settings={
                 "default": NOW,
                 "probability": {**NOW, "interpolation": "linear"},
+                "just sampled": {"current_version": 3},
                 "probe": {"current_version": 3, "interpolation": "rollout"},
             },
             brute_force=_proximal_by_loops,
@@ -268,6 +269,7 @@ METHOD = Method(
             settings={
                 "default": NOW,
                 "probability": {**NOW, "interpolation": "linear"},
+                "just sampled": {"current_version": 3},
                 **{name: {**NOW, **cap} for name, cap in CAPS.items()},
                 "probe": {
                     "current_version": 4,

@@ -274,6 +274,7 @@ METHOD = Method(
             wrt="log_prob",
             settings={
                 "default": {},
+                "total variation": {"ball": "total_variation"},
                 "relaxed": {"relax_low": 0.2, "relax_high": 0.28},
                 "probe": {"delta": 0.3, "ball": "pearson", "cap": 3.5, "relax_low": 0.35, "relax_high": 0.4},
             },

@@ -44,11 +44,12 @@ from trref.backend import xp
 from trref.catalog import Estimator, Input, Method, Objective
 from trref.tokens import deviations
 from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
-from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE, token_objective
+from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
 
 __all__ = ["dapo", "dapo_over_batch", "dynamic_sampling", "overlong_penalty"]
 
 WITH_GROUP = token_objective("group")
+ANSWERS = token_objective("reward", "group", without=("log_prob", "old_log_prob", "advantage", "mask"))
 LENGTHS = {"length": Input("B", "nonnegative")}
 
 
@@ -115,11 +116,12 @@ def dapo_over_batch(log_prob, old_log_prob, advantage, mask, *, clip_low=0.2, cl
 
 
 def dynamic_sampling(reward, group):
-    """Which answers to keep: those of prompts with at least one right answer (reward 1) and one that is not.
+    """Which answers to keep: those of prompts with at least one right answer and one that is not.
 
     Parameters
     ----------
     reward : array (B,)
+        1 for a right answer, 0 for others.
     group : array (B,), integer
 
     Returns
@@ -129,11 +131,10 @@ def dynamic_sampling(reward, group):
     Raises
     ------
     ValueError
-        Shapes that differ, values that are not finite.
+        Shapes that differ, rewards other than 0 and 1.
     """
-    validate.inputs(GROUP_REWARD.inputs, reward, group)
-    right = (reward == 1).astype(reward.dtype)
-    share = group_mean(right, group)[0]
+    validate.inputs(ANSWERS.inputs, reward, group)
+    share = group_mean(reward, group)[0]
     return ((share > 0) & (share < 1)).astype(reward.dtype)  # eq. dapo-dynamic-sampling
 
 
@@ -188,7 +189,7 @@ METHOD = Method(
             deviations=(deviations.BATCH_TOKEN_MEAN,),
         ),
         Objective(f=dapo_over_batch, interface=TOKEN_OBJECTIVE, wrt="log_prob", settings=CLIPS),
-        Estimator(f=dynamic_sampling, interface=GROUP_REWARD, brute_force=_keep_by_counting),
+        Estimator(f=dynamic_sampling, interface=ANSWERS, brute_force=_keep_by_counting),
         Estimator(
             f=overlong_penalty,
             inputs=LENGTHS,

@@ -253,6 +253,7 @@ VARIANTS = {
     "matched": {"budget": "matched"},
     "linear in the advantage alone": {"shape": "linear", "macro": 0.0},
 }
+MATCHED = {"budget": "matched", "shape": "linear", "macro": 0.0, "reference": 5.0}
 PLAIN = {"micro": 0.0, "macro": 0.0}
 METHOD = Method(
     title="ETR: Outcome-Guided Elastic Trust Regions for Policy Optimization",
@@ -270,7 +271,7 @@ METHOD = Method(
             f=etr,
             interface=OUTCOMES,
             wrt="log_prob",
-            settings={**VARIANTS, "probe": {**PROBE, "aggregation": "token_mean"}},
+            settings={**VARIANTS, "matched to 1": MATCHED, "probe": {**PROBE, "aggregation": "token_mean"}},
             limits=(
                 Limit(to="grpo.grpo", hyper=PLAIN),
                 Limit(to="grpo.grpo", hyper={"reference": 1e-9, "macro": 0.0}, to_hyper={"clip": 0.3}),

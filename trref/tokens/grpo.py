@@ -254,6 +254,7 @@ METHOD = Method(
                 "population": {"std": "population"},
                 "mean only": {"std": "none"},
                 "batch": {"std": "batch"},
+                "batch, regularised": {"std": "batch", "eps": 0.1},
                 "leave one out": {"std": "none", "baseline": "leave_one_out"},
                 "TRL": {"eps": 1e-4},
                 "verl": {"eps": 1e-6},

@@ -248,7 +248,7 @@ METHOD = Method(
             f=grpo_with_kl,
             interface=WITH_REFERENCE,
             wrt="log_prob",
-            settings={"default": {}, "probe": {"clip": 0.35, "beta": 0.3, "estimator": "k2"}},
+            settings={"default": {}, "k1": EACH["k1"], "probe": {"clip": 0.35, "beta": 0.3, "estimator": "k2"}},
             limits=(Limit(to="grpo.grpo", hyper={"beta": 0.0}),),
         ),
     ),

@@ -250,7 +250,7 @@ METHOD = Method(
             f=corrected_gradient,
             interface=SCORES,
             wrt="log_prob",
-            settings={name: EACH[name] for name in ("default", "naive", "probe")},
+            settings={name: EACH[name] for name in ("default", "forward", "naive", "probe")},
         ),
     ),
 )

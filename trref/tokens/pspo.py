@@ -246,7 +246,9 @@ METHOD = Method(
     provenance={"confirmed": ("mixture", "ratio", "objective"), "reconstructed": ("contraction",)},
     functions=(
         Estimator(f=smoothed_policy, interface=POLICIES, settings=PROBE, brute_force=_mixture),
-        Estimator(f=contraction, interface=POLICIES, settings=PROBE, brute_force=_distances),
+        Estimator(
+            f=contraction, interface=POLICIES, settings={**PROBE, "none": {"alpha": 0.0}}, brute_force=_distances
+        ),
         Estimator(f=smoothed_ratio, interface=PAIR, settings=PROBE, brute_force=_ratio_of_mixture),
         Objective(
             f=pspo,
