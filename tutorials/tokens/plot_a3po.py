@@ -38,8 +38,10 @@ axes[0].set(xlabel="age d of the token, in versions", ylabel="ratio to the sampl
 axes[0].set_title("the trust region, found by probing")
 axes[0].legend()
 step = ratio[1] / ratio[0]
-assert np.allclose(np.log(low), ages * np.log(0.8), atol=np.log(step))
-assert np.allclose(np.log(high), ages * np.log(1.2), atol=np.log(step))
+assert np.allclose(np.log(low), ages * np.log(0.8), atol=np.log(step)), (
+    "the lower end of the region falls with age as a power of 0.8"
+)
+assert np.allclose(np.log(high), ages * np.log(1.2), atol=np.log(step)), "and the upper end rises as a power of 1.2"
 
 # %%
 # Training on old answers
@@ -112,7 +114,7 @@ assert lead[8] > lead[4], "and the further behind PPO falls"
 # The control without any clipping keeps up: in this small task the anchors matter because they do *not* clip. That a
 # trust region around the proximal policy prevents a collapse needs longer training of larger models.
 
-assert abs(mean[8, "no clip"][0] - mean[8, "A-3PO"][0]).mean() < 0.1
+assert abs(mean[8, "no clip"][0] - mean[8, "A-3PO"][0]).mean() < 0.1, "no clipping at all keeps up"
 
 # %%
 # .. claim:: On stale data an interpolated proximal policy does as well as a recomputed one, at one forward pass less.

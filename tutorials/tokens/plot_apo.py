@@ -40,7 +40,9 @@ for i, (name, direction) in enumerate(steps.items()):
     print(f"{name:22s} step of the logits {np.round(direction, 3)}, flow of probability {np.round(flow, 3)}")
 axes[0].set(xlabel="token (3 is wrong)", ylabel="rate of change of probability", title="one step")
 axes[0].legend(fontsize=8)
-assert np.allclose(steps["APO, K = 3"], (0.640, 0.213, 0.053, -0.907), atol=5e-4)
+assert np.allclose(steps["APO, K = 3"], (0.640, 0.213, 0.053, -0.907), atol=5e-4), (
+    "the step that the equations give for these four tokens"
+)
 assert steps["APO, K = 2"][2] < steps["GRPO"][2] < steps["APO, K = 3"][2], "outside the support it gains less"
 assert steps["GRPO with divergence"][0] < steps["GRPO"][0], "a divergence also holds back the token that is too likely"
 
@@ -76,8 +78,12 @@ axes[1].set_title("400 steps against one wrong token")
 axes[1].legend(fontsize=8)
 area = {name: runs.mean() for name, runs in kept.items()}
 print("mean probability of the anchors at the end:", {name: round(float(a), 3) for name, a in area.items()})
-assert (kept["APO"] >= kept["GRPO"] - 0.01).all() and (kept["APO, pull 0.5"] >= kept["APO"] - 0.01).all()
-assert area["APO, pull 0.5"] > area["GRPO"] + 0.1 and area["APO"] - area["GRPO"] < 0.1
+assert (kept["APO"] >= kept["GRPO"] - 0.01).all() and (kept["APO, pull 0.5"] >= kept["APO"] - 0.01).all(), (
+    "the anchors keep at least what GRPO leaves them, and more with a pull"
+)
+assert area["APO, pull 0.5"] > area["GRPO"] + 0.1 and area["APO"] - area["GRPO"] < 0.1, (
+    "clearly more only with the pull"
+)
 assert abs(area["push alone"] - area["GRPO"]) < 0.02, "pushing harder alone does nothing"
 
 # %%
@@ -129,7 +135,9 @@ axes[2].legend(fontsize=8)
 
 final = {name: histories[:, 0, -1] for name, histories in runs.items()}
 assert (final["APO"] > final["GRPO"]).all() and (final["APO"] > final["push alone"]).mean() >= 0.8, "faster"
-assert steps["APO, K = 3"][2] * p[2] > 0 and p[2] * (steps["APO, K = 3"][2] - p @ steps["APO, K = 3"]) < 0
+assert steps["APO, K = 3"][2] * p[2] > 0 and p[2] * (steps["APO, K = 3"][2] - p @ steps["APO, K = 3"]) < 0, (
+    "an anchor outside the support: its logit is raised, its probability falls"
+)
 for name in ("APO", "APO, pull 0.5"):
     gap = diversity[name] - diversity["GRPO"]
     print(

@@ -32,7 +32,9 @@ for i, (name, values) in enumerate(bars.items()):
     axes[0].bar(np.arange(8) + 0.27 * (i - 1), values[0], 0.27, label=name)
 axes[0].set(xlabel="answer (0 to 3 are wrong)", ylabel="update of its logit", title="adds up, answer by answer")
 axes[0].legend()
-assert np.allclose(parts.extra, -parts.regulariser + parts.residual, atol=1e-15)
+assert np.allclose(parts.extra, -parts.regulariser + parts.residual, atol=1e-15), (
+    "extra update = minus regulariser plus residual"
+)
 assert parts.extra[0, 0] < 3 * parts.extra[0, 1:].min() < 0, "the wrong answer that grew most is hit by far the hardest"
 
 # %%
@@ -81,7 +83,7 @@ axes[2].set(xlabel="sampled answers n", ylabel="relative error of the update", t
 axes[2].legend()
 slope = np.polyfit(np.log(sizes), np.log(errors.mean(1)), 1)[0]
 print(f"rate of the sampled update: n^{slope:.2f}")
-assert abs(slope + 0.5) < 0.12 and errors[-1].max() < 0.03
+assert abs(slope + 0.5) < 0.12 and errors[-1].max() < 0.03, "the error falls with the square root of the answers"
 
 # %%
 # Descending
@@ -92,7 +94,7 @@ z, values = logits, []
 for _ in range(60):
     values.append(float(selective_regulariser(z, reference, wrong)[0]))
     z = z + decomposition(z, reference, wrong).extra
-assert (np.diff(values) < 0).all() and values[-1] < 0.25 * values[0]
+assert (np.diff(values) < 0).all() and values[-1] < 0.25 * values[0], "the step descends the penalty, all the way"
 print(f"the penalty falls from {values[0]:.2f} to {values[-1]:.2f}")
 
 # %%

@@ -50,10 +50,12 @@ for k, name in enumerate(("residual", "bound by positions", "bound by the larges
     spread(axes[0], steps, seen[:, :, k], name, color=COLOURS[k])
 axes[0].set(xscale="log", yscale="log", xlabel="size of the change", ylabel="absolute residual, rewards in [-1, 1]")
 axes[0].legend(fontsize=8)
-assert (seen[..., 0] <= seen[..., 1]).all() and (seen[..., 1] <= seen[..., 2]).all()
+assert (seen[..., 0] <= seen[..., 1]).all() and (seen[..., 1] <= seen[..., 2]).all(), (
+    "residual, bound and looser bound are in order"
+)
 looseness = float(np.median(seen[..., 1] / seen[..., 0]))
 print(f"the bound is {looseness:.0f} times the residual (median)")
-assert looseness > 20
+assert looseness > 20, "the bound is far from tight"
 
 # %%
 # Early and late
@@ -82,7 +84,7 @@ axes[1].set(xlabel="position of the change", ylabel="absolute residual")
 axes[1].legend()
 early, late = moved[:, :2].mean(1), moved[:, -2:].mean(1)
 print(f"change among the first two tokens {early.mean():.4f}, among the last two {late.mean():.4f}")
-assert abs(early.mean() - late.mean()) < 3 * (early - late).std(ddof=1) / 10
+assert abs(early.mean() - late.mean()) < 3 * (early - late).std(ddof=1) / 10, "early and late tokens change alike"
 assert late.mean() > 0.5 * early.mean() > 0.5 * 0.5 * late.mean(), "where the bound's weights have a ratio of 9"
 
 # %%

@@ -43,9 +43,11 @@ print("tokens over their threshold:", dict(zip(drifts, over.tolist(), strict=Tru
 # prefix has saved up for it.
 
 assert (D <= 0.15).all(), "no token is over one threshold"
-assert over[1] == 0 < over[0] < over[2]
-assert (w * D > c)[0].argmax() == 1
-assert (w * D > c)[2].argmax() == 3
+assert over[1] == 0 < over[0] < over[2], (
+    "the account stops both the early burst and the drift, and lets the late burst pass"
+)
+assert (w * D > c)[0].argmax() == 1, "the early burst is stopped at its second token"
+assert (w * D > c)[2].argmax() == 3, "the drift at its fourth"
 
 # %%
 # What an answer may spend
@@ -71,9 +73,11 @@ axis.plot(range(1, T + 1), limit, color=COLOURS[5], label="what the rule keeps")
 axis.axhline(0.015, color=COLOURS[6], linestyle=":", label="what the theorem asks")
 axis.set(xlabel="length of the prefix", ylabel="weighted mean of the divergence", yscale="log")
 axis.legend()
-assert all((s <= limit + 1e-12).all() for s in spent)
+assert all((s <= limit + 1e-12).all() for s in spent), "no prefix spends more than the rule allows"
 assert max(s[-1] for s in spent) > 0.015, "the theorem's own condition is not quite kept"
-assert all(((d >= 0.02) & (d <= 0.04)).all() for d in decile)
+assert all(((d >= 0.02) & (d <= 0.04)).all() for d in decile), (
+    "the dynamic budget follows the ninth decile, near b to 2b"
+)
 
 # %%
 # .. claim:: A prefix budget stops drift that a threshold for single tokens lets pass.

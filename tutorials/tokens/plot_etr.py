@@ -128,10 +128,12 @@ assert (ours > plain).all() and (ours - plain).mean() > 0.05, "ahead after ten i
 assert abs(matched - plain).mean() < 0.25 * (ours - plain).mean(), "with GRPO's budget it is not"
 assert (ours - wide).mean() < 0.25 * (ours - plain).mean(), "and with ETR's, GRPO is there, too"
 assert abs(at_level["ETR"] - at_level["GRPO"]).mean() < 0.15, "no more entropy left at equal accuracy"
-assert overall["ETR"] < 0.75 * overall["GRPO"] and abs(overall["ETR, GRPO's budget"] - overall["GRPO"]) < 0.02
+assert overall["ETR"] < 0.75 * overall["GRPO"] and abs(overall["ETR, GRPO's budget"] - overall["GRPO"]) < 0.02, (
+    "ETR clips fewer answers; with GRPO's budget, as many"
+)
 shift = (fraction["ETR, GRPO's budget"] - fraction["GRPO"])[1:-1]
 print("matched ETR clips more (+) or less (-) than GRPO, by right answers 1 … 7:", np.round(shift, 3))
-assert (shift[2:5] < 0).all() and shift[0] > 0.03
+assert (shift[2:5] < 0).all() and shift[0] > 0.03, "the allocation moves clipping to groups with a single right answer"
 
 # %%
 # .. claim:: Clip bounds that follow advantage and disagreement learn faster than fixed ones, and keep more entropy.

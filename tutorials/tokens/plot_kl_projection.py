@@ -57,7 +57,9 @@ axes[1].axhline(gone, color=COLOURS[6], linestyle=":", label="KL(projection ‖ 
 axes[1].axvline(eta, color=COLOURS[1], linestyle=":", label="η")
 axes[1].set(xlabel="η", ylabel="dual value", title="strong duality")
 axes[1].legend()
-assert values.max() <= gone + 1e-12 and gone - values.max() < 1e-3
+assert values.max() <= gone + 1e-12 and gone - values.max() < 1e-3, (
+    "the dual is never above the divergence of the projection, and reaches it"
+)
 
 # %%
 # The slope at the surface
@@ -74,7 +76,9 @@ kept = multiplier(z, rows) == 0
 figure, axis = plt.subplots()
 axis.plot(sizes, speed, ".")
 axis.set(xlabel="step along old-to-new", ylabel="speed of the projection", title="no gradient past the surface")
-assert kept.any() and not kept.all() and speed[kept].min() > 0.1 and speed[~kept].max() < 1e-6
+assert kept.any() and not kept.all() and speed[kept].min() > 0.1 and speed[~kept].max() < 1e-6, (
+    "inside the ball gradients pass, beyond its surface none"
+)
 
 # %%
 # .. claim:: The projection onto the trust region has a closed form up to one scalar, and can be differentiated.

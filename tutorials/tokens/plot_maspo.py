@@ -84,9 +84,13 @@ axes[1].set(xlabel="share of tokens without a gradient", ylabel="KL of a batch's
 
 for clip in ("clip 0.2", "clip-higher"):
     for ours in ("MASPO", "MASPO, width 0.2"):
-        assert (lost[ours] == 0).all() and (lost[clip] > 0.3).all()
-        assert (end[ours] > end[clip]).all()
-        assert (largest[ours] > 2 * largest[clip]).all() and (moved[ours] > moved[clip]).all()
+        assert (lost[ours] == 0).all() and (lost[clip] > 0.3).all(), (
+            "the soft gate loses no sample, the clip three in ten or more"
+        )
+        assert (end[ours] > end[clip]).all(), "and ends higher, in every seed"
+        assert (largest[ours] > 2 * largest[clip]).all() and (moved[ours] > moved[clip]).all(), (
+            "at larger ratios and a larger distance from the old policy"
+        )
 
 # %%
 # The controls take most of the credit away: no regulariser at all is as fast, goes as far, and loses no gradient
@@ -94,10 +98,12 @@ for clip in ("clip 0.2", "clip-higher"):
 # times narrower holds the ratios back somewhat, and is slower.
 
 for control in ("nothing", "one width"):
-    assert abs(end["MASPO"] - end[control]).mean() < 0.02
-assert abs(moved["MASPO"] / moved["nothing"] - 1).max() < 0.1
-assert (end["MASPO, width 0.2"] < end["nothing"]).all()
-assert (largest["MASPO, width 0.2"] < largest["nothing"]).all()
+    assert abs(end["MASPO"] - end[control]).mean() < 0.02, (
+        "but no higher than nothing at all, or than one width for all"
+    )
+assert abs(moved["MASPO"] / moved["nothing"] - 1).max() < 0.1, "it moves as far as without a region"
+assert (end["MASPO, width 0.2"] < end["nothing"]).all(), "a gate of width 0.2 is slower than none"
+assert (largest["MASPO, width 0.2"] < largest["nothing"]).all(), "and holds the largest ratio back"
 
 # %%
 # .. claim:: A soft gate, wider for rare tokens, loses no gradient and lets rare good tokens grow.

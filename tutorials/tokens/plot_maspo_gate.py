@@ -35,9 +35,11 @@ print("half gated at a ratio of", 1 + half_gate_distance(np.log([[0.9, 0.1, 0.01
 # The gate is wide. A token of probability 0.9 cannot reach the ratio at which it is half closed, and one of a wrong
 # answer never does: its ratio cannot fall below 0, where a gate of width 1 is still above one half.
 
-assert 1 + half_gate_distance(np.log([[0.9]]), np.ones(1))[0, 0] > 1 / 0.9
+assert 1 + half_gate_distance(np.log([[0.9]]), np.ones(1))[0, 0] > 1 / 0.9, (
+    "a token of probability 0.9 never gets to the half of its gate"
+)
 worst = gaussian_gate(np.array([[-29.0]]), np.zeros((1, 1)), -np.ones(1))[0, 0]
-assert worst > 0.5
+assert worst > 0.5, "and a bad token's gate is never half closed"
 
 # %%
 # Ratios, shifts, and what lies between
@@ -63,8 +65,10 @@ for beta, colour in zip((0.03, 0.3), COLOURS, strict=False):
 axes[1].set(xlabel="advantage", ylabel="factor on the width")
 axes[1].legend()
 print("exponents of the shift:", {alpha: round(float(s), 3) for alpha, s in slope.items()})
-assert np.allclose([slope[alpha] for alpha in slope], [1 - alpha for alpha in slope], atol=1e-9)
-assert abs(risk_width(np.array([-1.0, 1.0])) - 1).max() < 0.031
+assert np.allclose([slope[alpha] for alpha in slope], [1 - alpha for alpha in slope], atol=1e-9), (
+    "the shift falls with the power 1 - alpha of the probability"
+)
+assert abs(risk_width(np.array([-1.0, 1.0])) - 1).max() < 0.031, "advantages of a usual size hardly change the width"
 
 # %%
 # .. claim:: The gate gives rare tokens and sure signals more room than a clip.

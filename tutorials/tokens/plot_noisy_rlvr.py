@@ -117,12 +117,22 @@ def end(key, name):
     return ends[key, name]
 
 
-assert (abs(end("none", "backward") - end("none", "clean")) < 0.02).all()
-assert (end("none", "backward") > end("none", "forward") + 0.05).all()
-assert np.allclose(end("group_mean", "naive, step / 0.3"), end("group_mean", "backward"), atol=1e-9)
-assert np.allclose(end("group_mean", "forward"), end("group_mean", "naive"), atol=1e-9)
-assert np.allclose(end("standardised", "backward"), end("standardised", "naive"), atol=1e-6)
-assert abs(end("none", "naive, step / 0.3") - end("none", "backward")).max() < 0.02
+assert (abs(end("none", "backward") - end("none", "clean")) < 0.02).all(), (
+    "without a baseline the backward correction ends where clean rewards do"
+)
+assert (end("none", "backward") > end("none", "forward") + 0.05).all(), "well ahead of the forward one"
+assert np.allclose(end("group_mean", "naive, step / 0.3"), end("group_mean", "backward"), atol=1e-9), (
+    "under the mean of the group the backward correction is a larger step, and nothing else"
+)
+assert np.allclose(end("group_mean", "forward"), end("group_mean", "naive"), atol=1e-9), (
+    "and the forward one nothing at all"
+)
+assert np.allclose(end("standardised", "backward"), end("standardised", "naive"), atol=1e-6), (
+    "divided by the deviation, backward is nothing either"
+)
+assert abs(end("none", "naive, step / 0.3") - end("none", "backward")).max() < 0.02, (
+    "without a baseline a larger step does as well"
+)
 
 # %%
 # Rates that differ from prompt to prompt
@@ -143,7 +153,9 @@ axis.set(xlabel="step", ylabel="probability of the right answer", title="rates 0
 axis.legend()
 for name in ("backward", "naive", f"naive, step / {mean_scale:.2f}"):
     print(f"mixed {name:20s} {end('mixed', name).mean():.3f}")
-assert (end("mixed", "backward") > end("mixed", f"naive, step / {mean_scale:.2f}") + 0.01).all()
+assert (end("mixed", "backward") > end("mixed", f"naive, step / {mean_scale:.2f}") + 0.01).all(), (
+    "where prompts differ in their noise a larger step is not enough"
+)
 
 # %%
 # .. claim:: Corrections of a noisy verifier's rewards, backward and forward, recover clean training.

@@ -87,9 +87,13 @@ for name, values in distance.items():
 # from the old one grows without a bound but 1. The clip does hold it, more or less.
 
 same = abs(distance["PSPO, alpha 0.5"] - distance["plain ratio, half the step"])
-assert same.max() < 1e-12
-assert (distance["PSPO, alpha 0.1"][:, -1] > 0.75).all() and (distance["PSPO, alpha 0.5"][:, -1] > 0.7).all()
-assert distance["clip 0.2"][:, -1].mean() < 0.5 * distance["PSPO, alpha 0.5"][:, -1].mean()
+assert same.max() < 1e-12, "smoothing the ratio is a smaller step, and nothing else"
+assert (distance["PSPO, alpha 0.1"][:, -1] > 0.75).all() and (distance["PSPO, alpha 0.5"][:, -1] > 0.7).all(), (
+    "however smooth, the policy runs away"
+)
+assert distance["clip 0.2"][:, -1].mean() < 0.5 * distance["PSPO, alpha 0.5"][:, -1].mean(), (
+    "the clip holds it to less than half of that"
+)
 
 # %%
 # With Adam
@@ -126,9 +130,11 @@ for name, values in ends.items():
 
 gap = abs(curves["PSPO, alpha 0.1"] - curves["plain ratio"]).max()
 print(f"largest difference between PSPO and the plain ratio {gap:.1e}")
-assert gap < 1e-3 and abs(curves["PSPO, alpha 0.5"] - curves["plain ratio"]).max() < 1e-3
+assert gap < 1e-3 and abs(curves["PSPO, alpha 0.5"] - curves["plain ratio"]).max() < 1e-3, (
+    "no difference from the plain ratio in training either"
+)
 gain = (ends["PSPO, alpha 0.1"] - ends["clip 0.2"]).mean(1)
-assert gain[0] > 0.05 and gain[-1] < 0.5 * gain[0]
+assert gain[0] > 0.05 and gain[-1] < 0.5 * gain[0], "the lead over the clip shrinks at larger learning rates"
 
 # %%
 # .. claim:: Smoothing the probabilities is a soft trust region that trains better than the clip.

@@ -47,7 +47,9 @@ axes[1].plot(fine, theory[0] * (1 - fine), ":", color=COLOURS[-1], label="of a m
 axes[1].set(xlabel="alpha", ylabel="standard deviation of the ratio", title="six draws of 400 answers")
 axes[1].legend()
 for alpha in ALPHAS[1:]:
-    assert abs(np.mean(deviation[alpha]) / theory[round(100 * alpha)] - 1) < 0.2
+    assert abs(np.mean(deviation[alpha]) / theory[round(100 * alpha)] - 1) < 0.2, (
+        "the spread is what the theory says, to a fifth"
+    )
 assert (theory[1:] < theory[0] * (1 - fine[1:])).all(), "smoothing reduces it by more than the factor 1 - alpha"
 
 # %%
@@ -93,10 +95,10 @@ print(f"smoothed and clipped at 0.2, against clipped at 0.4: {gap:.1e}")
 # The clip of a smoothed ratio at 0.2 and :math:`\alpha = 0.5` is the run of the clip at 0.4. Smoothing the
 # product changes the direction, but at the distances that two epochs a batch reach it matters little.
 
-assert gap < 1e-3
+assert gap < 1e-3, "smoothed at 0.5 and clipped at 0.2 is clipped at 0.4"
 difference = curves["smoothed product, alpha 0.8"][:, -1] - curves["plain product"][:, -1]
 print(f"smoothed product minus plain product {difference.mean():+.3f} ± {difference.std(ddof=1) / 6**0.5:.3f}")
-assert abs(difference.mean()) < 0.1
+assert abs(difference.mean()) < 0.1, "smoothing the product hardly matters here"
 
 # %%
 # .. claim:: Smoothed ratios of answers, and smoothed ratios under a clip: extensions of PSPO, claimed by no paper.

@@ -88,7 +88,7 @@ for runs in results.values():
     assert runs[:, 2].max() <= 0.05 + 1e-9, "the projected policy never leaves the ball"
 free, ours = results["no constraint", 0.1], results["TROLL 0.05", 0.1]
 assert (ours[:, 0].max(1) < free[:, 0].max(1)).all(), "and the raw policy is pulled back, in every seed"
-assert ours[:, 1].mean() < free[:, 1].mean()
+assert ours[:, 1].mean() < free[:, 1].mean(), "and moves less far on average"
 
 # %%
 # At the small step nothing violates the radius, and TROLL is no constraint at all. At the large one it ends with a
@@ -98,7 +98,7 @@ last = {key: runs[:, 3, -1] for key, runs in results.items()}
 assert abs(last["TROLL 0.05", 0.02] - last["no constraint", 0.02]).max() < 1e-6, "nothing to project"
 gain = {name: last[name, 0.1] - last["no constraint", 0.1] for name in ("clip 0.2", "TROLL 0.05")}
 print({name: f"{g.mean():+.2f} ± {g.std(ddof=1) / len(g) ** 0.5:.2f}" for name, g in gain.items()})
-assert all(g.mean() > 0 for g in gain.values())
+assert all(g.mean() > 0 for g in gain.values()), "both end higher than without a constraint"
 difference = gain["TROLL 0.05"] - gain["clip 0.2"]
 assert abs(difference.mean()) < 2 * difference.std(ddof=1) / len(SEEDS) ** 0.5 + 0.05, "TROLL and the clip: alike"
 
