@@ -271,14 +271,20 @@ SETTINGS = {
     "probe": {"reg": 0.3, "tol": 1e-7, "max_iter": 3000},
 }
 
+# the potentials move far from where they start
+EDGES = {
+    **TRANSPORT.edges,
+    "mass that must go far": arrays(cost=[[0.0, 30.0], [30.0, 0.0]], a=[0.5, 0.5], b=[0.25, 0.75]),
+}
+
 METHOD = Method(
     title="Sinkhorn Distances: Lightspeed Computation of Optimal Transport",
     key="cuturi2013sinkhorn",
     arxiv="1306.0895",
     provenance="confirmed",
     functions=(
-        Solver(f=sinkhorn_log, interface=TRANSPORT, settings=SETTINGS, **CERTIFICATE),
-        Solver(f=sinkhorn_scaling, interface=TRANSPORT, settings=SETTINGS, **CERTIFICATE),
+        Solver(f=sinkhorn_log, interface=TRANSPORT, edges=EDGES, settings=SETTINGS, **CERTIFICATE),
+        Solver(f=sinkhorn_scaling, interface=TRANSPORT, edges=EDGES, settings=SETTINGS, **CERTIFICATE),
         Transform(
             f=round_to_feasible,
             inputs=ROUNDING_INPUTS,

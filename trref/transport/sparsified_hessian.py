@@ -285,6 +285,7 @@ METHOD = Method(
             example=_direction_example,
             edges={
                 "exact marginals": arrays(plan=[[0.25, 0.25], [0.125, 0.375]], a=[0.5, 0.5], b=[0.375, 0.625]),
+                "rows and columns off": arrays(plan=[[0.25, 0.25], [0.125, 0.375]], a=[0.4, 0.6], b=[0.5, 0.5]),
                 "one point each": arrays(plan=[[0.5]], a=[1.0], b=[1.0]),
             },
             settings={
