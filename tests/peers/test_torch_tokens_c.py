@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from trref.tokens import copo, cppo, maspo
+from trref.tokens import copo, cppo, lens, maspo
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -84,7 +84,24 @@ def _copo(x, gamma, threshold, blend, clip=0.2):
     return (w * _clip_mean(x, x["advantage"], clip) + (1 - w) * _clip_mean(x, A, clip)).mean()
 
 
+# ---- LENS
+
+
+def _lens(x, alpha):
+    log_p = (x["mask"] * x["old_log_prob"]).sum(1) / x["mask"].sum(1).clamp(min=1)
+    A = torch.zeros_like(x["reward"])
+    for g in x["group"].unique():
+        rows = x["group"] == g
+        p, r = log_p[rows].exp(), x["reward"][rows]
+        D = torch.maximum(2 * p.max(), 1 / (r / p).mean()) if r.any() else 2 * p.max()
+        calibrated = r - (1 - r) * p / (D - p) / len(r)
+        centred = calibrated - calibrated.mean()
+        A[rows] = 0 * r if r.all() else centred / calibrated.std() if r.any() else alpha * centred
+    return _clip_mean(x, A, 0.2).mean()
+
+
 CASES = {
+    "lens": (lens.lens, {}, lambda x: _lens(x, 0.25)),
     "copo": (copo.copo, {"gamma": 3.0, "threshold": 1.0}, lambda x: _copo(x, 3.0, 1.0, False)),
     "copo, blended": (
         copo.copo,
