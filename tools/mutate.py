@@ -168,7 +168,12 @@ def _within(node, reported):
                 yield from _within(child, reported)
 
 
-def mutants(record):
+def texts(record):
+    """Return the texts of a record's mutants, without making these."""
+    return [text for text, _ in mutants(record, make=False)]
+
+
+def mutants(record, make=True):
     """Yield (text, function) for every mutant of a catalogued function and of the module's helpers that it calls."""
     module = inspect.getmodule(record.f)
     tree = ast.parse(pathlib.Path(module.__file__).read_text(encoding="utf-8"))
@@ -182,7 +187,7 @@ def mutants(record):
                 _put(parent, field, index, replacement)
                 mutated = ast.unparse(_enclosing(function, replacement))
                 try:
-                    changed = _compile(tree, module, record.f.__name__)
+                    changed = _compile(tree, module, record.f.__name__) if make else None
                 finally:
                     _put(parent, field, index, node)
                 yield f"{text}  ->  {mutated}", changed
@@ -203,13 +208,14 @@ def _reachable(tree, name, catalogued):
 
 
 def _enclosing(function, node):
-    """The smallest statement of the function that contains a node."""
+    """The smallest statement of the function that contains a node; of an `if` or a loop, the head's expression."""
     best = function
     for statement in ast.walk(function):
         if isinstance(statement, ast.stmt) and any(n is node for n in ast.walk(statement)):
             best = statement
-    simple = not isinstance(best, ast.For | ast.While | ast.If | ast.With | ast.FunctionDef)
-    return best if simple else node
+    if not isinstance(best, ast.For | ast.While | ast.If | ast.With | ast.FunctionDef):
+        return best
+    return next(c for c in ast.iter_child_nodes(best) if any(n is node for n in ast.walk(c)))
 
 
 def _put(parent, field, index, node):
@@ -331,25 +337,26 @@ def main():
     if not records:
         sys.exit("no such function")
     reviewed = json.loads(EQUIVALENT.read_text(encoding="utf-8")) if EQUIVALENT.exists() else {}
-    survivors, table = [], {}
+    left_over, table = [], {}
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        for name, number, alive in pool.imap_unordered(_mutate, records):
+        for name, number, alive in pool.imap_unordered(survivors, records):
             excused = [text for text in alive if text in reviewed.get(name, {})]
             left = [text for text in alive if text not in excused]
             table[name] = {"mutants": number, "killed": number - len(alive), "equivalent": len(excused)}
-            survivors += [(name, text) for text in left]
+            left_over += [(name, text) for text in left]
             print(f"{name:40} {number:4} mutants, {len(excused):3} equivalent, {len(left):3} survive", flush=True)
-    for name, text in survivors:
+    for name, text in left_over:
         print(f"SURVIVES {name}: {text}")
     total = {key: sum(row[key] for row in table.values()) for key in ("mutants", "killed", "equivalent")}
-    print(f"{total['mutants']} mutants of {len(table)} functions: {total['killed']} killed, {len(survivors)} survive")
+    print(f"{total['mutants']} mutants of {len(table)} functions: {total['killed']} killed, {len(left_over)} survive")
     if not options.names and not options.ci:
         result = {"total": total, "functions": dict(sorted(table.items()))}
         (ROOT / "docs" / "mutants.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return 1 if survivors else 0
+    return 1 if left_over else 0
 
 
-def _mutate(name):
+def survivors(name):
+    """Return the name of a function, the number of its mutants, and the texts of those that conform."""
     from trref import catalog
 
     record = catalog.find(name)
