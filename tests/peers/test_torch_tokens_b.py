@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from trref.tokens import a3po, ace, apo, confidence_regulariser, etr
+from trref.tokens import a3po, ace, apc, apo, confidence_regulariser, etr, fiberpo, fiberpo_domain
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -25,6 +25,7 @@ def _batch(seed, B=10, T=8, spread=0.5):
         "behavior_log_prob": behavior,
         "version": rng.integers(0, 7, (B, T)),
         "group": np.repeat([0, 1], B // 2),
+        "domain": np.repeat([0, 1], B // 2),
         "reward": (rng.random(B) < 0.5).astype(float),
     }
 
@@ -83,6 +84,32 @@ def _etr(x, matched=False):
     return _seq_mean(torch.minimum(ratio * A, clipped * A), x)
 
 
+# ---- FiberPO
+
+
+def _gate(x, C, T):
+    inside = torch.sign(x) * (T + 1) * C - T * x
+    return torch.where(x.abs() <= C, x, torch.where(x.abs() < (1 + 1 / T) * C, inside, torch.zeros_like(x)))
+
+
+def _fiber(x, C_up=0.3, C_down=0.25, clip=0.2, nested=False):
+    d = torch.where(x["mask"] > 0, x["log_prob"] - x["old_log_prob"], 0.0)
+    T = x["mask"].sum(-1)
+    s = {1: d.relu().sum(-1) / T, -1: (-d).relu().sum(-1) / T}
+    base = 0
+    for l, C in ((1, C_up), (-1, C_down)):
+        if nested:
+            same = (x["group"][:, None] == x["group"][None, :]).double()
+            S, total = same @ s[l] / same.sum(-1), same @ T  # here each domain has one prompt
+            base = base + l * (_gate(S, 0.4 * C, total) + _gate(s[l] - S, C, T))
+        else:
+            base = base + l * _gate(s[l], C, T)
+    up = d >= 0
+    own = torch.where(up, d - s[1][:, None], d + s[-1][:, None]).clamp(-clip, clip)
+    other = torch.where(up, -s[-1][:, None], s[1][:, None]).clamp(-clip, clip)
+    return _seq_mean(torch.exp(base[:, None] + own - other) * x["advantage"][:, None], x)
+
+
 CASES = {
     "decoupled": (a3po.decoupled, {}, lambda x: _anchored(x, x["old_log_prob"])),
     "decoupled, masked": (a3po.decoupled, {"weight_cap": 1.2}, lambda x: _anchored(x, x["old_log_prob"], 1.2)),
@@ -104,6 +131,13 @@ CASES = {
         lambda x: _ace(x, torch.relu, high=0.28, mean=_token_mean),
     ),
     "etr": (etr.etr, {}, _etr),
+    "fiberpo": (fiberpo.fiberpo, {}, _fiber),
+    "fiberpo, small budgets": (
+        fiberpo.fiberpo,
+        {"budget_up": 0.12, "budget_down": 0.05, "clip": 0.04},
+        lambda x: _fiber(x, 0.12, 0.05, 0.04),
+    ),
+    "fiberpo by domain": (fiberpo_domain.fiberpo_domain, {"domain_factor": 0.4}, lambda x: _fiber(x, nested=True)),
     "etr, matched": (etr.etr, {"budget": "matched"}, lambda x: _etr(x, True)),
 }
 
@@ -169,3 +203,20 @@ def test_apo(clipping, K):
     ours = apo.apo(logits, old, actions, A, mask, ref, K=K, clipping=clipping)
     _close(ours[0], loss)
     _close(ours[1], z.grad)
+
+
+@pytest.mark.parametrize("delta", [0.05, 0.3])
+def test_apc(delta):
+    rng = np.random.default_rng(3)
+    ratio, A, state = np.exp(0.2 * rng.standard_normal(20)), rng.standard_normal(20), rng.integers(0, 6, 20)
+    r, total = torch.tensor(ratio, requires_grad=True), 0
+    for i in range(20):
+        same = torch.tensor(state == state[i])
+        others = same & (torch.arange(20) != i)
+        B = (same.double().sum() * delta - (r[others] - 1).abs().sum()).clamp(min=0)
+        total = total + (torch.minimum(torch.maximum(r[i] - 1, -B), B) + 1) * A[i]
+    loss = -total / 20
+    loss.backward()
+    ours = apc.apc(ratio, A, state, delta=delta)
+    _close(ours[0], loss)
+    _close(ours[1], r.grad)
