@@ -87,6 +87,6 @@ def test_the_condition_allows_falling_weights(w_min):
 
 
 def test_but_not_weights_that_fall_faster():
-    left = np.arange(6.0, 0.0, -1.0)
+    left = np.arange(6.0, 0.0, -1.0) / 6
     with pytest.raises(ValueError, match="weight must not fall faster"):
         improvement_penalty(left**2, left)

@@ -48,7 +48,7 @@ __all__ = ["Parts", "improvement_penalty", "parts_of_the_ratio", "residual_bound
 
 RATIOS = token_objective(without=("advantage",))
 VARIATION = {"mean_variation": Input("T", "prob"), "largest_variation": Input("T", "prob")}
-RULE = {"weight": Input("T", "positive"), "threshold": Input("T", "nonnegative")}
+RULE = {"weight": Input("T", "prob"), "threshold": Input("T", "prob")}
 
 
 class Parts(NamedTuple):
@@ -124,10 +124,10 @@ def improvement_penalty(weight, threshold, *, budget=0.015, reward_bound=1.0):
 
     Parameters
     ----------
-    weight, threshold : array (T,)
+    weight, threshold : array (T,), in [1e-6, 1] and [0, 1]
         w and c of each position, where (T - t) / w does not rise.
     budget : float
-        Largest weighted mean of the divergences over any prefix, in [0, inf).
+        Largest weighted mean of the divergences over any prefix, in [0, 1].
     reward_bound : float
         Largest absolute reward, in (0, inf).
 
@@ -138,18 +138,21 @@ def improvement_penalty(weight, threshold, *, budget=0.015, reward_bound=1.0):
     Raises
     ------
     ValueError
-        Shapes that differ, a weight that is not positive, (T - t) / weight that rises, numbers out of range.
+        Shapes that differ, numbers out of range, (T - t) / weight that rises.
     """
     sizes, flags = validate.deferred(RULE, weight, threshold)
     T = sizes["T"]
     left = xp.asarray(range(T - 1, -1, -1), dtype=weight.dtype)
 
     def falls():
-        lam = left / weight
-        return (lam[1:] <= lam[:-1] * (1 + 1e-6)).all()
+        return (left[1:] * weight[:-1] <= left[:-1] * weight[1:] * (1 + 1e-6)).all()
 
-    validate.require(*flags, (falls, "weight must not fall faster than the number of tokens left"))
-    validate.interval("[0, inf)", budget=budget)
+    validate.require(
+        *flags,
+        (lambda: (weight >= 1e-6).all(), "weight must be at least 1e-6"),
+        (falls, "weight must not fall faster than the number of tokens left"),
+    )
+    validate.interval("[0, 1]", budget=budget)
     validate.interval("(0, inf)", reward_bound=reward_bound)
     return 2 * reward_bound * T * (T - 1) * budget * (threshold / weight).max()  # eq. cppo-bound-theorem
 

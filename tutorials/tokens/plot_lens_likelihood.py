@@ -31,8 +31,8 @@ axes[0].legend(fontsize=8)
 # Where the two objectives lead
 # -----------------------------
 # Eight answers that are right with given probabilities, random over eight seeds. The mean reward is highest for a
-# policy of one answer. The likelihood, all answers being asked equally often, is highest for the policy in proportion to the
-# probability of being right, if D is the true difficulty. We descend both exactly.
+# policy of one answer. The likelihood, all answers being asked equally often, is highest for the policy in proportion
+# to the probability of being right, if D is the true difficulty. We descend both exactly.
 
 V, STEPS, SEEDS = 8, 1500, range(8)
 
