@@ -38,7 +38,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Method, Solver
 from trref.optimization import deviations
-from trref.optimization.interfaces import SUBPROBLEM, Step, boundary_steps, floats
+from trref.optimization.interfaces import SUBPROBLEM, Step, boundary_steps, diagonal, floats
 from trref.optimization.trust_region_steps import SETTINGS, TOLERANCES, sufficient_decrease
 from trref.problems.convex import DenseOperator
 
@@ -124,6 +124,8 @@ def _as_operator(make):
 
 EDGES = SUBPROBLEM.edges | {
     "back along negative curvature": lambda: {"g": xp.array([1.0, 1.0]), "B": xp.array([[1.0, 2.0], [2.0, -2.0]])},
+    "the better of both ends": lambda: {"g": xp.array([-0.25, -0.75]), "B": xp.array([[1.0, -3.0], [-3.0, 3.0]])},
+    "0.6 of the residual after one step": lambda: diagonal([1, 1], [10, 40]),
 }
 
 METHOD = Method(
