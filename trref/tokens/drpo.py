@@ -49,8 +49,9 @@ For :math:`\delta \to \infty` all three are the importance-weighted policy gradi
 
 **Where implementations differ.** TRL's former trainer takes DPPO's coefficient as a constant times the log-probability
 (same gradient, other value) and truncates at 10. UniRL clamps log-ratios to ±20, and averages over all tokens
-unless told to divide by a horizon. verl's ``dppo_tv`` and ``dppo_kl`` measure from whatever the old log-probabilities hold; Stable-RL offers both the sampler's and recomputed ones. Where the
-advantage is 0 these codes test the direction as if it were negative: the loss is 0 there.
+unless told to divide by a horizon. verl's ``dppo_tv`` and ``dppo_kl`` measure from whatever the old log-probabilities
+hold; Stable-RL offers both the sampler's and recomputed ones. Where the advantage is 0 these codes test the direction
+as if it were negative: the loss is 0 there.
 
 **Provenance.** Confirmed: by Stable-RL, verl and TRL (DPPO) and the authors' UniRL (SPO, DRPO); the truncated value
 :math:`\tau` is ours, its derivative theirs; the optimum for one token is derived here.
