@@ -190,7 +190,12 @@ def _hand():
     }
 
 
-EDGES = {**ANSWERS.edges, "shared ends": _hand}
+def _undecided():
+    """An answer with no advantage shares its first token with a good and a bad one."""
+    return {**_hand(), "advantage": xp.array([1.0, -1.0, 0.0])}
+
+
+EDGES = {**ANSWERS.edges, "shared ends": _hand, "an answer without advantage": _undecided}
 METHOD = Method(
     title="Conflict tokens (GTPO)",
     key="simoni2025gtpo",

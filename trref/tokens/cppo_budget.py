@@ -199,6 +199,15 @@ SETTINGS = {
     "Kullback-Leibler": {"delta": 0.1, "delta_b": 0.002},
     "probe": PROBE,
 }
+
+
+def _twelve_tokens():
+    """The decile lies between the tenth and the eleventh of twelve divergences, away from the largest."""
+    divergence = xp.array([[0.025, 0.2, 0.03] + [0.001] * 9])
+    return {"mask": xp.ones_like(divergence), "divergence": divergence}
+
+
+EDGES = {**DRIFT.edges, "twelve tokens": _twelve_tokens}
 METHOD = Method(
     title="Cumulative Prefix-divergence Policy Optimization, the budget",
     key="mao2026cppo",
@@ -214,9 +223,10 @@ METHOD = Method(
         Estimator(
             f=dynamic_budget,
             interface=DRIFT,
+            edges=EDGES,
             settings={"default": {}, "probe": {"smallest": 0.07}},
             brute_force=_budget_by_quantile,
         ),
-        Estimator(f=prefix_threshold, interface=DRIFT, settings=SETTINGS, brute_force=_threshold_by_loop),
+        Estimator(f=prefix_threshold, interface=DRIFT, edges=EDGES, settings=SETTINGS, brute_force=_threshold_by_loop),
     ),
 )

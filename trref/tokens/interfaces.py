@@ -280,6 +280,7 @@ GROUP_REWARD = Interface(
         "equal rewards": lambda: _reward_edge([0.1, 0.1, 0.1, 0.7, 0.7], [0, 0, 0, 4, 4]),
         "one group equal, one not": lambda: _reward_edge([1.0, 1.0, 0.0, 1.0], [0, 0, 1, 1]),
         "groups of one": lambda: _reward_edge([0.3, -2.0], [5, 1]),
+        "two responses": lambda: _reward_edge([1.0, 0.0], [3, 3]),
         "one response": lambda: _reward_edge([1.0], [0]),
         "groups out of order": lambda: _reward_edge([1.0, 0.0, 0.0, 1.0, 0.5], [9, 2, 9, 2, 9]),
     },
