@@ -33,4 +33,4 @@ def test_tutorial(path):
 def test_tutorial_draws_and_asserts(path):
     text = path.read_text()
     assert "plt." in text and "assert " in text
-    assert text.startswith('"""\n') and text.splitlines()[2].startswith("===")
+    assert text.startswith(('"""\n', 'r"""\n')) and text.splitlines()[2].startswith("===")

@@ -38,6 +38,15 @@ class Candidate:
         hyper = {k: v for k, v in self.hyper.items() if k in keywords}
         return variant, self._own(inputs), hyper
 
+    def attempt(self, inputs):
+        """The parts of its result; None where an input is missing or the function refuses the case."""
+        if any(name not in inputs for name, spec in self.record.inputs.items() if not spec.optional):
+            return None
+        try:
+            return self.parts(inputs)
+        except (ValueError, TypeError, ArithmeticError, IndexError):
+            return None
+
     def _own(self, inputs):
         return {name: inputs[name] for name in self.record.inputs if name in inputs}
 
@@ -54,7 +63,7 @@ class Match:
 
     @property
     def exact(self):
-        return self.agreed == self.cases
+        return self.agreed == self.cases > 0
 
     def __str__(self):
         text = f"{self.candidate.text}: {self.agreed} of {self.cases} cases"
@@ -195,10 +204,16 @@ def identify(implementation, interface, options=None, *, limit=10.0):
         answers = {}
         for label, inputs in inputs_for(chosen):
             passed = {k: v for k, v in inputs.items() if described.accepts(k)}
+            given = {described.theirs(k) for k in passed} | set(options.constants)
+            if not set(described.required) <= given:
+                continue  # an edge case of another variant of the interface
             answers[label] = (inputs, {kind: _ask(runner, record, passed) for kind, record in by_type.items()})
     finally:
         runner.close()
     given = [answer for _, asked in answers.values() for answer in asked.values()]
+    if not given:
+        wants = ", ".join(described.required)
+        raise LoadError(f"no case of the interface {interface} gives all of {wants} (rename with --map OURS=THEIRS)")
     if all(answer.error for answer in given):
         raise LoadError(f"the implementation fails in every case: {given[0].error}")
     compared = sorted({part.split(" by ")[0] for answer in given if answer.parts for part in answer.parts})
@@ -218,19 +233,26 @@ def _match(candidate, answers):
     agreed, errors, parts_on = 0, [], []
     for label, (inputs, asked) in answers.items():
         error = _distance(candidate, inputs, asked[type(candidate.record)])
+        if error is None:
+            continue
         errors.append(error)
         if error <= trials.DOUBLE:
             agreed += 1
         else:
             parts_on.append(label)
-    return Match(candidate, agreed, len(answers), statistics.median(errors), tuple(parts_on))
+    return Match(candidate, agreed, len(errors), statistics.median(errors or [float("inf")]), tuple(parts_on))
 
 
 def _distance(candidate, inputs, answer):
-    """The largest relative difference of value and gradient; at a kink of the gradient, 0 within its hull."""
+    """The largest relative difference of value and gradient; at a kink of the gradient, 0 within its hull.
+
+    None where the candidate does not take the case, and the implementation refuses it, too.
+    """
+    parts, worst = candidate.attempt(inputs), 0.0
+    if parts is None:
+        return None if answer.error else float("inf")
     if answer.error:
         return float("inf")
-    parts, worst = candidate.parts(inputs), 0.0
     largest = max(float(abs(a).max(initial=0.0)) for a in parts.values())
     for name, found in answer.parts.items():
         if name not in parts or parts[name].shape != found.shape:
@@ -248,7 +270,7 @@ def _distance(candidate, inputs, answer):
 def equal_candidates(chosen):
     """Group candidates that agree on every case: what `identify` cannot and need not tell apart."""
     cases = inputs_for(chosen)
-    results = [[c.parts(inputs) for _, inputs in cases] for c in chosen]
+    results = [[c.attempt(inputs) for _, inputs in cases] for c in chosen]
     groups = []
     for i, candidate in enumerate(chosen):
         for group in groups:
@@ -262,6 +284,8 @@ def equal_candidates(chosen):
 
 
 def _same(a, b):
+    if a is None or b is None:
+        return a is b
     largest = max(float(abs(x).max(initial=0.0)) for x in b.values())
     return a.keys() == b.keys() and all(
         a[k].shape == b[k].shape

@@ -242,6 +242,7 @@ METHOD = Method(
                     to="dr_grpo.centred_advantage",
                     hyper={"correction": "naive", "baseline": "group_mean"},
                 ),
+                Limit(to="noisy_rlvr.backward_reward", hyper={}),
             ),
             deviations=(deviations.STANDARDISED_AFTER_CORRECTION,),
             brute_force=_by_loops,

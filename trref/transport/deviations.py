@@ -17,7 +17,7 @@ __all__ = [
 
 def _dual(f, g, cost, a, b, reg, prior, mass):
     P = prior * xp.exp((f[:, None] + g - cost) / reg)
-    return -(f @ a + g @ b - reg * (P.sum() - mass)), {"f": P.sum(1) - a, "g": P.sum(0) - b}
+    return -(f @ a + g @ b - reg * (P.sum() - mass)), (P.sum(1) - a, P.sum(0) - b)
 
 
 def _without_minus_one(f, g, cost, a, b, *, reg):
