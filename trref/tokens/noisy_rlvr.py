@@ -243,6 +243,7 @@ METHOD = Method(
                     hyper={"correction": "naive", "baseline": "group_mean"},
                 ),
                 Limit(to="noisy_rlvr.backward_reward", hyper={}),
+                Limit(to="noisy_rlvr.forward_weight", hyper={"correction": "forward"}),
             ),
             deviations=(deviations.STANDARDISED_AFTER_CORRECTION,),
             brute_force=_by_loops,
