@@ -69,13 +69,15 @@ def _transport(n):
         result = sinkhorn_newton_sparse(cost, a, a, reg=reg, tol=1e-9)
         assert result.converged and reached(result.plan)
 
+    # POT's other solvers are out of reach here: sinkhorn_log needs minutes, greenkhorn and epsilon scaling do not get
+    # to 1e-9 at all
     peers = {}
-    for method in ("sinkhorn", "sinkhorn_log", "sinkhorn_stabilized", "sinkhorn_epsilon_scaling"):
+    for method in ("sinkhorn", "sinkhorn_stabilized"):
 
         def theirs(method=method):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return ot.sinkhorn(a, a, cost, reg, method=method, numItermax=200_000, stopThr=7e-10)
+                return ot.sinkhorn(a, a, cost, reg, method=method, numItermax=50_000, stopThr=7e-10)
 
         start = time.perf_counter()
         plan = theirs()
