@@ -77,7 +77,7 @@ def _transport(n):
         def theirs(method=method):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return ot.sinkhorn(a, a, cost, reg, method=method, numItermax=50_000, stopThr=7e-10)
+                return ot.sinkhorn(a, a, cost, reg, method=method, numItermax=200_000, stopThr=7e-10)
 
         start = time.perf_counter()
         plan = theirs()
