@@ -122,14 +122,20 @@ def idle(function, solver):
     parameters = {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
     while True:
         read = _names_read(function, found) | parameters  # a parameter may be changed in place
-        more = [n for n in ast.walk(function) if isinstance(n, ast.stmt) and n not in found and _only_changes(n, read)]
+        more = [
+            n
+            for n in ast.walk(function)
+            if isinstance(n, ast.stmt) and n is not function and n not in found and _only_changes(n, read)
+        ]
         if not more:
             return found
         found += more
 
 
 def _only_changes(statement, read):
-    """Whether a statement is an assignment to plain names, or an append to one, none of which is read."""
+    """Whether a statement defines or assigns plain names, or appends to one, none of which is read."""
+    if isinstance(statement, ast.FunctionDef):
+        return statement.name not in read
     if isinstance(statement, ast.Assign):
         targets = [t for target in statement.targets for t in getattr(target, "elts", [target])]
     elif isinstance(statement, ast.AugAssign):
@@ -337,14 +343,17 @@ def main():
     if not records:
         sys.exit("no such function")
     reviewed = json.loads(EQUIVALENT.read_text(encoding="utf-8")) if EQUIVALENT.exists() else {}
-    left_over, table = [], {}
+    left_over, needless, table = [], [], {}
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         for name, number, alive in pool.imap_unordered(survivors, records):
             excused = [text for text in alive if text in reviewed.get(name, {})]
             left = [text for text in alive if text not in excused]
             table[name] = {"mutants": number, "killed": number - len(alive), "equivalent": len(excused)}
             left_over += [(name, text) for text in left]
+            needless += [(name, text) for text in reviewed.get(name, ()) if text not in alive]
             print(f"{name:40} {number:4} mutants, {len(excused):3} equivalent, {len(left):3} survive", flush=True)
+    for name, text in needless:
+        print(f"EXCUSED, BUT KILLED {name}: {text}")
     for name, text in left_over:
         print(f"SURVIVES {name}: {text}")
     total = {key: sum(row[key] for row in table.values()) for key in ("mutants", "killed", "equivalent")}

@@ -200,6 +200,7 @@ EDGES = {
     "switched off": lambda: _edge([3.0, 0.1, 2.5, 0.2], [1.0, -1.0, 0.3, 0.7], [0, 0, 1, 1]),
     "on-policy": lambda: _edge([1.0, 1.0, 1.0], [1.0, -2.0, 1.0], [0, 0, 0]),
     "equal advantages": lambda: _edge([1.1, 0.9, 1.0], [0.5, 0.5, 0.5], [0, 0, 0]),
+    "small advantages": lambda: _edge([1.1, 0.9, 1.05], [0.3, -0.2, 0.1], [0, 0, 0]),
     "no advantages": lambda: _edge([1.1, 0.9], [0.0, 0.0], [0, 1]),
     "one sample": lambda: _edge([1.1], [0.4], [0]),
 }
