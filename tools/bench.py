@@ -73,17 +73,20 @@ def _transport(n):
     # to 1e-9 at all
     peers = {}
     for method in ("sinkhorn", "sinkhorn_stabilized"):
+        # POT's threshold is on another norm: the loosest that gives the error asked for
+        for threshold in (3e-10, 1e-10, 3e-11, 1e-11):
 
-        def theirs(method=method):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return ot.sinkhorn(a, a, cost, reg, method=method, numItermax=200_000, stopThr=7e-10)
+            def theirs(method=method, threshold=threshold):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    return ot.sinkhorn(a, a, cost, reg, method=method, numItermax=200_000, stopThr=threshold)
 
-        start = time.perf_counter()
-        plan = theirs()
-        spent = time.perf_counter() - start
-        if reached(plan):
-            peers[method] = (spent, theirs)
+            start = time.perf_counter()
+            plan = theirs()
+            spent = time.perf_counter() - start
+            if reached(plan):
+                peers[method] = (spent, theirs)
+                break
     if not peers:
         raise RuntimeError("no solver of POT reaches the marginal error 1e-9")
     method, (_, fastest) = min(peers.items(), key=lambda item: item[1][0])
