@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trref.backend import xp
+from trref.backend import to_host, xp
 from trref.nn import mlp
 from trref.optimizers import adam
 from trref.problems.digits import digits
@@ -35,13 +35,9 @@ def digits_task(*, points=400, noise=0.0, sizes=(64, 100, 10), activation="relu"
     """Return the digits with a share `noise` of the training labels replaced by uniformly random ones."""
     data = digits(train=1000)
     rng = np.random.default_rng([seed, 1])
-    labels = np.where(rng.random(points) < noise, rng.integers(0, 10, points), _host(data.y_train[:points]))
+    labels = np.where(rng.random(points) < noise, rng.integers(0, 10, points), to_host(data.y_train[:points]))
     loss = ClassifierLoss(data.X_train[:points], xp.asarray(labels), sizes, activation)
     return DigitsTask(loss, data.X_test, data.y_test)
-
-
-def _host(array):
-    return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
 def train(task, *, seed, rho=0.0, at_random=False, epochs=60, batch=50, lr=1e-3, progress=None):
