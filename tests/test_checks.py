@@ -336,3 +336,18 @@ def test_convert_reaches_into_callables():
     single = checks.convert({"f": loss}, lambda a: a.astype(np.float32) if a.dtype.kind == "f" else a)
     assert single["f"].X.dtype == np.float32 and single["f"].labels.dtype == np.int64
     assert loss.X.dtype == np.float64
+
+
+def test_limits_where_the_inputs_are_special():
+    """On the old policy nothing is clipped."""
+
+    def on_policy(inputs):
+        """the policy is the old one"""
+        return {**inputs, "log_prob": inputs["old_log_prob"]}
+
+    clipped = catalog.find("ppo.clipped_surrogate")
+    limit = catalog.Limit("ppo.unclipped_surrogate", {}, where=on_policy)
+    assert limit.place == "the policy is the old one"
+    checks.limits(dataclasses.replace(clipped, limits=(limit,)))
+    with pytest.raises(ContractError, match="differs"):
+        checks.limits(dataclasses.replace(clipped, limits=(dataclasses.replace(limit, where=None),)))

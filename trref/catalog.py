@@ -84,11 +84,26 @@ class Interface:
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """Under `hyper` the function equals the catalogued function `to` under `to_hyper`."""
+    """Under `hyper` the function equals the catalogued function `to` under `to_hyper`.
+
+    Parameters
+    ----------
+    to : str
+    hyper, to_hyper : mapping
+    where : callable, optional
+        ``where(inputs) -> inputs``: the special inputs at which the limit lies, and those that the other function
+        calls by another name. Its docstring says in a few words what holds there.
+    """
 
     to: str
     hyper: Mapping
     to_hyper: Mapping = dataclasses.field(default_factory=dict)
+    where: Callable | None = None
+
+    @property
+    def place(self):
+        """What holds of the inputs at the limit, in words; empty where it holds for all inputs."""
+        return inspect.getdoc(self.where) or "" if self.where else ""
 
 
 @dataclasses.dataclass(frozen=True)

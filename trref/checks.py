@@ -574,9 +574,10 @@ def limits(record):
         for case in cases(record, seeds=(0,)):
             if case.setting != "default":
                 continue
-            inputs = {k: case.inputs[k] for k in other.inputs if k in case.inputs}
-            actual = flatten(_compared(run(record, case.inputs, {**case.hyper, **limit.hyper})))
-            expected = flatten(_compared(run(other, inputs, dict(limit.to_hyper))))
+            there = limit.where(case.inputs) if limit.where else case.inputs
+            ours, theirs = ({k: there[k] for k in r.inputs if k in there} for r in (record, other))
+            actual = flatten(_compared(run(record, ours, {**case.hyper, **limit.hyper})))
+            expected = flatten(_compared(run(other, theirs, dict(limit.to_hyper))))
             # a loss that cancels to 0 is compared on the scale of its gradient
             largest = max(float(abs(b).max(initial=0.0)) for _, b in expected)
             for (name, a), (_, b) in zip(actual, expected, strict=True):

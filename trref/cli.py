@@ -208,9 +208,9 @@ def _show(options):
     for setting, hyper in record.settings.items():
         print(f"    {setting}: {', '.join(f'{k} = {v}' for k, v in hyper.items()) or 'the defaults'}")
     for limit in record.limits:
-        print(
-            f"limit: {limit.to} under {dict(limit.hyper)}" + (f" with {dict(limit.to_hyper)}" if limit.to_hyper else "")
-        )
+        theirs = f" with {dict(limit.to_hyper)}" if limit.to_hyper else ""
+        place = f", where {limit.place}" if limit.where else ""
+        print(f"limit: {limit.to}{theirs} under {dict(limit.hyper)}{place}")
     for deviation in record.deviations:
         choice = "; a documented choice" if deviation.documented else ""
         print(f"deviation: {deviation.name}: {deviation.computes} ({deviation.seen_in}{choice})")

@@ -63,8 +63,8 @@ arXiv:2512.06547.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Method, Objective
-from trref.tokens import deviations
+from trref.catalog import Estimator, Limit, Method, Objective
+from trref.tokens.deviations import a3po as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
 
@@ -235,7 +235,18 @@ def _proximal_by_loops(log_prob, behavior_log_prob, version, *, current_version,
     }[interpolation]
 
 
+def _sampled_by_the_old_policy(inputs):
+    """the old policy sampled"""
+    return {**inputs, "behavior_log_prob": inputs["old_log_prob"]}
+
+
+def _around_the_sampling_policy(inputs):
+    """PPO's old policy is the sampling one"""
+    return {**inputs, "old_log_prob": inputs["behavior_log_prob"]}
+
+
 NOW = {"current_version": 6}
+PPO = {"clip_low": 0.2, "clip_high": 0.2}
 CAPS = {"masked above the cap": {"weight_cap": 1.1}, "clamped to the cap": {"weight_cap": 1.1, "over_cap": "clamp"}}
 METHOD = Method(
     title="A-3PO: Staleness-aware Proximal Policy Approximation",
@@ -259,6 +270,7 @@ METHOD = Method(
             interface=STALE,
             wrt="log_prob",
             settings={"default": {}, **CAPS, "probe": {"clip": 0.35, "weight_cap": 1.3, "over_cap": "clamp"}},
+            limits=(Limit("dapo.dapo_over_batch", {}, PPO, where=_sampled_by_the_old_policy),),
             deviations=(deviations.WEIGHT_ABSENT,),
         ),
         Objective(
@@ -279,6 +291,15 @@ METHOD = Method(
                     "over_cap": "clamp",
                 },
             },
+            limits=(
+                Limit("dapo.dapo_over_batch", {"current_version": 0}, PPO, where=_around_the_sampling_policy),
+                Limit(
+                    "dapo.dapo_over_batch",
+                    {**NOW, "interpolation": "rollout"},
+                    PPO,
+                    where=_around_the_sampling_policy,
+                ),
+            ),
             deviations=(deviations.ANCHOR_DIFFERENTIATED,),
         ),
     ),

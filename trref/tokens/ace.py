@@ -49,7 +49,7 @@ Reinforcement Learning*, 2026, arXiv:2602.21420.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import ace as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
 

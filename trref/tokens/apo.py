@@ -74,7 +74,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
-from trref.tokens import deviations
+from trref.tokens.deviations import apo as deviations
 from trref.tokens.f_divergences import near
 from trref.tokens.grpo import clip_surrogate, logit_gradient, token_weights
 from trref.tokens.interfaces import full_distribution

@@ -82,7 +82,7 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import bandpo as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
 

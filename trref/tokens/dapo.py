@@ -42,7 +42,7 @@ Yu et al., *DAPO: An Open-Source LLM Reinforcement Learning System at Scale*, 20
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import dapo as deviations
 from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
 

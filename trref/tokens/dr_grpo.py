@@ -30,7 +30,7 @@ Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective*, 2025,
 
 from trref import validate
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import dr_grpo as deviations
 from trref.tokens.grpo import clip_surrogate, group_advantage, token_weights
 from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
 

@@ -65,7 +65,7 @@ import math
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import drpo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
 from trref.tokens.reduced_divergences import binary_rows

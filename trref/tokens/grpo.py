@@ -64,7 +64,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
-from trref.tokens import deviations
+from trref.tokens.deviations import grpo as deviations
 from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
 
 __all__ = [

@@ -39,7 +39,7 @@ Zheng et al., *Group Sequence Policy Optimization*, 2025, arXiv:2507.18071.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import gspo as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE
 

@@ -43,8 +43,8 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.nn.heads import categorical_entropy
-from trref.tokens import deviations
 from trref.tokens.conflict_tokens import weigh
+from trref.tokens.deviations import gtpo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import full_distribution, token_objective
 

@@ -61,7 +61,7 @@ Schulman, *Approximating KL Divergence*, 2020, http://joschu.net/blog/kl-approx.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import kl_estimators as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
 

@@ -58,7 +58,7 @@ Feng et al., *Don't Waste Mistakes: Leveraging Negative RL-Groups via Confidence
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import lens as deviations
 from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import token_objective
 

@@ -44,7 +44,7 @@ Sample-Efficient LLM Reasoning*, 2026, arXiv:2602.17550.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import maspo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE
 from trref.tokens.maspo_gate import gate_rows, gate_width, gaussian_gate

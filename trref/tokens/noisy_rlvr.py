@@ -53,7 +53,7 @@ arXiv:2510.00915.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import noisy_rlvr as deviations
 from trref.tokens.grpo import group_mean
 from trref.tokens.interfaces import token_objective
 from trref.tokens.noisy_verifier import check, with_rates

@@ -55,7 +55,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.nn.heads import log_softmax
-from trref.tokens import deviations
+from trref.tokens.deviations import pspo as deviations
 from trref.tokens.f_divergences import generator, near
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, full_distribution, token_objective

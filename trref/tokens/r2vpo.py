@@ -70,7 +70,7 @@ Luo et al., *Ratio-Variance Regularized Policy Optimization for Efficient LLM Fi
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Limit, Method, Objective
-from trref.tokens import deviations
+from trref.tokens.deviations import r2vpo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.gspo import mean_log_ratio
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective

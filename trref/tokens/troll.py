@@ -46,7 +46,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
-from trref.tokens import deviations
+from trref.tokens.deviations import troll as deviations
 from trref.tokens.f_divergences import near
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import FULL_DISTRIBUTION, full_distribution

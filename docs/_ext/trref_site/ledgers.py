@@ -76,7 +76,7 @@ def conformance():
     ]
     blocks.append(".. rubric:: Deviations on record\n")
     blocks.append(
-        "Each is a small runnable function in the family's ``deviations.py``; every test run checks that it differs"
+        "Each is a small runnable function in the family's ``deviations``; every test run checks that it differs"
         " from the reference somewhere.\n"
     )
     blocks.append(

@@ -279,7 +279,10 @@ def _settings(method, module):
         for name in getattr(record, "stopped", {}):
             blocks.append(f"The gradient holds ``{name}`` constant.\n")
         for limit in record.limits:
-            blocks.append(f"With {_hyper(limit.hyper)} it equals {of_function(limit.to)}{_under(limit.to_hyper)}.\n")
+            place = _place(limit)
+            blocks.append(
+                f"With {_hyper(limit.hyper)}{place} it equals {of_function(limit.to)}{_under(limit.to_hyper)}.\n"
+            )
     arriving = [
         (record, limit)
         for record in catalog.records()
@@ -287,12 +290,16 @@ def _settings(method, module):
         if catalog.find(limit.to) in method.functions and record not in method.functions
     ]
     for record, limit in arriving:
-        blocks.append(f"{of_function(record.name)} becomes {of_function(limit.to)} with {_hyper(limit.hyper)}.\n")
+        blocks.append(f"{of_function(record.name)} becomes {of_function(limit.to)} with {_hyper(limit.hyper)}{_place(limit)}.\n")
     return "\n".join(blocks)
 
 
 def _hyper(hyper):
     return rst.assigned(hyper) or "its defaults"
+
+
+def _place(limit):
+    return f", where {rst.inline(limit.place)}," if limit.where else ""
 
 
 def _under(hyper):
@@ -441,7 +448,7 @@ def _limits(family, methods):
     if not edges:
         return ""
     items = [
-        f"{of_function(a)} with {_hyper(limit.hyper)} equals {of_function(b)}{_under(limit.to_hyper)}"
+        f"{of_function(a)} with {_hyper(limit.hyper)}{_place(limit)} equals {of_function(b)}{_under(limit.to_hyper)}"
         for a, b, limit in edges
     ]
     svg = figures.limits_map([(a, b, _plain(limit.hyper)) for a, b, limit in edges], family)

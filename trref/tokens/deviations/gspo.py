@@ -1,0 +1,53 @@
+"""What public code computes in the place of the equations of `trref.tokens.gspo`."""
+
+from trref.backend import xp
+from trref.catalog import Deviation
+from trref.tokens.deviations.terms import clipped_terms, seq_mean, token_mean, weighted
+
+__all__ = ["SEQUENCE_CLAMP", "SEQUENCE_SUM", "SEQUENCE_TOKEN_MEAN"]
+
+
+def _mean_log_ratio(log_prob, old_log_prob, mask):
+    return ((log_prob - old_log_prob) * mask).sum(1, keepdims=True) / xp.maximum(mask.sum(1, keepdims=True), 1)
+
+
+def _of_answers(weight, term, derivative, mask, per_token):
+    """Loss of weighted terms; the coefficient of a log-ratio (B, 1) is shared by the tokens: d ratio = per_token."""
+    return -(weight * term).sum(), -mask * per_token * (weight * derivative).sum(1, keepdims=True)
+
+
+def _sequence_clamp(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
+    d = _mean_log_ratio(log_prob, old_log_prob, mask)
+    term, derivative = clipped_terms(xp.minimum(d, 10.0), advantage, clip_low, clip_high)
+    return weighted(seq_mean(mask), term, derivative * (d <= 10))
+
+
+def _sequence_sum(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
+    d = ((log_prob - old_log_prob) * mask).sum(1, keepdims=True)
+    return _of_answers(seq_mean(mask), *clipped_terms(d, advantage, clip_low, clip_high), mask, 1.0)
+
+
+def _sequence_token_mean(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
+    d, length = _mean_log_ratio(log_prob, old_log_prob, mask), xp.maximum(mask.sum(1, keepdims=True), 1)
+    return _of_answers(token_mean(mask), *clipped_terms(d, advantage, clip_low, clip_high), mask, 1 / length)
+
+
+SEQUENCE_CLAMP = Deviation(
+    "log-ratio of the answer clamped at 10",
+    _sequence_clamp,
+    seen_in="verl verl/trainer/ppo/core_algos.py, policy loss 'gspo'",
+    computes="the ratio of a log-ratio of at most 10, without gradient beyond; each token's coefficient is its own",
+)
+SEQUENCE_SUM = Deviation(
+    "ratio of the whole answer, not normalised by its length",
+    _sequence_sum,
+    seen_in="a common slip in re-implementations; neither TRL nor verl has it",
+    computes="the product of the token ratios in the place of their geometric mean",
+)
+SEQUENCE_TOKEN_MEAN = Deviation(
+    "answers weighted by their lengths",
+    _sequence_token_mean,
+    seen_in="TRL trl/trainer/grpo_trainer.py, importance_sampling_level='sequence' under its default loss_type='dapo'",
+    computes="the mean over all tokens of their answers' terms: a long answer counts more",
+    documented=True,
+)
