@@ -351,3 +351,18 @@ def test_limits_where_the_inputs_are_special():
     checks.limits(dataclasses.replace(clipped, limits=(limit,)))
     with pytest.raises(ContractError, match="differs"):
         checks.limits(dataclasses.replace(clipped, limits=(dataclasses.replace(limit, where=None),)))
+
+
+def test_limits_between_functions_of_other_shapes():
+    """Answers of one token: what is (B, 1) here is (N) there."""
+
+    def single_tokens(inputs):
+        """answers have one token"""
+        B = len(inputs["mask"])
+        first = {n: a[:, :1] if a.ndim == 2 else a for n, a in inputs.items()} | {"mask": np.ones((B, 1))}
+        return first, {n: a.reshape(B) for n, a in first.items()}
+
+    grpo, limit = catalog.find("grpo.grpo"), catalog.Limit("ppo.clipped_surrogate", {}, where=single_tokens)
+    checks.limits(dataclasses.replace(grpo, limits=(limit,)))
+    with pytest.raises(ContractError, match="differs"):
+        checks.limits(dataclasses.replace(grpo, limits=(dataclasses.replace(limit, hyper={"clip": 0.3}),)))

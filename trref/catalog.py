@@ -92,7 +92,8 @@ class Limit:
     hyper, to_hyper : mapping
     where : callable, optional
         ``where(inputs) -> inputs``: the special inputs at which the limit lies, and those that the other function
-        calls by another name. Its docstring says in a few words what holds there.
+        calls by another name; or a pair, the inputs of each, where the two take other shapes (results are then
+        compared entry by entry). Its docstring says in a few words what holds there.
     """
 
     to: str

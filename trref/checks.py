@@ -575,12 +575,15 @@ def limits(record):
             if case.setting != "default":
                 continue
             there = limit.where(case.inputs) if limit.where else case.inputs
-            ours, theirs = ({k: there[k] for k in r.inputs if k in there} for r in (record, other))
+            both = zip((record, other), there if isinstance(there, tuple) else (there, there), strict=True)
+            ours, theirs = ({k: inputs[k] for k in r.inputs if k in inputs} for r, inputs in both)
             actual = flatten(_compared(run(record, ours, {**case.hyper, **limit.hyper})))
             expected = flatten(_compared(run(other, theirs, dict(limit.to_hyper))))
             # a loss that cancels to 0 is compared on the scale of its gradient
             largest = max(float(abs(b).max(initial=0.0)) for _, b in expected)
             for (name, a), (_, b) in zip(actual, expected, strict=True):
+                if isinstance(there, tuple) and a.size == b.size:
+                    a = a.reshape(b.shape)
                 same = _close(a, b, 1e-9) or (a.shape == b.shape and abs(a - b).max(initial=0.0) <= 1e-12 * largest)
                 _require(same, f"{case.label}: not {limit.to} under {dict(limit.hyper)}: {name} differs")
 
