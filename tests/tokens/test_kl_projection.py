@@ -56,6 +56,22 @@ def test_feasible_tight_and_stationary(radius):
                 assert np.ptp(residual) < 1e-9
 
 
+def test_a_first_step_almost_onto_the_old_policy():
+    """Newton's first step from the new policy can end at a beta so small that the divergence rounds to 0."""
+    old = np.log([[0.0105560, 0.9894440]])
+    z = old + np.array([[-1.4552968, 0.01552559]])
+    ours, log_q = project_kl(z, old, radius=1e-6)[0], log_softmax(old[0])
+    assert _kl(ours, log_q) == pytest.approx(1e-6, rel=1e-6)
+    rng = np.random.default_rng(0)
+    old = log_softmax(0.5 * rng.standard_normal((2000, 50)), -1).astype(np.float32)
+    z = (old + 5 * rng.standard_normal((2000, 50))).astype(np.float32)
+    near = abs(log_softmax(z, -1) - old).max(-1) < 29
+    for radius in (1e-3, 0.05, 0.3):
+        ours = project_kl(z[near], old[near], radius=radius).astype(float)
+        kl = (np.exp(ours) * (ours - old[near].astype(float))).sum(-1)
+        assert near.sum() > 1000 and kl == pytest.approx(np.full(near.sum(), radius), rel=2e-3, abs=2e-6)
+
+
 def test_projecting_again_changes_nothing():
     z, old = _pair(6)
     once = project_kl(z, old)

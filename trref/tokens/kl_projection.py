@@ -11,7 +11,8 @@ one inside,
 
 with :math:`\eta = 0`, :math:`\tilde\pi = p` inside the ball. With :math:`\beta = 1/(1 + \eta)` and
 :math:`u = \log p - \log q` this is the exponential family :math:`q\,e^{\beta u} / Z(\beta)`, along which the divergence
-rises, so that Newton's method on its square root, which is nearly linear, finds the one root in (0, 1):
+rises, so that Newton's method on its square root, which is nearly linear, finds the one root in (0, 1), within a bracket
+that halves where a step would leave it:
 
 .. math::
     :label: kl-projection-root
@@ -71,13 +72,11 @@ class Projection(NamedTuple):
     outside: Any
 
 
-def project_rows(log_p, log_q, radius):
-    """Building block, unchecked: the projection of each row."""
+def _root(log_p, log_q, radius):
+    """Return beta (…, 1): 1 inside the ball, else where the divergence is the radius."""
     u = log_p - log_q
-    slack = 1 + 256 * float(xp.finfo(u.dtype).eps)
-    outside = (xp.exp(log_p) * u).sum(-1, keepdims=True) > radius * slack
-    low = xp.zeros_like(u[..., :1])
-    high, beta, best, error = low + 1, low + 1, low, low + math.inf
+    low, beta = xp.zeros_like(u[..., :1]), xp.ones_like(u[..., :1])
+    high, best, error, tiny = beta, beta, math.inf, float(xp.finfo(u.dtype).tiny)
     for _ in range(STEPS):
         # eq. kl-projection-root
         e = xp.exp(log_q + beta * u)
@@ -86,17 +85,19 @@ def project_rows(log_p, log_q, radius):
         variance = (e * (u - mean) ** 2).sum(-1, keepdims=True) / Z
         kl = xp.maximum(beta * mean - xp.log(Z), 0)
 
-        inside = kl <= radius
-        low, high = xp.where(inside, beta, low), xp.where(inside, high, beta)
         best, error = xp.where(abs(kl - radius) < error, beta, best), xp.minimum(abs(kl - radius), error)
-        newton = beta - 2 * (kl - xp.sqrt(kl * radius)) / xp.maximum(beta * variance, 1e-30)
-        # at the root, rounding may put Newton's step just outside the bracket
-        sound = (newton > 0.999 * low) & (newton < 1.001 * high)
-        beta = xp.where(sound, xp.clip(newton, low, high), (low + high) / 2)
-    beta = xp.where(outside, best, 1)
-    return Projection(
-        xp.where(outside, log_softmax(log_q + beta * u), log_p), beta, outside
-    )  # eq. kl-projection-problem
+        low, high = xp.where(kl <= radius, beta, low), xp.where(kl <= radius, high, beta)
+        newton = beta - 2 * (kl - xp.sqrt(kl * radius)) / xp.maximum(beta * variance, tiny)
+        beta = xp.where((low < newton) & (newton < high), newton, (low + high) / 2)
+    return best
+
+
+def project_rows(log_p, log_q, radius):
+    """Building block, unchecked: the projection of each row."""
+    beta = _root(log_p, log_q, radius)
+    outside = beta < 1
+    # eq. kl-projection-problem
+    return Projection(xp.where(outside, log_softmax(log_q + beta * (log_p - log_q)), log_p), beta, outside)
 
 
 def project_kl(logits, old_logits, *, radius=0.05):
@@ -118,20 +119,20 @@ def project_kl(logits, old_logits, *, radius=0.05):
     ValueError
         Shapes that differ, values that are not finite, log-probabilities more than 30 apart, `radius` not positive.
     """
-    return _checked(logits, old_logits, radius)[2].log_prob
+    return project_rows(*_checked(logits, old_logits, radius), radius).log_prob
 
 
 def _checked(logits, old_logits, radius):
     _, flags = validate.deferred(ROWS, logits, old_logits)
     validate.require(*flags, near(logits, old_logits))
     validate.interval("(0, inf)", radius=radius)
-    log_p, log_q = log_softmax(logits), log_softmax(old_logits)
-    return log_p, log_q, project_rows(log_p, log_q, radius)
+    return log_softmax(logits), log_softmax(old_logits)
 
 
 def project_jvp(logits, old_logits, tangent, *, radius=0.05):
     """Tangent of `project_kl`: beta moves such that the divergence does not."""
-    log_p, log_q, projection = _checked(logits, old_logits, radius)
+    log_p, log_q = _checked(logits, old_logits, radius)
+    projection = project_rows(log_p, log_q, radius)
     u, c, curvature = _surface(log_p, log_q, projection)
     moved = (c * tangent).sum(-1, keepdims=True) / curvature
     t = projection.beta * (tangent - projection.outside * moved * u)
@@ -140,7 +141,8 @@ def project_jvp(logits, old_logits, tangent, *, radius=0.05):
 
 def project_vjp(logits, old_logits, cotangent, *, radius=0.05):
     """Pull a cotangent of the log-probabilities of the projection back to the logits."""
-    log_p, log_q, projection = _checked(logits, old_logits, radius)
+    log_p, log_q = _checked(logits, old_logits, radius)
+    projection = project_rows(log_p, log_q, radius)
     v = cotangent - xp.exp(projection.log_prob) * cotangent.sum(-1, keepdims=True)
     return pull_back(log_p, log_q, projection, v)
 
@@ -176,7 +178,7 @@ def multiplier(logits, old_logits, *, radius=0.05):
     ValueError
         As `project_kl`.
     """
-    return 1 / _checked(logits, old_logits, radius)[2].beta[..., 0] - 1
+    return 1 / _root(*_checked(logits, old_logits, radius), radius)[..., 0] - 1
 
 
 def dual_value(log_p, log_q, eta, radius):
@@ -202,7 +204,7 @@ def _multiplier_by_bisection(logits, old_logits, *, radius=0.05):
     return result
 
 
-def _outside(result, logits, old_logits, radius=0.05):
+def _outside(result, logits, old_logits):
     """How far the projections are outside the largest ball of the settings."""
     kl = (xp.exp(result) * (result - log_softmax(old_logits))).sum(-1)
     return xp.maximum(kl.max() - 0.3, 0)
