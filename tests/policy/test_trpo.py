@@ -71,6 +71,24 @@ def test_weights_count_as_repetitions():
     assert np.allclose(repeated.theta, weighted.theta, rtol=1e-10)
 
 
+def test_weights_need_not_sum_to_one():
+    """Weights, bound and damping times five are the same problem; the step must not take the matrix for a mean."""
+    policy, theta, states, actions, advantage = _batch(POLICIES["categorical"], 3, n=60)
+    weight = np.random.default_rng(0).random(60)
+    for subsample in (1, 3):
+        one, five = (
+            trpo_step(policy, theta, states, actions, advantage, c * weight, delta=c, damping=0.1 * c, **options)
+            for c, options in ((0.01, {"subsample": subsample}), (0.05, {"subsample": subsample}))
+        )
+        assert np.allclose(one.theta, five.theta, rtol=1e-9) and len(one.gains) == len(five.gains)
+
+
+def test_the_paper_s_subsample_without_damping_needs_enough_states():
+    """Twelve states, every tenth of them: two states cannot carry the gradient of twelve."""
+    with pytest.raises(ValueError, match="positive definite"):
+        trpo_step(*_batch(POLICIES["categorical"], 0, n=12), damping=0.0, subsample=10, iterations=40)
+
+
 def _exact_step(batch, delta):
     """The constrained maximum of the surrogate by SciPy; the factor of 100 suits its tolerances."""
     f = lambda x: _gain_and_divergence(*batch, batch[1] + x)  # noqa: E731

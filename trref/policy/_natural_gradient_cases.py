@@ -12,9 +12,11 @@ __all__ = [
     "CATEGORICAL",
     "FISHER",
     "GAUSSIAN",
+    "ON_THE_SPHERE",
     "SEARCH",
     "SEARCH_PROBE",
     "STEP",
+    "WITHIN_THE_BOUND",
     "on_the_sphere",
     "outer_products_of_scores",
     "within_the_bound",
@@ -139,11 +141,24 @@ STEP = Interface(
 
 
 def on_the_sphere(result, matvec, gradient, delta=0.01, **_):
-    """Certificate: half of Δᵀ(F + λI)Δ, relative to delta; and how far the step leads downhill."""
+    """Certificate: half of Δᵀ(F + λI)Δ, relative to delta; how far the step leads downhill; and the residuals.
+
+    The step is c s with c = 2 delta / Δᵀg, for conjugate gradients make g - (F + λI) s orthogonal to s.
+    """
     if float(gradient @ gradient) == 0:
-        return {"model of the divergence": float(abs(result.step).max()), "descent": 0.0}
-    model = float(result.step @ matvec(result.step)) / 2
-    return {"model of the divergence": abs(model / delta - 1), "descent": max(0.0, -float(gradient @ result.step))}
+        return {"model of the divergence": float(abs(result.step).max()), "descent": 0.0, "residual misreported": 0.0}
+    model, along = float(result.step @ matvec(result.step)) / 2, float(gradient @ result.step)
+    residual = gradient - along / (2 * delta) * matvec(result.step)
+    first, last = (float(xp.sqrt((r * r).sum())) for r in (gradient, residual))
+    misreported = abs(result.residual_norms[0] - first) + abs(result.residual_norms[-1] - last)
+    return {
+        "model of the divergence": abs(model / delta - 1),
+        "descent": max(0.0, -along),
+        "residual misreported": misreported / first,
+    }
+
+
+ON_THE_SPHERE = {"model of the divergence": 1e-10, "descent": 0.0, "residual misreported": 1e-8}
 
 
 def _search(rng, size):
@@ -189,7 +204,15 @@ SEARCH_PROBE = {"delta": 0.03, "shrink": 0.6, "trials": 15, "accept_ratio": 0.1}
 
 
 def within_the_bound(result, objective_and_divergence, theta, delta=0.01, **_):
-    """Certificate: the divergence relative to its bound, and how much the objective has fallen."""
-    objective, divergence = objective_and_divergence(result.theta)
-    fallen = float(objective_and_divergence(theta)[0]) - float(objective)
-    return {"divergence over its bound": float(divergence) / delta, "loss": max(0.0, fallen)}
+    """Certificate: the divergence relative to its bound, how much the objective has fallen, and what it says of both."""
+    objective, divergence = (float(x) for x in objective_and_divergence(result.theta))
+    gain = objective - float(objective_and_divergence(theta)[0])
+    gains, divergences = (result.gains, result.divergences) if result.converged else ([0.0], [0.0])
+    return {
+        "divergence over its bound": divergence / delta,
+        "loss": max(0.0, -gain),
+        "misreported": abs(divergence - divergences[-1]) / delta + abs(gain - gains[-1]),
+    }
+
+
+WITHIN_THE_BOUND = {"divergence over its bound": 1.0, "loss": 0.0, "misreported": 1e-9}

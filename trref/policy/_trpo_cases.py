@@ -6,7 +6,7 @@ from trref.backend import xp
 from trref.catalog import Input, Interface
 from trref.problems.policies import CategoricalPolicy, LinearSoftmaxPolicy
 
-__all__ = ["BATCH", "CONTINUOUS", "within_the_trust_region"]
+__all__ = ["BATCH", "CONTINUOUS", "TOLERANCES", "within_the_trust_region"]
 
 INPUTS = {
     "policy": Input("", "callable"),
@@ -72,7 +72,10 @@ BATCH = Interface(
 
 
 def within_the_trust_region(result, policy, theta, states, actions, advantage, weight=None, delta=0.01, **_):
-    """Certificate: the mean KL(old‖new) relative to its bound; how much the surrogate fell, relative to its terms."""
+    """Certificate: the mean KL(old‖new) relative to its bound; how much the surrogate fell, relative to its terms.
+
+    Both are computed afresh, and compared with what the result says of its last trial.
+    """
     weight = xp.full_like(advantage, 1 / len(advantage)) if weight is None else weight
     old, new = policy(theta, states), policy(result.theta, states)
     log_ratio = policy.log_prob(new, actions)[0] - policy.log_prob(old, actions)[0]
@@ -80,5 +83,19 @@ def within_the_trust_region(result, policy, theta, states, actions, advantage, w
     gain = float((weight * xp.expm1(log_ratio) * advantage).sum()) / scale
     divergence = float((weight * policy.kl(old, new)[0]).sum())
     if not math.isfinite(gain + divergence):
-        return {"mean KL over its bound": math.inf, "loss of the surrogate": math.inf}
-    return {"mean KL over its bound": divergence / delta, "loss of the surrogate": max(0.0, -gain)}
+        return dict.fromkeys(TOLERANCES, math.inf)
+    gains, divergences = (result.gains, result.divergences) if result.converged else ([0.0], [0.0])
+    return {
+        "mean KL over its bound": divergence / delta,
+        "loss of the surrogate": max(0.0, -gain),
+        "mean KL misreported": abs(divergence - divergences[-1]) / delta,
+        "gain misreported": abs(gain - gains[-1] / scale),
+    }
+
+
+TOLERANCES = {
+    "mean KL over its bound": 1 + 1e-9,
+    "loss of the surrogate": 1e-12,
+    "mean KL misreported": 1e-9,
+    "gain misreported": 1e-10,
+}

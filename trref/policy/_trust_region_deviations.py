@@ -7,7 +7,7 @@ from trref.backend import xp
 from trref.catalog import Deviation
 from trref.krylov.cg import cg
 from trref.policy.interfaces import NaturalStep, TrustRegionStep
-from trref.validate import ConvergenceWarning
+from trref.validate import LOG_RATIO_BOUND, ConvergenceWarning
 
 __all__ = [
     "SEARCH_WITHOUT_DIVERGENCE",
@@ -106,12 +106,12 @@ def _trpo(policy, theta, states, actions, advantage, weight, *, search, kl, delt
 
     def surrogate_and_divergence(trial):
         z = policy(trial, states)
-        log_ratio = xp.clip(policy.log_prob(z, actions)[0] - log_prob_old, -30.0, 30.0)
+        log_ratio = xp.minimum(policy.log_prob(z, actions)[0] - log_prob_old, LOG_RATIO_BOUND)
         return (weight * xp.exp(log_ratio) * advantage).sum(), (weight * kl(z_old, z)).sum()
 
     gradient = policy.vjp(cache, (weight * advantage)[:, None] * d_log_prob)
     z_some, cache_some = policy.forward(theta, states[::subsample])
-    share = weight[::subsample, None] / weight[::subsample].sum()
+    share = weight[::subsample, None] * weight.sum() / weight[::subsample].sum()
 
     def matvec(v):
         return policy.vjp(cache_some, share * policy.fisher(z_some, policy.jvp(cache_some, v))) + damping * v

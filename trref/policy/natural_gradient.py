@@ -266,7 +266,7 @@ METHOD = Method(
             settings={"default": {}, "probe": {"delta": 0.3, "iterations": 7, "rtol": 1e-7}},
             deviations=(deviations.STEP_FROM_NOISE, deviations.STEP_REGULARISED),
             certificate=cases.on_the_sphere,
-            tolerances={"model of the divergence": 1e-10, "descent": 0.0},
+            tolerances=cases.ON_THE_SPHERE,
             agreement=1e-4,
         ),
         Solver(
@@ -275,7 +275,7 @@ METHOD = Method(
             settings={"default": {}, "Spinning Up": {"shrink": 0.8}, "probe": cases.SEARCH_PROBE},
             deviations=(deviations.SEARCH_WITHOUT_DIVERGENCE, deviations.SEARCH_WITH_SLACK),
             certificate=cases.within_the_bound,
-            tolerances={"divergence over its bound": 1.0, "loss": 0.0},
+            tolerances=cases.WITHIN_THE_BOUND,
             agreement=1e-9,
         ),
     ),
