@@ -4,8 +4,9 @@
     .venv/bin/python tools/mutate.py ppo cg.cg        # only these methods or functions
     .venv/bin/python tools/mutate.py --ci             # the modules that changed, and ten fixed functions
 
-Each mutant changes one place of the function's module: a sign, minimum for maximum, a dropped term or factor, a
-constant, the direction of a comparison, mean for sum. (Strict against non-strict comparison is not mutated: at a tie
+Each mutant changes one place of the function's module: a sign, minimum for maximum, a dropped term or factor (a mask
+is one), a constant, an axis, the direction of a comparison, mean for sum; or it lets the gradient flow through a
+quantity that the method holds constant. (Strict against non-strict comparison is not mutated: at a tie
 both are right.) A mutant survives where `verify` says that it conforms. Survivors must stand in
 tools/equivalent_mutants.json, keyed by function and text, with the reason why they are equivalent.
 """
@@ -44,6 +45,7 @@ TEXTS = ("message", "reason")  # names of parts of warnings
 SWAPS = {"minimum": "maximum", "maximum": "minimum", "min": "max", "max": "min", "sum": "mean", "mean": "sum"}
 SWAPS |= {"tril": "triu", "triu": "tril", "zeros_like": "ones_like", "ones_like": "zeros_like", "argmax": "argmin"}
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+REDUCTIONS = ("sum", "mean", "max", "min", "prod", "cumsum", "argmax", "argmin", "any", "all")
 COMPARISONS = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 
 
@@ -74,9 +76,28 @@ def changes(node):
         swapped = copy.deepcopy(node)
         swapped.func.attr = SWAPS[node.func.attr]
         yield swapped
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in REDUCTIONS:
+        yield from _other_axes(node)
     if isinstance(node, ast.BoolOp):
         swapped = copy.deepcopy(node)
         swapped.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        yield swapped
+
+
+def _other_axes(call):
+    """Reduce along the first axis instead of another one, and along the second instead of the first."""
+    places = [(call.args, i) for i in range(len(call.args))] + [(k, "value") for k in call.keywords if k.arg == "axis"]
+    for holder, place in places:
+        axis = holder[place] if isinstance(holder, list) else holder.value
+        text = ast.unparse(axis)
+        if text not in ("0", "1", "2", "-1", "-2"):
+            continue
+        other = ast.Constant(1 if text == "0" else 0)
+        swapped = copy.deepcopy(call)
+        if isinstance(holder, list):
+            swapped.args[place] = other
+        else:
+            next(k for k in swapped.keywords if k.arg == "axis").value = other
         yield swapped
 
 
@@ -103,16 +124,17 @@ def places(function, reported):
             yield from _within(statement, reported)
 
 
-def idle(function, solver):
+def idle(function, direct):
     """Return the parts of a function that cannot reach its result, and are therefore not changed.
 
-    These are the statements that only compute names that nothing but checks and such statements read. Of a solver
-    `verify` compares the solution alone; histories, counts and the verdict are held by the method's contracts and
-    tests. So the arguments after the first of ``return Result(solution, …)``, and those of ``result._replace(…)``,
-    do not count either.
+    These are the statements that only compute names that nothing but checks and such statements read. Of a direct
+    solver (one without ``max_iter``, of which there are no iterates to compare) `verify` judges the solution and what
+    its certificate looks at; histories, counts and the verdict are held by the method's contracts and tests. So the
+    arguments after the first of ``return Result(solution, …)``, and those of ``result._replace(…)``, do not count
+    there.
     """
     found = []
-    for node in ast.walk(function) if solver else ():
+    for node in ast.walk(function) if direct else ():
         if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
             called = node.value.func
             if isinstance(called, ast.Name) and called.id[0].isupper():
@@ -184,9 +206,9 @@ def mutants(record, make=True):
     module = inspect.getmodule(record.f)
     tree = ast.parse(pathlib.Path(module.__file__).read_text(encoding="utf-8"))
     wanted = _reachable(tree, record.f.__name__, {r.f.__name__ for r in module.METHOD.functions})
-    solver = type(record).__name__ == "Solver"
+    direct = type(record).__name__ == "Solver" and "max_iter" not in record.hyper_parameters
     for function in [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in wanted]:
-        reported = idle(function, solver and function.name == record.f.__name__)
+        reported = idle(function, direct and function.name == record.f.__name__)
         for parent, field, index, node in list(places(function, reported)):
             for replacement in changes(node):
                 text = f"{function.name}: {ast.unparse(_enclosing(function, node))}"
@@ -197,6 +219,42 @@ def mutants(record, make=True):
                 finally:
                     _put(parent, field, index, node)
                 yield f"{text}  ->  {mutated}", changed
+    for keyword in getattr(record, "stopped", {}):
+        yield f"{record.f.__name__}: the gradient flows through {keyword}", _flowing(record, keyword) if make else None
+
+
+def _flowing(record, keyword):
+    """The function with a gradient that does not hold a quantity constant: the difference is taken by differences."""
+    from trref import catalog
+
+    @functools.wraps(record.f)
+    def function(**arguments):
+        value, gradient = record.f(**arguments)
+        inputs = {k: v for k, v in arguments.items() if k in record.inputs}
+        hyper = {k: v for k, v in arguments.items() if k not in inputs and k not in record.stopped}
+        frozen = {k: catalog.call(f, inputs, hyper) for k, f in record.stopped.items()}
+        free = {k: v for k, v in frozen.items() if k != keyword}
+        parts = [gradient] if isinstance(record.wrt, str) else [getattr(gradient, n) for n in record.wrt]
+        parts = [
+            part + _slopes(record, inputs, name, hyper | free) - _slopes(record, inputs, name, hyper | frozen)
+            for name, part in zip(record.wrt_names, parts, strict=True)
+        ]
+        return value, parts[0] if isinstance(record.wrt, str) else type(gradient)(*parts)
+
+    return function
+
+
+def _slopes(record, inputs, name, hyper):
+    """Central differences, rounded: where nothing flows two of them cancel exactly."""
+    x, slopes = inputs[name].astype(float), np.empty(inputs[name].shape)
+    for i in np.ndindex(x.shape):
+        values = []
+        for h in (1e-5, -1e-5):
+            moved = x.copy()
+            moved[i] += h
+            values.append(float(record.f(**{**inputs, name: moved}, **hyper)[0]))
+        slopes[i] = (values[0] - values[1]) / 2e-5
+    return np.round(slopes, 6)
 
 
 def _reachable(tree, name, catalogued):
@@ -286,9 +344,7 @@ class Judge:
                 self.known[seeds, sizes] = found
             return self.known[seeds, sizes]
 
-        trials.trials, init = remembered, getattr(self.record, "init", None)
-        if init:
-            function = _with_state(function, init)
+        trials.trials = remembered
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -297,16 +353,6 @@ class Judge:
                 return quick.conforms and verify(name, function, explain=False, seeds=(0, 1), sizes=(4, 8, 64)).conforms
         finally:
             trials.trials = compute
-
-
-def _with_state(update, init):
-    """An update rule that makes its own state before the first step."""
-
-    @functools.wraps(update)
-    def function(params, grads, state=None, **hyper):
-        return update(params, grads, init(params) if state is None else state, **hyper)
-
-    return function
 
 
 def _freeze(array):

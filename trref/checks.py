@@ -20,6 +20,7 @@ __all__ = [
     "CONTRACTS",
     "Case",
     "Outcome",
+    "agrees_with_numpy",
     "cases",
     "check_gradient",
     "check_method",
@@ -29,7 +30,7 @@ __all__ = [
     "contracts_of",
     "convert",
     "flatten",
-    "hull_of",
+    "nearby",
     "run",
 ]
 
@@ -398,7 +399,8 @@ def float32(record):
             if b.ndim or not isinstance(record, catalog.Solver):
                 _require(a.dtype == np.float32, f"{case.label}: {name} is {a.dtype} for float32 inputs")
             if not _close(a, b, 2e-4):
-                hull = hull_of(record, rounded, case.hyper, name, precision=2.0**-24, seed=number)
+                around = nearby(record, rounded, precision=2.0**-24, seed=number)
+                hull = np.array([dict(flatten(_compared(run(record, x, case.hyper))))[name] for x in around])
                 slack = 2e-4 * float(abs(b).max())
                 inside = (a >= hull.min(0) - slack) & (a <= hull.max(0) + slack)
                 worst = float(abs(a - b).max() / max(float(abs(b).max()), 1e-300))
@@ -410,38 +412,31 @@ def _compared(result):
     return {"solution": result[0]} if hasattr(result, "iterations") else result
 
 
-def hull_of(record, inputs, hyper, part, *, precision=2.0**-53, seed=0):
-    """Return a part of the result over perturbations of ±64 units in the last place: at a kink they differ.
+def nearby(record, inputs, *, precision=2.0**-53, seed=0):
+    """Yield the inputs moved by ±64 units in the last place, in opposite pairs: at a kink their results differ.
 
     Parameters
     ----------
     record : Record
     inputs : dict
-    hyper : dict
-    part : str
-        Its name in `flatten`.
+        Of host arrays; those of kind real, log_prob and positive are moved.
     precision : float
         The unit, relative: 2⁻⁵³ for float64, 2⁻²⁴ for float32.
     seed : int
 
-    Returns
-    -------
-    ndarray
-        One more axis in front, over perturbations.
+    Yields
+    ------
+    dict
     """
-    results = []
-    for draw in range(8):
+    movable = [name for name in inputs if record.inputs[name].kind in ("real", "log_prob", "positive")]
+    for draw, sign in itertools.product(range(4), (1.0, -1.0)):
         rng = _rng(seed, draw)
 
-        def shift(a, rng=rng):
-            return a + 64 * precision * abs(a) * rng.choice((-1.0, 1.0), a.shape) if a.dtype.kind == "f" else a
+        def shift(a, rng=rng, sign=sign):
+            step = sign * 64 * precision * abs(a)
+            return np.asarray(a + step * rng.choice((-1.0, 1.0), a.shape)) if a.dtype.kind == "f" else a
 
-        moved = {
-            name: convert(value, shift) if record.inputs[name].kind in ("real", "log_prob", "positive") else value
-            for name, value in inputs.items()
-        }
-        results.append(dict(flatten(_compared(run(record, moved, hyper))))[part])
-    return np.array(results)
+        yield {**inputs, **{name: convert(inputs[name], shift) for name in movable}}
 
 
 def batch_of_one(record):
@@ -680,6 +675,17 @@ def sampling(record):
             )
 
 
+def agrees_with_numpy(record, on):
+    """On another backend: NumPy's numbers to 1e-10, histories and counts aside."""
+    for case in cases(record, sizes=(4, 64), seeds=(0,)):
+        with backend.use_backend("numpy"):
+            expected = flatten(_compared(run(record, case.inputs, case.hyper)))
+        with backend.use_backend(on):
+            actual = flatten(_compared(run(record, to_device(case.inputs), case.hyper)))
+        for (name, a), (_, b) in zip(actual, expected, strict=True):
+            _require(_close(a, b, 1e-10), f"{case.label}: {name} on {on} differs from NumPy's")
+
+
 EVERYWHERE = (record_is_complete, pure, float32, batch_of_one, strict_device, bad_input, limits, deviations)
 CONTRACTS = {
     catalog.Objective: (gradient, stop_gradients),
@@ -709,35 +715,47 @@ class Outcome:
     seconds: float
 
 
-def check_method(family, slug):
+def check_method(family, slug, on="numpy"):
     """Run all contracts of a method's functions; return a list of `Outcome`."""
-    return [outcome for record in catalog.method(family, slug).functions for outcome in check_record(record)]
+    return [outcome for record in catalog.method(family, slug).functions for outcome in check_record(record, on=on)]
 
 
-def check_methods(methods, *, jobs=None):
+def check_methods(methods, *, on="numpy", jobs=None):
     """Yield ``(method, outcomes)`` for each method in turn, computed by several processes.
 
     Parameters
     ----------
     methods : sequence of Method
+    on : str
+        A backend, as for `check_record`.
     jobs : int, optional
         Number of processes; as many as there are cores by default.
     """
     with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
-        pending = [pool.submit(check_method, m.family, m.slug) for m in methods]
+        pending = [pool.submit(check_method, m.family, m.slug, on) for m in methods]
         for method, future in zip(methods, pending, strict=True):
             yield method, future.result()
 
 
-def check_record(record):
-    """Run all contracts of a record under the NumPy backend; return a list of `Outcome`."""
+def check_record(record, *, on="numpy"):
+    """Run the contracts of a record; return a list of `Outcome`.
+
+    Parameters
+    ----------
+    record : Record
+    on : str
+        ``"numpy"``: all contracts. Another backend: the one that its results there are NumPy's.
+    """
     outcomes = []
-    for contract in contracts_of(record):
+    held = [(c.__name__, c) for c in contracts_of(record)]
+    if on != "numpy":
+        held = [("agrees_with_numpy", lambda record: agrees_with_numpy(record, on))]
+    for name, contract in held:
         start, error = time.perf_counter(), None
         try:
             with backend.use_backend("numpy"):
                 contract(record)
         except Exception as caught:
             error = f"{type(caught).__name__}: {caught}"
-        outcomes.append(Outcome(record.name, contract.__name__, error, time.perf_counter() - start))
+        outcomes.append(Outcome(record.name, name, error, time.perf_counter() - start))
     return outcomes

@@ -10,6 +10,7 @@ from trref import __version__, catalog
 __all__ = ["main"]
 
 CONFORMS, DEVIATES, COULD_NOT_RUN = 0, 1, 2
+BACKENDS = ("numpy", "cupy", "strict")
 
 
 def main(arguments=None):
@@ -24,6 +25,7 @@ def main(arguments=None):
 
     command = commands.add_parser("check", help="run the contracts of the catalogued functions")
     command.add_argument("filter", nargs="?", default="", help="only names that contain this, such as ppo")
+    command.add_argument("--backend", default="numpy", choices=BACKENDS, help="or: does it agree with NumPy's there?")
     command.set_defaults(run=_check)
 
     command = commands.add_parser("verify", help="compare an implementation with a catalogued function")
@@ -72,13 +74,19 @@ def _list(options):
 
 
 def _check(options):
+    from trref.backend import use_backend
     from trref.checks import check_methods
 
     methods, failed = _chosen(options.filter), 0
     if not methods:
         print(f"no catalogued function contains {options.filter!r}", file=sys.stderr)
         return COULD_NOT_RUN
-    for method, outcomes in check_methods(methods):
+    try:
+        with use_backend(options.backend):
+            pass
+    except ImportError as error:
+        return _could_not_run(error)
+    for method, outcomes in check_methods(methods, on=options.backend):
         wrong = [o for o in outcomes if o.error]
         seconds = sum(o.seconds for o in outcomes)
         print(
@@ -114,6 +122,7 @@ def _implementation_arguments(command):
     command.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="rename an argument")
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="pass a constant")
     command.add_argument("--maximise", action="store_true", help="the implementation returns what is maximised")
+    command.add_argument("--backend", default="numpy", choices=BACKENDS, help="where its arrays are")
     command.add_argument("--limit", type=float, default=10.0, metavar="SECONDS", help="time limit of one call")
     command.add_argument("--json", metavar="FILE", help="also write the verdict as JSON")
 
@@ -126,6 +135,7 @@ def _called(options):
         names=_pairs(options.map, "map"),
         constants={k: _literal(v) for k, v in _pairs(options.set, "set").items()},
         maximise=options.maximise,
+        backend=options.backend,
     )
 
 

@@ -289,7 +289,7 @@ def test_no_false_alarm_in_torch(how):
         return -(r * advantage - advantage.abs() * excess).mean()
 
     verdict = verify(NAME, loss, Options(framework="torch"))
-    assert verdict.conforms and verdict.gradient == "gradient by autograd", str(verdict)
+    assert verdict.conforms and verdict.compared == "value, gradient by autograd", str(verdict)
 
 
 def test_torch_optimizers():

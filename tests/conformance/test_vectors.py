@@ -93,6 +93,20 @@ def test_random_functions_are_refused(tmp_path):
         export("score_models.ddim_sample", tmp_path)
 
 
+def test_solvers_are_exported_as_far_as_their_solution_is_unique(tmp_path):
+    export("cg.cg", tmp_path / "cg")
+    cases = _cases(tmp_path / "cg")
+    solved = [c for c in cases if "iterate" not in c["label"]]
+    assert solved and all(list(c["expected"]) == ["solution"] for c in solved)
+    entry = solved[0]["expected"]["solution"]
+    assert entry["tolerance"] == pytest.approx(catalog.find("cg.cg").agreement * np.abs(entry["data"]).max())
+    assert {"solution", "residual_norms"} <= set(next(c for c in cases if "iterate" in c["label"])["expected"])
+    export("riemannian_cg.riemannian_cg", tmp_path / "iterates")
+    assert all("iterate" in c["label"] for c in _cases(tmp_path / "iterates"))
+    with pytest.raises(ValueError, match="may have several solutions"):
+        export("trust_region_subproblem.eigen_step", tmp_path / "none")
+
+
 def test_unreadable_files(vectors, tmp_path, capsys):
     bad = tmp_path / "results.json"
     bad.write_text("[1, 2")

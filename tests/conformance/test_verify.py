@@ -1,12 +1,15 @@
 """The first `trref verify`, and the command line around it."""
 
 import pathlib
+import sys
 
 import numpy as np
 import pytest
 
 from trref import catalog, cli
 from trref.conformance import LoadError, Options, verify
+from trref.krylov.cg import cg
+from trref.optimization.more_sorensen import more_sorensen
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 NAME = "ppo.clipped_surrogate"
@@ -24,14 +27,13 @@ def _without_gradient(log_prob, old_log_prob, advantage, clip=0.2):
 def test_a_right_value():
     verdict = verify(NAME, _right)
     assert verdict.conforms and verdict.settings == ("default", "atari", "probe")
-    assert verdict.gradient == "gradient by differences"
+    assert verdict.compared == "value, gradient by differences"
 
 
 COMPARED = [
     record.name
     for record in catalog.records()
-    if isinstance(record, catalog.Objective | catalog.Transform | catalog.Estimator | catalog.Solver)
-    and not getattr(record, "random", False)
+    if not (isinstance(record, catalog.Sampler) or getattr(record, "random", False))
 ]
 
 
@@ -99,6 +101,101 @@ def test_code_that_raises():
     assert "raised KeyError: 'oops'" in str(verify(NAME, broken))
 
 
+# ---- solvers and update rules
+
+
+def _cg_that_reports(**changes):
+    def solver(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None):
+        result = cg(matvec, b, x0=x0, preconditioner=preconditioner, rtol=rtol, max_iter=max_iter)
+        return result._replace(**{name: change(getattr(result, name)) for name, change in changes.items()})
+
+    return solver
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("x", lambda x: x * (1 + 1e-6)),
+        ("residual_norms", lambda norms: norms[1:]),
+        ("residual_norms", lambda norms: [2 * r for r in norms]),
+        ("iterations", lambda k: k + 1),
+        ("converged", lambda done: True),
+        ("converged", lambda done: False),
+    ],
+)
+def test_what_a_solver_reports_beside_the_solution(field, change):
+    assert not verify("cg.cg", _cg_that_reports(**{field: change}), explain=False).conforms
+
+
+def test_a_solver_that_reports_nothing():
+    verdict = verify("cg.cg", lambda **given: cg(**given).x)
+    assert verdict.conforms and verdict.compared == "solution"
+    assert verify("cg.cg", _cg_that_reports()).compared == "solution, residual_norms, iterations, converged"
+
+
+def test_a_wrong_multiplier():
+    """The step is right; the certificate sees that the multiplier does not belong to it."""
+
+    def wrong(g, B, **hyper):
+        result = more_sorensen(g, B, **hyper)
+        return result._replace(multiplier=2 * result.multiplier)
+
+    assert not verify("more_sorensen.more_sorensen", wrong, explain=False).conforms
+
+
+def test_update_rules_and_their_first_state(tmp_path, capsys):
+    assert _run(capsys, "verify", "adam.update", "trref.optimizers.adam:update")[0] == 0
+    text = """
+import numpy as np
+
+def {init}:
+    return 0, [np.zeros_like(p) for p in params], [np.zeros_like(p) for p in params]
+
+def update(params, grads, state, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    t, m, v = state
+    m = [beta1 * a + (1 - beta1) * g for a, g in zip(m, grads)]
+    v = [beta2 * a + (1 - beta2) * g**2 for a, g in zip(v, grads)]
+    rates = (1 - beta1 ** (t + 1), 1 - beta2 ** (t + 1))
+    return [p - lr * a / rates[0] / (np.sqrt(b / rates[1]) + eps) for p, a, b in zip(params, m, v)], (t + 1, m, v)
+"""
+    path = tmp_path / "mine.py"
+    path.write_text(text.format(init="init(params)"))
+    assert _run(capsys, "verify", "adam.update", f"{path}:update")[0] == 0
+    path.write_text(text.format(init="init(params, seed)"))  # not the first state of an update rule
+    status, out, _ = _run(capsys, "verify", "adam.update", f"{path}:update")
+    assert status == 1 and "cannot unpack non-iterable NoneType" in out
+
+
+# ---- other devices
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        (NAME, "trref.policy.ppo:clipped_surrogate"),
+        ("adam.update", "trref.optimizers.adam:update"),
+        ("cg.cg", "trref.krylov.cg:cg"),
+        ("stiefel.project", "trref.manifolds.stiefel:project"),
+        ("gae.gae", "trref.policy.gae:gae"),
+    ],
+)
+def test_on_another_backend(capsys, name, target):
+    assert _run(capsys, "verify", name, target, "--backend", "strict")[0] == 0
+
+
+def test_host_code_fails_on_another_backend():
+    assert not verify(NAME, lambda **given: np.asarray(_right(**given)), Options(backend="strict")).conforms
+
+
+def test_backends_that_are_not_there(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr("trref.backend._loaded", {})
+    with pytest.raises(LoadError, match="needs the package cupy"):
+        verify(NAME, _right, Options(backend="cupy"))
+    status, _, err = _run(capsys, "check", "ppo", "--backend", "cupy")
+    assert status == 2 and "needs the package cupy" in err
+
+
 def test_other_record_types_are_refused():
     with pytest.raises(ValueError, match="draws for itself"):
         verify("score_models.ddim_sample", _right)
@@ -117,7 +214,7 @@ def test_torch_by_autograd():
         return (value + 0 * log_prob).detach().mean() + 0 * log_prob.sum()
 
     verdict = verify(NAME, right, Options(framework="torch"))
-    assert verdict.conforms and verdict.gradient == "gradient by autograd"
+    assert verdict.conforms and verdict.compared == "value, gradient by autograd"
     assert not verify(NAME, stopped, Options(framework="torch")).conforms
 
 
@@ -167,3 +264,5 @@ def test_command_check(capsys):
     status, out, _ = _run(capsys, "check", "ppo.clipped")
     assert status == 0 and "1 methods, 0 of them with failures" in out
     assert _run(capsys, "check", "nothing")[0] == 2
+    status, out, _ = _run(capsys, "check", "ppo", "--backend", "strict")
+    assert status == 0 and "ppo " in out

@@ -175,17 +175,15 @@ def _evaluate(base, answered):
 
 
 def _pairs(answered, results, only=None):
-    """Yield (trial, part, found, base's, size of the base's largest part) for the parts that both have."""
+    """Yield (trial, part, found, base's, what differences are relative to) for the parts that both have."""
     for (trial, answer), parts in zip(answered, results, strict=True):
-        largest = max(float(abs(np.asarray(a, float)).max(initial=0.0)) for a in parts.values())
         for name, found in answer.parts.items():
             if name in parts and (only is None or only(name)):
-                yield trial, name, np.asarray(found, float), np.asarray(parts[name], float), largest
+                scale = trials_.scale(parts, name)
+                yield trial, name, np.asarray(found, float), np.asarray(parts[name], float), scale
 
 
-def _agree(found, wanted, largest=0.0, tolerance=trials_.DOUBLE):
-    """Agree relative to the part, or to 1/1000 of the result's largest part if that is more."""
-    scale = max(float(abs(wanted).max(initial=0.0)), 1e-3 * largest, 1e-12)
+def _agree(found, wanted, scale, tolerance=trials_.DOUBLE):
     return bool((abs(found - wanted) <= tolerance * scale).all())
 
 
@@ -232,14 +230,14 @@ def _value_factor(record, answered, results):
 
 def _fit_factor(record, answered, results, only, prefix):
     pairs = [
-        (t, f, w) for t, _, f, w, z in _pairs(answered, results, only) if abs(w).max(initial=0.0) > max(1e-9, 1e-6 * z)
+        (t, f, w) for t, _, f, w, z in _pairs(answered, results, only) if abs(w).max(initial=0.0) > max(1e-9, 1e-3 * z)
     ]
     if len(pairs) < 3:
         return None
     factors = []
     for _, f, w in pairs:
         c = float((f * w).sum() / (w * w).sum())
-        if not _agree(f, c * w, tolerance=1e-8) or abs(c) < 1e-12:
+        if abs(c) < 1e-12 or not _agree(f, c * w, abs(c * w).max(), 1e-8):
             return None
         factors.append(c)
     if max(factors) - min(factors) <= 1e-8 * abs(factors[0]):
@@ -342,6 +340,6 @@ def _matches_free(record, trial, answer, others):
                 moved.flat[i] += h
                 values.append(float(checks.run(record, {**trial.inputs, name: moved}, {**trial.hyper, **frozen})[0]))
             slopes[i] = (values[0] - values[1]) / 2e-5
-        if not _agree(found.ravel(), slopes, tolerance=1e-4):
+        if not _agree(found.ravel(), slopes, max(abs(slopes).max(), 1e-9), 1e-4):
             return False
     return True

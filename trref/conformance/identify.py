@@ -253,11 +253,10 @@ def _distance(candidate, inputs, answer):
         return None if answer.error else float("inf")
     if answer.error:
         return float("inf")
-    largest = max(float(abs(a).max(initial=0.0)) for a in parts.values())
     for name, found in answer.parts.items():
         if name not in parts or parts[name].shape != found.shape:
             return float("inf")
-        scale = max(float(abs(parts[name]).max(initial=0.0)), 1e-3 * largest, 1e-12)
+        scale = trials.scale(parts, name)
         difference = float(abs(found - parts[name]).max(initial=0.0)) / scale
         if difference > trials.DOUBLE and name.startswith("gradient") and candidate.deviation is None:
             trial = trials.Trial("", "default", candidate._own(inputs), candidate.hyper, parts)
@@ -286,11 +285,4 @@ def equal_candidates(chosen):
 def _same(a, b):
     if a is None or b is None:
         return a is b
-    largest = max(float(abs(x).max(initial=0.0)) for x in b.values())
-    return a.keys() == b.keys() and all(
-        a[k].shape == b[k].shape
-        and bool(
-            (abs(a[k] - b[k]) <= trials.DOUBLE * max(float(abs(b[k]).max(initial=0.0)), 1e-3 * largest, 1e-12)).all()
-        )
-        for k in a
-    )
+    return a.keys() == b.keys() and all(a[k].shape == b[k].shape and trials.close(a[k], b, k) for k in a)

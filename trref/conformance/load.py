@@ -1,5 +1,6 @@
 """Find an implementation by name, and call it with arrays of its own framework."""
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -10,7 +11,9 @@ import sys
 
 import numpy as np
 
-__all__ = ["FRAMEWORKS", "Implementation", "LoadError", "Options", "load"]
+from trref import backend, checks
+
+__all__ = ["FRAMEWORKS", "Implementation", "LoadError", "Options", "load", "solver_parts"]
 
 FRAMEWORKS = ("auto", "numpy", "torch")
 
@@ -33,12 +36,15 @@ class Options:
         Passed in every case. Where a constant is one of the catalogue's hyper-parameters the reference gets it too.
     maximise : bool
         The implementation returns the quantity to maximise.
+    backend : {"numpy", "cupy", "strict"}
+        Where the arrays are that it gets: CuPy's in the place of NumPy's, or torch tensors on the GPU (for "cupy").
     """
 
     framework: str = "auto"
     names: dict = dataclasses.field(default_factory=dict)
     constants: dict = dataclasses.field(default_factory=dict)
     maximise: bool = False
+    backend: str = "numpy"
 
 
 def load(target):
@@ -88,12 +94,18 @@ class Implementation:
         if isinstance(function, type) and hasattr(function, "step"):
             self.framework = "torch optimizer"
         try:
+            with backend.use_backend(options.backend):
+                self.device = "cuda" if options.backend == "cupy" else "cpu"
+        except (ImportError, ValueError) as error:
+            raise LoadError(str(error)) from error
+        try:
             parameters = inspect.signature(function).parameters.values()
         except (TypeError, ValueError) as error:
             raise LoadError(f"the implementation's signature cannot be read: {error}") from error
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self.parameters = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
         self.required = [p.name for p in parameters if p.default is p.empty and p.name in self.parameters]
+        self.init = _initial_state(scope.get("init"))
 
     def theirs(self, name):
         """Return the implementation's name for an argument of the catalogue."""
@@ -116,13 +128,27 @@ class Implementation:
         found |= {name: tuple(entries[i] for i in sorted(entries)) for name, entries in tuples.items()}
         return found | self.options.constants
 
+    def given(self, named):
+        """Move named values to the implementation's framework and device."""
+        if self.framework.startswith("torch"):
+            return {name: _tensor(value, self.device) for name, value in named.items()}
+        if self.options.backend == "numpy":
+            return named
+        with backend.use_backend(self.options.backend):
+            return {name: checks.to_device(value) for name, value in named.items()}
+
+    def call(self, named):
+        """Call the function with those named values that it accepts, moved to where it computes."""
+        with backend.use_backend(self.options.backend):
+            return self.function(**self.arguments(self.given(named)))
+
     # ---- one method a record type; each returns {part: array}
 
     def objective(self, inputs, hyper, wrt):
         """Value, and gradients by name where there are any: by autograd, or as returned."""
         if self.framework == "torch":
             return self._autograd(inputs, hyper, wrt)
-        result = self.function(**self.arguments({**inputs, **hyper}))
+        result = self.call({**inputs, **hyper})
         if not isinstance(result, tuple):
             return {"value": self.sign * _array(result)}
         parts = [result[1]] if len(wrt) == 1 else [getattr(result[1], n, None) for n in wrt]
@@ -134,7 +160,7 @@ class Implementation:
     def _autograd(self, inputs, hyper, wrt):
         import torch
 
-        tensors = self.arguments({k: _tensor(v) for k, v in {**inputs, **hyper}.items()})
+        tensors = self.arguments(self.given({**inputs, **hyper}))
         leaves = [tensors[self.theirs(n)].requires_grad_() for n in wrt]
         result = self.function(**tensors)
         value = result[0] if isinstance(result, tuple) else result
@@ -152,83 +178,113 @@ class Implementation:
     def transform(self, inputs, hyper, wrt, cotangent=None):
         """Result, and in torch the vjp by autograd."""
         if self.framework != "torch":
-            return {"result": _array(self.function(**self.arguments({**inputs, **hyper})))}
+            return {"result": _array(self.call({**inputs, **hyper}))}
         import torch
 
-        tensors = self.arguments({k: _tensor(v) for k, v in {**inputs, **hyper}.items()})
+        tensors = self.arguments(self.given({**inputs, **hyper}))
         leaf = tensors[self.theirs(wrt)].requires_grad_()
         result = self.function(**tensors)
         found = {"result": _array(result)}
         if cotangent is not None and result.requires_grad:
-            (pulled,) = torch.autograd.grad(result, leaf, _tensor(cotangent), allow_unused=True)
+            (pulled,) = torch.autograd.grad(result, leaf, _tensor(cotangent, self.device), allow_unused=True)
             found["vjp"] = _array(torch.zeros_like(leaf) if pulled is None else pulled)
         return found
 
     def estimator(self, inputs, hyper):
         """The result's parts."""
-        if self.framework == "torch":
-            inputs = {k: _tensor(v) for k, v in inputs.items()}
-        return _parts(self.function(**self.arguments({**inputs, **hyper})), "result")
+        return _parts(self.call({**inputs, **hyper}), "result")
 
     def solver(self, inputs, hyper):
-        """The solution: the result, its field x, or its first entry."""
-        if self.framework == "torch":
-            inputs = {k: _tensor(v) for k, v in inputs.items()}
-        result = self.function(**self.arguments({**inputs, **hyper}))
-        if isinstance(result, tuple):
-            result = getattr(result, "x", result[0])
-        return _parts(result, "solution")
+        """The solution (the result, its field x, or its first entry), and beside it whatever has a name."""
+        return solver_parts(self.call({**inputs, **hyper}))
 
-    def update(self, inputs, hyper, init=None):
+    def update(self, inputs, hyper):
         """The parameters after every step of a gradient sequence, each array as (steps, …)."""
         if self.framework == "torch optimizer":
             return self._optimizer(inputs, hyper)
-        torch_ = self.framework == "torch"
-        params = [_tensor(p) if torch_ else p for p in inputs["params"]]
-        state, path = init(params) if init else None, []
-        for grads in inputs["gradients"]:
-            grads = [_tensor(g) if torch_ else g for g in grads]
-            named = {"params": params, "grads": grads, "state": state, **hyper}
-            result = self.function(**self.arguments(named))
-            if not isinstance(result, tuple) or len(result) != 2:
-                raise TypeError("an update rule must return (params, state)")
-            params, state = result
-            path.append([_array(p) for p in params])
+        inputs, path = self.given(inputs), []
+        params = inputs["params"]
+        with backend.use_backend(self.options.backend):
+            state = self.init(params) if self.init else None
+            for grads in inputs["gradients"]:
+                named = {"params": params, "grads": grads, "state": state, **hyper}
+                result = self.function(**self.arguments(named))
+                if not isinstance(result, tuple) or len(result) != 2:
+                    raise TypeError("an update rule must return (params, state)")
+                params, state = result
+                path.append([_array(p) for p in params])
         return {f"params[{i}] by step": np.stack([step[i] for step in path]) for i in range(len(params))}
 
     def _optimizer(self, inputs, hyper):
         """A class with torch.optim's protocol: ``Optimizer(params, **hyper)``, ``param.grad``, ``step()``."""
-        params = [_tensor(p).requires_grad_() for p in inputs["params"]]
+        inputs = self.given(inputs)
+        params = [p.requires_grad_() for p in inputs["params"]]
         optimizer, path = self.function(params, **self.arguments(hyper)), []
         for grads in inputs["gradients"]:
             for p, g in zip(params, grads, strict=True):
-                p.grad = _tensor(g)
+                p.grad = g
             optimizer.step()
             path.append([_array(p).copy() for p in params])
         return {f"params[{i}] by step": np.stack([step[i] for step in path]) for i in range(len(params))}
 
 
-def _tensor(value):
-    """NumPy to torch; callables of arrays become callables of tensors."""
+def _initial_state(function):
+    """The function ``init(params)`` beside an update rule, where there is one; else the first state is None."""
+    if not inspect.isfunction(function):
+        return None
+    required = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    return function if required == ["params"] else None
+
+
+def solver_parts(result):
+    """Return a solver's solution and what else its result names, as arrays; texts are left out.
+
+    The solution is the result itself, its field ``x``, or its first entry.
+    """
+    if hasattr(result, "_asdict"):
+        named = result._asdict()
+    else:
+        named = dict(result) if isinstance(result, dict) else {}
+    if not named:
+        return _parts(result[0] if isinstance(result, tuple) else result, "solution")
+    first = "x" if "x" in named else next(iter(named))
+    parts = _parts(named.pop(first), "solution")
+    for name, value in named.items():
+        with contextlib.suppress(TypeError, ValueError):  # not an array, nor a list of numbers
+            array = _array(value)
+            if array.dtype.kind in "fiub":
+                parts[name] = array
+    return parts
+
+
+def _tensor(value, device):
+    """NumPy to torch, within lists, too; callables of arrays become callables of tensors; the rest stays."""
     import torch
 
     if isinstance(value, np.ndarray):
-        return torch.tensor(value)
+        return torch.tensor(value, device=device)
+    if isinstance(value, torch.Tensor) or isinstance(value, type):
+        return value
+    if isinstance(value, list):
+        return [_tensor(v, device) for v in value]
     if callable(value):
 
         def wrapped(*tensors):
             result = value(*(_array(t) for t in tensors))
-            parts = tuple(torch.as_tensor(r) for r in result) if isinstance(result, tuple) else torch.as_tensor(result)
-            return parts
+            parts = result if isinstance(result, tuple) else (result,)
+            parts = tuple(torch.as_tensor(r, device=device) for r in parts)
+            return parts if isinstance(result, tuple) else parts[0]
 
         return wrapped
     return value
 
 
 def _array(value):
-    """Anything with ``__array__`` or DLPack to NumPy."""
+    """Anything with ``__array__`` or DLPack, on any device, to NumPy."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
+    if hasattr(value, "dtype") and hasattr(value, "get"):
+        value = value.get()
     if isinstance(value, np.ndarray | np.generic | int | float) or hasattr(value, "__array__"):
         return np.array(value)
     if hasattr(value, "__dlpack__"):

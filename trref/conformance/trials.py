@@ -1,12 +1,12 @@
 """What an implementation is asked, and how its answer is judged. Everything comes from the catalogue's record."""
 
 import dataclasses
-import itertools
 import warnings
 
 import numpy as np
 
 from trref import backend, catalog, checks, validate
+from trref.conformance.load import solver_parts
 from trref.conformance.worker import Request
 
 __all__ = [
@@ -14,16 +14,20 @@ __all__ = [
     "SINGLE",
     "Failure",
     "Trial",
+    "close",
     "hull",
     "inside_hull",
     "judge",
     "reference",
     "request",
+    "scale",
     "tolerance",
     "trials",
 ]
 
 DOUBLE, SINGLE = 1e-9, 2e-4
+SHARE = 1e-3  # of the result's largest part: what a smaller part is relative to
+FLOOR = 1e-9  # results smaller than this count as of this size
 STEPS = 50
 ITERATES = (1, 2, 5)
 
@@ -42,6 +46,8 @@ class Trial:
     expected : dict
         Parts by name. In single precision: the float64 result at the rounded inputs.
     single : bool
+    iterate : bool
+        A solver stopped after a few iterations, on the way to its solution.
     """
 
     label: str
@@ -50,6 +56,7 @@ class Trial:
     hyper: dict
     expected: dict
     single: bool = False
+    iterate: bool = False
 
     @property
     def double_inputs(self):
@@ -96,7 +103,7 @@ def reference(record, inputs, hyper):
         named = {f"gradient by {n}": np.asarray(g) for n, g in zip(record.wrt_names, gradients, strict=True)}
         return {"value": np.asarray(result[0]), **named}
     if isinstance(record, catalog.Solver):
-        return {name.replace("result", "solution"): a for name, a in checks.flatten(result[0])}
+        return solver_parts(result)
     return dict(checks.flatten(result))
 
 
@@ -136,7 +143,7 @@ def trials(record, settings, constants, *, seeds=(0, 1), sizes=(4, 8, 64), singl
             for k in ITERATES:
                 limited = {**hyper, "max_iter": k}
                 label = f"{case.label}, iterate {k}"
-                yield Trial(label, case.setting, inputs, limited, reference(record, inputs, limited))
+                yield Trial(label, case.setting, inputs, limited, reference(record, inputs, limited), iterate=True)
 
 
 def _lengthen(record, inputs):
@@ -182,23 +189,24 @@ def judge(record, trial, answer):
     first = next(iter(expected))
     if first not in answer.parts:
         return Failure(trial, first, error=f"gave {', '.join(answer.parts) or 'nothing'}, expected {first}")
-    if isinstance(record, catalog.Solver) and "iterate" not in trial.label:
+    if isinstance(record, catalog.Solver) and not trial.iterate:
         return _judge_solution(record, trial, answer)
-    for part, wanted in expected.items():
-        if part in answer.parts and (failure := _differs(record, trial, part, wanted, answer.parts[part])):
+    for part in expected:
+        if part in answer.parts and (failure := _differs(record, trial, expected, part, answer.parts[part])):
             return failure
     return None
 
 
-def _differs(record, trial, part, wanted, found):
+def _differs(record, trial, expected, part, found):
+    wanted = expected[part]
     if found.shape != wanted.shape:
         return Failure(trial, part, error=f"{part} has shape {found.shape}, expected {wanted.shape}")
     if found.dtype.kind not in "fiub":
         return Failure(trial, part, error=f"{part} is of dtype {found.dtype}")
-    found = found.astype(float)
+    found, wanted = found.astype(float), wanted.astype(float)
     if np.isnan(found).any():
         return Failure(trial, part, error=f"{part} is NaN")
-    allowed = tolerance(trial, part)
+    allowed = tolerance(expected, part, trial.single)
     if (abs(found - wanted) <= allowed).all():
         return None
     if part.startswith(("gradient", "result", "vjp")) and inside_hull(record, trial, part, found, allowed):
@@ -206,14 +214,25 @@ def _differs(record, trial, part, wanted, found):
     return Failure(trial, part, wanted, found)
 
 
-def tolerance(trial, part):
-    """Return the absolute difference allowed: relative to the part, or to a share of the largest one if that is more.
+def scale(parts, part, share=SHARE):
+    """Return what differences of a part are relative to: its largest entry, or a share of the whole result's.
 
     A sum of terms may cancel; what rounding leaves then is relative to the terms, and the gradient shows their size.
+    The fields of a solver are no terms of each other.
     """
-    largest = {name: float(abs(a).max(initial=0.0)) for name, a in trial.expected.items()}
-    scale = max(largest.get(part, 0.0), (0.1 if trial.single else 1e-3) * max(largest.values()), 1e-9)
-    return (SINGLE if trial.single else DOUBLE) * scale
+    largest = {name: float(abs(np.asarray(a, float)).max(initial=0.0)) for name, a in parts.items()}
+    whole = 0.0 if "solution" in parts else max(largest.values())
+    return max(largest[part], share * whole, FLOOR)
+
+
+def tolerance(parts, part, single=False):
+    """Return the absolute difference allowed in a part of a result."""
+    return SINGLE * scale(parts, part, 0.1) if single else DOUBLE * scale(parts, part)
+
+
+def close(found, parts, part):
+    """Return whether an array agrees with a part of a result in double precision."""
+    return bool((abs(found - parts[part]) <= tolerance(parts, part)).all())
 
 
 def inside_hull(record, trial, part, found, allowed):
@@ -224,39 +243,49 @@ def inside_hull(record, trial, part, found, allowed):
 
 def hull(record, trial, part):
     """Return the smallest and largest reference over perturbations of ±64 units in the last place of the inputs."""
-    precision = 2.0 ** (-24 if trial.single else -53)
-    around = [trial.expected[part]]
-    for draw, sign in itertools.product(range(4), (1.0, -1.0)):
-        rng = np.random.default_rng(draw)
-
-        def shift(a, rng=rng, sign=sign):
-            step = sign * 64 * precision * abs(a)
-            return np.asarray(a + step * rng.choice((-1.0, 1.0), a.shape)) if a.dtype.kind == "f" else a
-
-        moved = {
-            k: checks.convert(v, shift) if record.inputs[k].kind in ("real", "log_prob", "positive") else v
-            for k, v in trial.double_inputs.items()
-        }
-        around.append(reference(record, moved, trial.hyper).get(part, around[0]))
+    around, wanted = [trial.expected[part]], trial.expected[part]
+    for moved in checks.nearby(record, trial.double_inputs, precision=2.0 ** (-24 if trial.single else -53)):
+        around.append(reference(record, moved, trial.hyper).get(part, wanted))
     return np.min(around, 0), np.max(around, 0)
 
 
 def _judge_solution(record, trial, answer):
-    """A solution is judged by the solver's certificate."""
+    """A solution is judged by the solver's certificate, together with what the result says beside it."""
     with backend.use_backend("numpy"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ours = checks.run(record, trial.inputs, trial.hyper)
-        theirs = answer.parts["solution"] if "solution" in answer.parts else None
-        if theirs is None or theirs.shape != np.shape(ours[0]):
-            shape = None if theirs is None else theirs.shape
-            return Failure(trial, "solution", error=f"the solution has shape {shape}, expected {np.shape(ours[0])}")
-        figures = record.certificate(ours._replace(**{ours._fields[0]: theirs}), **trial.inputs, **trial.hyper)
+        theirs, failure = _in_the_place_of(ours, trial, answer.parts)
+        if failure:
+            return failure
+        try:
+            figures = record.certificate(theirs, **trial.inputs, **trial.hyper)
+        except (ValueError, IndexError) as error:
+            return Failure(trial, "solution", error=f"the certificate cannot be computed: {error}")
     for name, figure in figures.items():
         if not float(figure) <= record.tolerances[name] * 1.001:
             message = f"{name} is {float(figure):.3e}, {record.tolerances[name]:.1e} allowed"
             return Failure(trial, "solution", error=f"the certificate fails: {message}")
     if record.agreement is not None:
-        wanted = np.asarray(ours[0], dtype=float)
-        if not (abs(theirs - wanted) <= record.agreement * max(float(abs(wanted).max(initial=0.0)), 1e-9)).all():
-            return Failure(trial, "solution", wanted, np.asarray(theirs, dtype=float))
+        wanted, found = (np.asarray(result[0], dtype=float) for result in (ours, theirs))
+        if not (abs(found - wanted) <= record.agreement * scale({"solution": wanted}, "solution")).all():
+            return Failure(trial, "solution", wanted, found)
     return None
+
+
+def _in_the_place_of(ours, trial, parts):
+    """Put the implementation's parts into the reference's result, by name; return the result and a failure or None."""
+    first, *others = ours._fields
+    given = {first: parts["solution"]} | {name: parts[name] for name in others if name in parts}
+    for name, found in given.items():
+        wanted = getattr(ours, name)
+        if isinstance(wanted, list | str):
+            given[name] = found.tolist() if isinstance(wanted, list) else wanted
+        elif found.shape != np.shape(wanted):
+            part = "the solution" if name == first else name
+            return None, Failure(trial, part, error=f"{part} has shape {found.shape}, expected {np.shape(wanted)}")
+        elif isinstance(wanted, bool | int | float):
+            given[name] = type(wanted)(found)
+    theirs = ours._replace(**given)
+    if ours.converged and not theirs.converged:
+        return None, Failure(trial, "converged", error="it reports converged = False, expected True")
+    return theirs, None

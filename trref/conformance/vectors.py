@@ -59,7 +59,7 @@ def export(name, directory, *, seeds=(0, 1), sizes=(4, 8)):
     Raises
     ------
     ValueError
-        No such function, or one that draws for itself.
+        No such function, or one that draws for itself, or a solver of problems with several solutions.
     """
     record = catalog.find(name)
     if isinstance(record, catalog.Sampler) or getattr(record, "random", False):
@@ -67,12 +67,16 @@ def export(name, directory, *, seeds=(0, 1), sizes=(4, 8)):
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     cases, arrays = [], {}
-    for number, trial in enumerate(trials.trials(record, record.settings, {}, seeds=seeds, sizes=sizes)):
-        identifier = f"{number:04d}"
+    for trial in trials.trials(record, record.settings, {}, seeds=seeds, sizes=sizes):
+        if isinstance(record, catalog.Solver) and not trial.iterate and record.agreement is None:
+            continue
+        identifier = f"{len(cases):04d}"
         case = _case(record, trial, identifier)
         cases.append(case)
         _collect(arrays, f"{identifier}/inputs", case["inputs"])
         _collect(arrays, f"{identifier}/expected", case["expected"])
+    if not cases:
+        raise ValueError(f"{record.name} may have several solutions: its certificate judges them, see trref verify")
     method = next(m for m in catalog.methods() if record in m.functions)
     manifest = {
         "schema": SCHEMA,
@@ -94,9 +98,14 @@ def export(name, directory, *, seeds=(0, 1), sizes=(4, 8)):
 
 
 def _case(record, trial, identifier):
-    expected = {}
+    expected, solved = {}, isinstance(record, catalog.Solver) and not trial.iterate
     for part, array in trial.expected.items():
-        entry = {**_encode(array), "tolerance": trials.tolerance(trial, part)}
+        if solved and part != "solution":
+            continue  # how it got there is its own affair
+        allowed = trials.tolerance(trial.expected, part, trial.single)
+        if solved:
+            allowed = record.agreement * trials.scale(trial.expected, part)
+        entry = {**_encode(array), "tolerance": allowed}
         if part.startswith("gradient"):
             entry |= _kink(record, trial, part, array)
         expected[_exported(part)] = entry

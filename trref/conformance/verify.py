@@ -27,8 +27,8 @@ class Verdict:
     failures : tuple of Failure
     settings, skipped : tuple of str
         Compared, and not compared for want of a keyword.
-    gradient : str
-        How the gradient was obtained.
+    compared : str
+        Which parts of the results, and how the gradient was obtained.
     explanations : tuple of Explanation
         Hypotheses that fit all answers, the simplest first.
     smallest : Failure or None
@@ -43,7 +43,7 @@ class Verdict:
     failures: tuple
     settings: tuple[str, ...]
     skipped: tuple[str, ...]
-    gradient: str
+    compared: str
     explanations: tuple
     smallest: object
     notes: tuple[str, ...]
@@ -56,7 +56,7 @@ class Verdict:
     def __str__(self):
         lines = [f"{'CONFORMS' if self.conforms else 'DEVIATES'}: {self.function} ({self.framework})"]
         lines.append(
-            f"  {self.cases} cases in {self.seconds:.2f} s; settings {', '.join(self.settings)}; {self.gradient}"
+            f"  {self.cases} cases in {self.seconds:.2f} s; settings {', '.join(self.settings)}; compared: {self.compared}"
         )
         if self.skipped:
             lines.append(f"  not compared, for want of the keyword: {', '.join(self.skipped)}")
@@ -101,7 +101,7 @@ class Verdict:
             "failures": [_failure_dict(f) for f in self.failures],
             "settings": list(self.settings),
             "skipped": list(self.skipped),
-            "gradient": self.gradient,
+            "compared": self.compared,
             "explanations": [dataclasses.asdict(e) for e in self.explanations],
             "smallest": _failure_dict(self.smallest) if self.smallest else None,
             "notes": list(self.notes),
@@ -157,8 +157,9 @@ def verify(
     implementation : callable or str
         A function, called in this process; or ``"file.py:function"``, called in a child process with a time limit. It
         gets arrays under the catalogue's argument names. Objectives return the value, or value and gradient; an update
-        rule is ``update(params, grads, state, **hyper) -> (params, state)``, called with state None first, or a class
-        with the protocol of torch.optim; a solver returns its solution.
+        rule is ``update(params, grads, state, **hyper) -> (params, state)``, or a class with the protocol of
+        torch.optim; the first state is ``init(params)`` where the function's module has such a function, else None. A
+        solver returns its solution; what else its result names as the reference's does is compared, too.
     options : Options, optional
         Framework, renamed arguments, constants, sign.
     limit : float
@@ -214,7 +215,7 @@ def verify(
             failures=tuple(judged.failures),
             settings=tuple(usable),
             skipped=tuple(s for s in settings if s not in usable),
-            gradient=judged.gradient_kind(),
+            compared=", ".join(judged.compared) or "nothing",
             explanations=explanations,
             smallest=smallest,
             notes=tuple(dict.fromkeys(judged.notes)),
@@ -247,7 +248,7 @@ class _Judge:
     def __init__(self, record, runner, described):
         self.record, self.runner, self.described = record, runner, described
         self.cases, self.lost, self.failures, self.answered, self.notes = 0, 0, [], [], []
-        self.kinds = set()
+        self.compared = {}  # as an ordered set
 
     def ask(self, trial):
         return self.runner.call(trials.request(self.record, trial))
@@ -259,28 +260,27 @@ class _Judge:
         if answer.printed:
             self.notes.append(f"prints while it computes: {answer.printed.strip().splitlines()[0][:60]!r}")
         failure = trials.judge(self.record, trial, answer)
-        if answer.parts and not trial.single and "iterate" not in trial.label:
-            self.answered.append((trial, answer))
+        known = {*trial.expected, "vjp"}
+        self.compared |= dict.fromkeys(p for p in answer.parts or () if p in known and not p.startswith("gradient"))
+        if answer.parts and not (trial.single or trial.iterate):
+            self.answered.append((trial, _first_part(self.record, answer)))
         if isinstance(self.record, catalog.Objective) and answer.parts:
             if any(n.startswith("gradient") for n in answer.parts):
                 by_autograd = self.described.framework == "torch"
-                self.kinds.add("gradient by autograd" if by_autograd else "gradient as returned")
+                self.compared["gradient by autograd" if by_autograd else "gradient as returned"] = None
             elif not trial.single and failure is None:
                 failure = self._by_differences(trial)
         if failure:
             self.failures.append(failure)
-
-    def gradient_kind(self):
-        return ", ".join(sorted(self.kinds)) or "no gradient"
 
     def _by_differences(self, trial):
         """The implementation gives a value only: its differences must agree with the reference's gradient."""
         record = self.record
         frozen = {k: catalog.call(f, trial.inputs, trial.hyper) for k, f in record.stopped.items()}
         if not all(self.described.accepts(k) for k in frozen):
-            self.kinds.add("no gradient (a value alone cannot show a stop-gradient)")
+            self.compared["no gradient (a value alone cannot show a stop-gradient)"] = None
             return None
-        self.kinds.add("gradient by differences")
+        self.compared["gradient by differences"] = None
         for name in record.wrt_names:
 
             def value(x, name=name):
@@ -295,6 +295,13 @@ class _Judge:
             except checks.ContractError as error:
                 return trials.Failure(trial, f"gradient by {name}", error=f"by differences: {error}")
         return None
+
+
+def _first_part(record, answer):
+    """Of a solver, hypotheses explain the solution; histories of right solvers may differ."""
+    if not isinstance(record, catalog.Solver):
+        return answer
+    return dataclasses.replace(answer, parts={k: v for k, v in answer.parts.items() if k.startswith("solution")})
 
 
 def _shrink(record, judged, settings, constants, tries=150):
