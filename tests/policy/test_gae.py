@@ -7,8 +7,8 @@ import pytest
 from scipy.signal import lfilter
 
 from trref.catalog import find
-from trref.policy.gae import gae, lambda_return, policy_gradient_estimate, td_residuals
-from trref.problems.mdp import random_mdp
+from trref.policy.gae import gae, policy_gradient_estimate, response, td_residuals
+from trref.problems.mdp import TabularMDP, random_mdp
 
 
 def _segment(seed, T=50):
@@ -31,10 +31,8 @@ def test_a_linear_filter_without_ends():
     assert np.allclose(gae(reward, value, following, *flags), oracle, rtol=1e-13)
 
 
-def test_lambda_zero_and_one():
+def test_lambda_one():
     reward, value, following, *flags = _segment(1)
-    delta = reward + 0.9 * following - value
-    assert np.allclose(gae(reward, value, following, *flags, gamma=0.9, lam=0.0), delta)
     discounted = np.array([sum(0.9**l * reward[t + l] for l in range(50 - t)) for t in range(50)])
     bootstrap = 0.9 ** np.arange(50, 0, -1) * following[-1]
     assert np.allclose(gae(reward, value, following, *flags, gamma=0.9, lam=1.0), discounted + bootstrap - value)
@@ -87,11 +85,6 @@ def test_columns_are_independent():
         assert np.array_equal(together[:, i], gae(*(m[:, i].copy() for m in many)))
 
 
-def test_lambda_return_is_advantage_plus_value():
-    segment = _segment(5)
-    assert np.array_equal(lambda_return(*segment), gae(*segment) + segment[1])
-
-
 @pytest.mark.parametrize("name", ["gamma", "lam"])
 @pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
 def test_out_of_range(name, bad):
@@ -112,7 +105,7 @@ def test_discounted_return_of_the_shaped_reward():
     assert np.allclose(expected, oracle, rtol=1e-13, atol=1e-14)
 
 
-def _expected_estimates(mdp, policy, wrong, lam, horizon=400):
+def _expected_estimates(mdp, policy, wrong, lam):
     """E[estimate | s, a] in an infinite segment: residuals of a wrong value function along the policy's chain."""
     P = np.einsum("sa,sat->st", policy, mdp.transition)
     delta = mdp.reward + mdp.gamma * mdp.transition @ wrong - wrong[:, None]
@@ -144,6 +137,44 @@ def test_wrong_values_bias_the_gradient_less_for_larger_lambda_and_not_at_one():
         off.append(np.linalg.norm(gradient(estimate) - gradient(advantage)) / np.linalg.norm(gradient(advantage)))
     assert off[0] > off[1] > off[2] > 1e-3 and off[3] < 1e-12
     assert not np.allclose(_expected_estimates(mdp, policy, wrong, 1.0), advantage), "off by a constant in each state"
+
+
+def _process(seed):
+    rng = np.random.default_rng(seed)
+    return random_mdp(rng, states=5, actions=3, gamma=0.8), rng.dirichlet(np.ones(3), size=5), rng
+
+
+def test_the_discounted_response_is_the_advantage_whatever_the_potential():
+    mdp, policy, rng = _process(11)
+    for potential in (np.zeros(5), rng.standard_normal(5)):
+        chi = response(policy, potential, mdp, steps=150)
+        assert np.allclose(np.tensordot(0.8 ** np.arange(150), chi, 1), mdp(policy).advantage, atol=1e-12)
+
+
+def test_with_the_true_values_the_response_comes_at_once():
+    mdp, policy, _ = _process(12)
+    chi = response(policy, mdp(policy).value, mdp, steps=6)
+    assert np.allclose(chi[0], mdp(policy).advantage, atol=1e-12) and abs(chi[1:]).max() < 1e-12
+    assert abs(response(policy, np.zeros(5), mdp, steps=6)[1:]).max() > 0.01, "unshaped it lasts"
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.6, 1.0])
+def test_the_estimate_discounts_the_response_by_gamma_lambda(lam):
+    """In expectation over what follows, up to the constant of each state that the estimate is off by."""
+    mdp, policy, rng = _process(13)
+    wrong = rng.standard_normal(5)
+    discounted = np.tensordot((0.8 * lam) ** np.arange(150), response(policy, wrong, mdp, steps=150), 1)
+    expected = _expected_estimates(mdp, policy, wrong, lam)
+    assert np.allclose(discounted, expected - (policy * expected).sum(1, keepdims=True), atol=1e-12)
+
+
+def test_response_by_hand():
+    """Two states; action 0 stays, action 1 leaves for good; staying earns 1, and the policy stays with 1/2."""
+    transition = np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]])
+    mdp = TabularMDP(transition, np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([1.0, 0.0]), 0.5)
+    chi = response(np.full((2, 2), 0.5), np.zeros(2), mdp, steps=3)
+    assert chi[:, 0, 0] == pytest.approx([0.5, 0.25, 0.125]) and chi[:, 0, 1] == pytest.approx([-0.5, -0.25, -0.125])
+    assert not chi[:, 1].any()
 
 
 def test_gradient_estimate_by_hand():
@@ -189,8 +220,17 @@ def test_the_discounted_estimate_is_the_gradient_of_the_return():
 
 def test_public_slip_on_the_last_step():
     """An episode that truly ends on the last step of a segment: its value must not be bootstrapped."""
-    slip = find("gae.gae").deviations[1].f
+    slip = next(d.f for d in find("gae.gae").deviations if d.name.startswith("bootstrap"))
     reward, value, following, zeros, _ = _segment(10, T=3)
     end = np.array([0.0, 0, 1])
     off = slip(reward, value, following, end, zeros) - gae(reward, value, following, end, zeros)
     assert off[-1] == pytest.approx(0.99 * following[-1])
+
+
+def test_public_slip_of_one_row():
+    """The episode ends on the second of four steps; the slip ends it on the first."""
+    slip = next(d.f for d in find("gae.gae").deviations if d.name.startswith("flags"))
+    reward, value, following, zeros, _ = _segment(14, T=4)
+    end = np.array([0.0, 1, 0, 0])
+    first = slip(reward, value, following, end, zeros)[0]
+    assert first == pytest.approx(reward[0] - value[0]) != gae(reward, value, following, end, zeros)[0]

@@ -2,6 +2,8 @@
 
 from trref.backend import xp
 from trref.catalog import Input
+from trref.nn.heads import log_softmax
+from trref.problems.mdp import TabularMDP, random_mdp
 
 SHAPE = "T ..."
 INPUTS = {
@@ -13,6 +15,7 @@ INPUTS = {
 }
 RESIDUAL_INPUTS = {name: spec for name, spec in INPUTS.items() if name != "truncated"}
 GRADIENT_INPUTS = {"score": Input("T N P"), "advantage": Input("T N")}
+RESPONSE_INPUTS = {"policy": Input("S A", "prob"), "value": Input("S"), "mdp": Input("", "callable")}
 
 
 def example(rng, size):
@@ -98,6 +101,42 @@ def gradient_example(rng, size):
 def gradient_by_loops(score, advantage, *, discount=1.0):
     T, N = advantage.shape
     return sum(discount**t * advantage[t, n] * score[t, n] for t in range(T) for n in range(N)) / N
+
+
+def response_example(rng, size):
+    mdp = random_mdp(rng, states=size, actions=3, gamma=rng.choice((0.5, 0.9)), scale=rng.choice((0.05, 1.5)))
+    policy = xp.exp(log_softmax(rng.choice((0.3, 3.0)) * rng.standard_normal((size, 3))))
+    return {"policy": policy, "value": rng.choice((0.0, 1.0)) * rng.standard_normal(size), "mdp": mdp}
+
+
+def _a_chain(policy, value):
+    """Three states in a row; the first action goes on, the second stays; only leaving the second one earns."""
+    transition = xp.zeros((3, 2, 3))
+    transition[[0, 1, 2], 0, [1, 2, 2]] = transition[[0, 1, 2], 1, [0, 1, 2]] = 1
+    reward = xp.array([[0.0, 0.0], [2.0, 0.0], [0.0, 0.0]])
+    mdp = TabularMDP(transition, reward, xp.array([1.0, 0.0, 0.0]), 0.5)
+    return {"policy": xp.array(policy, dtype=float), "value": xp.array(value, dtype=float), "mdp": mdp}
+
+
+RESPONSE_EDGES = {
+    "certain actions": lambda: _a_chain([[1, 0], [1, 0], [0, 1]], [0, 0, 0]),
+    "the true values": lambda: _a_chain([[1, 0], [1, 0], [1, 0]], [1, 2, 0]),
+}
+
+
+def response_by_walking(policy, value, mdp, *, steps=10):
+    """Brute force: two distributions over state and action, with and without the first action given, step by step."""
+    S, A = policy.shape
+    shaped = mdp.reward + mdp.gamma * mdp.transition @ value - value[:, None]
+    result = xp.zeros((steps, S, A))
+    for s in range(S):
+        for a in range(A):
+            given, free = xp.zeros((S, A)), xp.zeros((S, A))
+            given[s, a], free[s] = 1.0, policy[s]
+            for step in range(steps):
+                result[step, s, a] = ((given - free) * shaped).sum()
+                given, free = (xp.einsum("sa,sat->t", p, mdp.transition)[:, None] * policy for p in (given, free))
+    return result
 
 
 PROBE = {"gamma": 0.9, "lam": 0.6}

@@ -204,7 +204,7 @@ SEARCH_PROBE = {"delta": 0.03, "shrink": 0.6, "trials": 15, "accept_ratio": 0.1}
 
 
 def within_the_bound(result, objective_and_divergence, theta, delta=0.01, **_):
-    """Certificate: the divergence relative to its bound, how much the objective has fallen, and what it says of both."""
+    """Certificate: the divergence over its bound, how much the objective has fallen, and what it says of both."""
     objective, divergence = (float(x) for x in objective_and_divergence(result.theta))
     gain = objective - float(objective_and_divergence(theta)[0])
     gains, divergences = (result.gains, result.divergences) if result.converged else ([0.0], [0.0])

@@ -10,6 +10,7 @@ from trref.nn.heads import categorical_log_prob
 __all__ = [
     "BETA_PROPORTIONAL",
     "GAE_BOOTSTRAPS_THE_LAST_STEP",
+    "GAE_FLAGS_OF_THE_NEXT_ROW",
     "GAE_TRUNCATION_AS_TERMINATION",
     "KL_IN_THE_ADVANTAGE",
     "PPO_POPULATION_STANDARDISED",
@@ -184,14 +185,17 @@ BETA_PROPORTIONAL = Deviation(
 # ------------------------------------------------------------------------------------------------------------- gae
 
 
-def _truncation_as_termination(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95):
-    done = xp.maximum(terminated, truncated)
-    delta = reward + gamma * (1 - done) * next_value - value
+def _advantages(delta, decay):
     carry, advantages = xp.zeros_like(delta[0]), []
     for t in reversed(range(len(delta))):
-        carry = delta[t] + gamma * lam * (1 - done[t]) * carry
+        carry = delta[t] + decay[t] * carry
         advantages.append(carry)
     return xp.stack(advantages[::-1])
+
+
+def _truncation_as_termination(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95):
+    alive = 1 - xp.maximum(terminated, truncated)
+    return _advantages(reward + gamma * alive * next_value - value, gamma * lam * alive)
 
 
 GAE_TRUNCATION_AS_TERMINATION = Deviation(
@@ -205,12 +209,8 @@ GAE_TRUNCATION_AS_TERMINATION = Deviation(
 def _bootstraps_the_last_step(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95):
     alive = 1 - terminated
     alive[-1] = 1
-    delta = reward + gamma * alive * next_value - value
-    carry, advantages = xp.zeros_like(delta[0]), []
-    for t in reversed(range(len(delta))):
-        carry = delta[t] + gamma * lam * (1 - xp.maximum(terminated[t], truncated[t])) * carry
-        advantages.append(carry)
-    return xp.stack(advantages[::-1])
+    decay = gamma * lam * (1 - xp.maximum(terminated, truncated))
+    return _advantages(reward + gamma * alive * next_value - value, decay)
 
 
 GAE_BOOTSTRAPS_THE_LAST_STEP = Deviation(
@@ -218,6 +218,21 @@ GAE_BOOTSTRAPS_THE_LAST_STEP = Deviation(
     _bootstraps_the_last_step,
     seen_in="Spinning Up pytorch/ppo/ppo.py (its condition is: time limit, or end of the epoch); its TRPO is right",
     computes="the value of the next state even where the last step of the segment terminated",
+)
+
+
+def _flags_of_the_next_row(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95):
+    terminated, truncated = (xp.concatenate([f[1:], f[-1:]]) for f in (terminated, truncated))
+    decay = gamma * lam * (1 - xp.maximum(terminated, truncated))
+    return _advantages(reward + gamma * (1 - terminated) * next_value - value, decay)
+
+
+GAE_FLAGS_OF_THE_NEXT_ROW = Deviation(
+    "flags read one row too late",
+    _flags_of_the_next_row,
+    seen_in="code after openai/baselines, CleanRL or Stable-Baselines3, which store 'an episode starts here' and read"
+    " row t+1, given flags that say 'this transition ended it'",
+    computes="the ends of episodes one step too early",
 )
 
 

@@ -33,8 +33,17 @@ estimates the policy gradient. :math:`\omega = \gamma` gives that of the discoun
 :math:`\omega = 1`.
 
 The residual is also the reward shaped by the potential :math:`V`: the estimate is the discounted return of the shaped
-reward, with :math:`\gamma\lambda` for a discount, which cuts the response to an action off beyond
-:math:`1/(1 - \gamma\lambda)` steps. The paper fits the value function in a trust region of its own
+reward, with :math:`\gamma\lambda` for a discount. What that cuts off shows in the *response* of rewards to an action,
+
+.. math::
+    :label: gae-response
+
+    \chi(l; s, a) = E[\tilde r_{t+l} \mid s_t = s, a_t = a] - E[\tilde r_{t+l} \mid s_t = s], \qquad
+    \tilde r_t = r_t + \gamma V(s_{t+1}) - V(s_t),
+
+for :math:`\sum_l \gamma^l \chi(l; s, a)` is the advantage whatever the potential is. With :math:`V = 0` the response
+lasts as long as the process remembers, and a discount of :math:`\gamma\lambda` ignores what comes much later than
+:math:`1/(1 - \gamma\lambda)` steps; with the true values all of it comes at once. The paper fits the value function in a trust region of its own
 (:mod:`trref.policy.value_trust_region`), after the advantages have been computed: fitted before, the residuals would
 tend to zero.
 
@@ -44,7 +53,7 @@ are one row apart. Stable-Baselines3 adds :math:`\gamma V` of the last state to 
 comes to the same as here. Targets of the value function are rewards-to-go in the paper and in Spinning Up.
 
 **Provenance.** Confirmed by five public implementations (baselines, Spinning Up, Stable-Baselines3, CleanRL, rlax); the
-view as shaping from memory of the paper, checked.
+view as shaping and the response from memory of the paper, checked.
 The published truncated formula prints the last exponent as :math:`T-t+1`; the recursion gives :math:`T-t-1`.
 
 Schulman, Moritz, Levine, Jordan and Abbeel, *High-Dimensional Continuous Control Using Generalized Advantage
@@ -53,11 +62,11 @@ Estimation*, 2015, arXiv:1506.02438.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Method
+from trref.catalog import Estimator, Limit, Method
 from trref.policy import _gae_cases as cases
 from trref.policy import deviations
 
-__all__ = ["gae", "lambda_return", "policy_gradient_estimate", "td_residuals"]
+__all__ = ["gae", "lambda_return", "policy_gradient_estimate", "response", "td_residuals"]
 
 
 def td_residuals(reward, value, next_value, terminated, *, gamma=0.99):
@@ -172,11 +181,50 @@ def policy_gradient_estimate(score, advantage, *, discount=1.0):
     return ((weight[:, None] * advantage)[..., None] * score).sum((0, 1)) / sizes["N"]  # eq. gae-gradient
 
 
+def response(policy, value, mdp, *, steps=10):
+    """How an action changes the expected rewards of the steps that follow, exactly, in a known decision process.
+
+    Parameters
+    ----------
+    policy : array (S, A)
+        Probabilities of the actions; each row sums to 1.
+    value : array (S,)
+        The potential that shapes the rewards; zeros for the rewards as they are.
+    mdp : callable
+        A `trref.problems.mdp.TabularMDP`.
+    steps : int
+        How many to look ahead, that of the action included; at least 1.
+
+    Returns
+    -------
+    array (steps, S, A)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, values that are not finite, probabilities outside [0, 1].
+    """
+    validate.inputs(cases.RESPONSE_INPUTS, policy, value, mdp)
+    validate.integer("[1, inf)", steps=steps)
+    shaped = mdp.reward + mdp.gamma * (mdp.transition * value).sum(2) - value[:, None]
+    rows = []
+    for _ in range(steps):
+        expected = (policy * shaped).sum(1)
+        rows.append(shaped - expected[:, None])  # eq. gae-response
+        shaped = (mdp.transition * expected).sum(2)  # of one step later, given state and action
+    return xp.stack(rows)
+
+
+def _no_value_function(inputs):
+    """no value function"""
+    return {**inputs, "value": xp.zeros_like(inputs["value"])}
+
+
 METHOD = Method(
     title="High-Dimensional Continuous Control Using Generalized Advantage Estimation",
     key="schulman2015high",
     arxiv="1506.02438",
-    provenance="confirmed",
+    provenance={"confirmed": ("residual", "recursion", "return", "gradient"), "partly": ("response",)},
     functions=(
         Estimator(
             f=td_residuals,
@@ -198,7 +246,12 @@ METHOD = Method(
                 "undiscounted": {"gamma": 1.0},
                 "probe": cases.PROBE,
             },
-            deviations=(deviations.GAE_TRUNCATION_AS_TERMINATION, deviations.GAE_BOOTSTRAPS_THE_LAST_STEP),
+            limits=(Limit("gae.td_residuals", {"lam": 0.0}),),
+            deviations=(
+                deviations.GAE_TRUNCATION_AS_TERMINATION,
+                deviations.GAE_BOOTSTRAPS_THE_LAST_STEP,
+                deviations.GAE_FLAGS_OF_THE_NEXT_ROW,
+            ),
             brute_force=cases.brute_force,
         ),
         Estimator(
@@ -207,6 +260,7 @@ METHOD = Method(
             example=cases.example,
             edges=cases.EDGES,
             settings={"default": {}, "probe": cases.PROBE},
+            limits=(Limit("gae.gae", {}, where=_no_value_function),),
             deviations=(deviations.RETURN_MONTE_CARLO,),
             brute_force=cases.brute_force_return,
         ),
@@ -217,6 +271,14 @@ METHOD = Method(
             edges={"one step": lambda: {"score": xp.ones((1, 1, 2)), "advantage": xp.array([[-0.5]])}},
             settings={"default": {}, "probe": {"discount": 0.9}},
             brute_force=cases.gradient_by_loops,
+        ),
+        Estimator(
+            f=response,
+            inputs=cases.RESPONSE_INPUTS,
+            example=cases.response_example,
+            edges=cases.RESPONSE_EDGES,
+            settings={"default": {}, "probe": {"steps": 3}},
+            brute_force=cases.response_by_walking,
         ),
     ),
 )
