@@ -255,7 +255,7 @@ METHOD = Method(
                     to="dr_grpo.dr_grpo", hyper={**LENGTH, "d_low": 1.5, "d_high": 1.5, "bound": 1e14}, to_hyper=FREE
                 ),
             ),
-            deviations=(deviations.DPPO_LOG_PROB, deviations.DPPO_TOKEN_MEAN),
+            deviations=(deviations.DPPO_LOG_PROB, deviations.DPPO_TOKEN_MEAN, deviations.DPPO_VERL),
         ),
         Objective(
             f=dppo_measured,

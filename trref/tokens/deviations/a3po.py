@@ -22,7 +22,7 @@ def _anchor_differentiated(log_prob, advantage, mask, behavior_log_prob, version
 WEIGHT_ABSENT = Deviation(
     "clipped around the proximal policy without the weight",
     _weight_absent,
-    seen_in="AReaL areal/utils/functional/functional.py, ppo_actor_loss_fn without rejection_sampling",
+    seen_in="AReaL 1.0.4 areal/utils/functional/functional.py, ppo_actor_loss_fn without rejection_sampling",
     computes="the clipped ratio to the proximal policy, as if that policy had sampled the tokens",
 )
 ANCHOR_DIFFERENTIATED = Deviation(

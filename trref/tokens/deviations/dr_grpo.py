@@ -1,9 +1,10 @@
 """What public code computes in the place of the equations of `trref.tokens.dr_grpo`."""
 
+from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import clipped_terms, weighted
+from trref.tokens.deviations.terms import clipped_terms, clipped_terms_of_clamped, weighted
 
-__all__ = ["PADDED_WIDTH", "SUM_OVER_CONSTANT"]
+__all__ = ["GROUP_OF_ONE_RAW", "LOG_RATIO_CLAMP", "PADDED_WIDTH", "SUM_OVER_CONSTANT"]
 
 
 def _padded_width(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
@@ -15,15 +16,39 @@ def _sum_over_constant(log_prob, old_log_prob, advantage, mask, *, max_length=8,
     return weighted(mask / max_length, *clipped_terms(log_prob - old_log_prob, advantage, clip, clip))
 
 
+def _log_ratio_clamp(log_prob, old_log_prob, advantage, mask, *, max_length, clip=0.2):
+    terms = clipped_terms_of_clamped(log_prob, old_log_prob, advantage, clip, clip)
+    return weighted(mask / (len(mask) * max_length), *terms)
+
+
+def _group_of_one_raw(reward, group):
+    same = (group[:, None] == group[None, :]).astype(reward.dtype)
+    count = same.sum(1)
+    return xp.where(count == 1, reward, reward - same @ reward / count)
+
+
 PADDED_WIDTH = Deviation(
     "divided by the padded width",
     _padded_width,
-    seen_in="verl verl/trainer/ppo/core_algos.py, seq-mean-token-sum-norm without loss_scale_factor",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, agg_loss 'seq-mean-token-sum-norm' without loss_scale_factor",
     computes="the sum over the width of the batch, which varies from batch to batch, in the place of a constant",
+    documented=True,
 )
 SUM_OVER_CONSTANT = Deviation(
     "not divided by the number of answers",
     _sum_over_constant,
-    seen_in="verl verl/trainer/ppo/core_algos.py, a snapshot of early 2026; fixed since",
+    seen_in="verl verl/trainer/ppo/core_algos.py, a snapshot of early 2026; fixed in 0.9.1",
     computes="the sum of all tokens' terms over the constant",
+)
+LOG_RATIO_CLAMP = Deviation(
+    "log-ratios clamped to ±20",
+    _log_ratio_clamp,
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_vanilla, clip_ratio_c large",
+    computes="the ratio of a clamped log-ratio, without gradient beyond ±20",
+)
+GROUP_OF_ONE_RAW = Deviation(
+    "a group of one keeps its raw reward",
+    _group_of_one_raw,
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_grpo_outcome_advantage without norm_adv_by_std_in_grpo",
+    computes="mean 0 for a group of one, so that its advantage is its reward",
 )

@@ -4,7 +4,7 @@ from trref.backend import xp
 from trref.catalog import Deviation
 from trref.tokens.deviations.terms import clamped_log_ratio, column, token_mean, weighted
 
-__all__ = ["DPPO_LOG_PROB", "DPPO_TOKEN_MEAN", "DRPO_CLAMPED"]
+__all__ = ["DPPO_LOG_PROB", "DPPO_TOKEN_MEAN", "DPPO_VERL", "DRPO_CLAMPED"]
 
 
 def _dppo_coefficient(log_prob, old_log_prob, A, d_low, d_high, bound):
@@ -21,7 +21,12 @@ def _dppo_log_prob(log_prob, old_log_prob, advantage, mask, *, max_length, d_low
 
 def _dppo_token_mean(log_prob, old_log_prob, advantage, mask, *, d_low=0.15, d_high=0.15, bound=20.0):
     c = _dppo_coefficient(log_prob, old_log_prob, column(advantage), d_low, d_high, bound)
-    return weighted(token_mean(mask), c, c)
+    return weighted(token_mean(mask), c * log_prob, c)
+
+
+def _dppo_verl(log_prob, old_log_prob, advantage, mask, *, max_length, d_low=0.15, d_high=0.15, bound=20.0):
+    c = _dppo_coefficient(log_prob, old_log_prob, column(advantage), d_low, d_high, bound)
+    return weighted(mask / (len(mask) * max_length), c * log_prob, c)
 
 
 def _drpo_clamped(log_prob, old_log_prob, advantage, mask, *, max_length, delta=12.5):
@@ -39,10 +44,18 @@ DPPO_LOG_PROB = Deviation(
     documented=True,
 )
 DPPO_TOKEN_MEAN = Deviation(
-    "mean over all tokens, under the mask of the trust region",
+    "mean over all tokens of the constant coefficient times the log-probability",
     _dppo_token_mean,
-    seen_in="verl verl/trainer/ppo/core_algos.py, policy loss 'dppo_tv' under its default loss_agg_mode",
-    computes="the same masked terms, averaged over all tokens in the place of a constant",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_dppo_tv under its default loss_agg_mode;"
+    " its bound is meant to be 20 by default and is 3, because ActorConfig has clip_ratio_c = 3",
+    computes="the gradient averaged over all tokens in the place of a constant, and a value that is not the objective",
+    documented=True,
+)
+DPPO_VERL = Deviation(
+    "the coefficient, held constant, times the log-probability",
+    _dppo_verl,
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_dppo_tv under seq-mean-token-sum-norm",
+    computes="the same gradient, and a value that is not the objective",
     documented=True,
 )
 DRPO_CLAMPED = Deviation(

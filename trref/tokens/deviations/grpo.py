@@ -2,7 +2,15 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import clamped_log_ratio, clipped_terms, column, seq_mean, token_mean, weighted
+from trref.tokens.deviations.terms import (
+    clipped_terms,
+    clipped_terms_of_clamped,
+    column,
+    dual_clipped_terms_of_clamped,
+    seq_mean,
+    token_mean,
+    weighted,
+)
 
 __all__ = ["EMPTY_ROWS_DROPPED", "GROUP_OF_ONE_RAW", "LOG_RATIO_CLAMP", "TOKEN_MEAN", "VERL_VANILLA", "WITHOUT_MINIMUM"]
 
@@ -13,7 +21,7 @@ def _group_of_one_raw(reward, group, *, eps=0.0):
     mean = same @ reward / count
     centred = xp.where(((same > 0) & (reward[:, None] != reward[None, :])).any(1), reward - mean, 0)
     std = xp.sqrt(same @ centred**2 / xp.maximum(count - 1, 1)) + eps
-    return xp.where(count == 1, reward, centred / xp.where(centred != 0, std, 1))
+    return xp.where(count == 1, reward / (1 + eps), centred / xp.where(centred != 0, std, 1))
 
 
 def _without_minimum(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
@@ -23,17 +31,11 @@ def _without_minimum(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
 
 
 def _log_ratio_clamp(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
-    d, free = clamped_log_ratio(log_prob, old_log_prob)
-    term, derivative = clipped_terms(d, advantage, clip, clip)
-    return weighted(seq_mean(mask), term, derivative * free)
+    return weighted(seq_mean(mask), *clipped_terms_of_clamped(log_prob, old_log_prob, advantage, clip, clip))
 
 
 def _verl_vanilla(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
-    d, free = clamped_log_ratio(log_prob, old_log_prob)
-    term, derivative = clipped_terms(d, advantage, clip, clip)
-    A = column(advantage)
-    lower = (A < 0) & (term < 3 * A)
-    return weighted(seq_mean(mask), xp.where(lower, 3 * A, term), derivative * free * ~lower)
+    return weighted(seq_mean(mask), *dual_clipped_terms_of_clamped(log_prob, old_log_prob, advantage, clip, clip))
 
 
 def _over_all_tokens(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
@@ -49,8 +51,8 @@ def _empty_rows_dropped(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
 GROUP_OF_ONE_RAW = Deviation(
     "a group of one keeps its raw reward",
     _group_of_one_raw,
-    seen_in="verl verl/trainer/ppo/core_algos.py, compute_grpo_outcome_advantage",
-    computes="mean 0 and deviation 1 for a group of one, so that its advantage is its reward",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_grpo_outcome_advantage",
+    computes="mean 0 and deviation 1 for a group of one, so that its advantage is its reward (over 1 + eps)",
 )
 WITHOUT_MINIMUM = Deviation(
     "without the minimum",
@@ -61,13 +63,13 @@ WITHOUT_MINIMUM = Deviation(
 LOG_RATIO_CLAMP = Deviation(
     "log-ratios clamped to ±20",
     _log_ratio_clamp,
-    seen_in="verl verl/trainer/ppo/core_algos.py",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, all policy losses but 'gspo', 'clip_cov', 'kl_cov', 'geo_mean'",
     computes="the ratio of a clamped log-ratio, without gradient beyond ±20",
 )
 VERL_VANILLA = Deviation(
     "dual clip at 3 and log-ratios clamped to ±20",
     _verl_vanilla,
-    seen_in="verl verl/trainer/ppo/core_algos.py, policy loss 'vanilla' under seq-mean-token-mean",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_vanilla under seq-mean-token-mean",
     computes="for negative advantages no less than 3 times the advantage, by default",
     documented=True,
 )
@@ -81,6 +83,6 @@ TOKEN_MEAN = Deviation(
 EMPTY_ROWS_DROPPED = Deviation(
     "answers without tokens are not counted",
     _empty_rows_dropped,
-    seen_in="verl verl/trainer/ppo/core_algos.py, agg_loss",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, agg_loss where its caller gives no global_batch_size",
     computes="the mean over the answers that have at least one token",
 )

@@ -35,7 +35,7 @@ def _sequence_token_mean(log_prob, old_log_prob, advantage, mask, *, clip_low=3e
 SEQUENCE_CLAMP = Deviation(
     "log-ratio of the answer clamped at 10",
     _sequence_clamp,
-    seen_in="verl verl/trainer/ppo/core_algos.py, policy loss 'gspo'",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_gspo",
     computes="the ratio of a log-ratio of at most 10, without gradient beyond; each token's coefficient is its own",
 )
 SEQUENCE_SUM = Deviation(
@@ -47,7 +47,8 @@ SEQUENCE_SUM = Deviation(
 SEQUENCE_TOKEN_MEAN = Deviation(
     "answers weighted by their lengths",
     _sequence_token_mean,
-    seen_in="TRL trl/trainer/grpo_trainer.py, importance_sampling_level='sequence' under its default loss_type='dapo'",
+    seen_in="TRL trl/trainer/grpo_trainer.py, importance_sampling_level='sequence' under its default loss_type='dapo';"
+    " AReaL 1.0.4 areal/utils/functional/functional.py, ppo_actor_loss_fn with importance_sampling_level='sequence'",
     computes="the mean over all tokens of their answers' terms: a long answer counts more",
     documented=True,
 )

@@ -4,7 +4,7 @@ from trref.backend import xp
 from trref.catalog import Deviation
 from trref.tokens.deviations.terms import token_mean
 
-__all__ = ["K3_CLAMP", "K3_STRAIGHT_THROUGH", "UNCORRECTED_K3"]
+__all__ = ["ABSOLUTE", "K3_CLAMP", "K3_STRAIGHT_THROUGH", "UNCORRECTED_K3"]
 
 
 def _k3(log_prob, ref_log_prob):
@@ -24,7 +24,12 @@ def _k3_clamp(log_prob, mask, ref_log_prob):
 
 def _k3_straight_through(log_prob, mask, ref_log_prob):
     w = token_mean(mask)
-    return (w * _k3(log_prob, ref_log_prob)[0]).sum(), w * (log_prob - ref_log_prob)
+    return (w * xp.minimum(_k3(log_prob, ref_log_prob)[0], 10.0)).sum(), w * (log_prob - ref_log_prob)
+
+
+def _absolute(log_prob, mask, ref_log_prob):
+    d, w = log_prob - ref_log_prob, token_mean(mask)
+    return (w * abs(d)).sum(), w * xp.sign(d)
 
 
 def _uncorrected_k3(log_prob, old_log_prob, mask, ref_log_prob):
@@ -36,14 +41,21 @@ def _uncorrected_k3(log_prob, old_log_prob, mask, ref_log_prob):
 K3_CLAMP = Deviation(
     "k3 clamped to ±10",
     _k3_clamp,
-    seen_in="verl verl/trainer/ppo/core_algos.py, kl_penalty 'low_var_kl'",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, kl_penalty_forward 'low_var_kl' and 'k3'",
     computes="no more than 10 a token, without gradient beyond",
 )
 K3_STRAIGHT_THROUGH = Deviation(
     "value of k3, gradient of k2",
     _k3_straight_through,
-    seen_in="verl verl/trainer/ppo/core_algos.py, kl_penalty 'k3+'",
-    computes="the non-negative value of k3 with the gradient that is right on policy",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, kl_penalty 'k3+'",
+    computes="the non-negative value of k3, at most 10 a token, with the gradient that is right on policy",
+    documented=True,
+)
+ABSOLUTE = Deviation(
+    "absolute log-ratio",
+    _absolute,
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, kl_penalty_forward 'abs'",
+    computes="the distance of the log-probabilities, whose mean is no divergence",
     documented=True,
 )
 UNCORRECTED_K3 = Deviation(

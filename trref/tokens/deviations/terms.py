@@ -2,7 +2,17 @@
 
 from trref.backend import xp
 
-__all__ = ["clamped_log_ratio", "clipped_terms", "column", "normalised", "seq_mean", "token_mean", "weighted"]
+__all__ = [
+    "clamped_log_ratio",
+    "clipped_terms",
+    "clipped_terms_of_clamped",
+    "column",
+    "dual_clipped_terms_of_clamped",
+    "normalised",
+    "seq_mean",
+    "token_mean",
+    "weighted",
+]
 
 
 def column(advantage):
@@ -31,6 +41,21 @@ def weighted(weight, term, derivative):
 def clamped_log_ratio(log_prob, old_log_prob, bound=20.0):
     d = log_prob - old_log_prob
     return xp.clip(d, -bound, bound), abs(d) <= bound
+
+
+def clipped_terms_of_clamped(log_prob, old_log_prob, advantage, low, high):
+    """The clipped token term of log-ratios clamped to ±20, and its derivative."""
+    d, free = clamped_log_ratio(log_prob, old_log_prob)
+    term, derivative = clipped_terms(d, advantage, low, high)
+    return term, derivative * free
+
+
+def dual_clipped_terms_of_clamped(log_prob, old_log_prob, advantage, low, high):
+    """The same, for negative advantages no less than 3 times the advantage."""
+    term, derivative = clipped_terms_of_clamped(log_prob, old_log_prob, advantage, low, high)
+    A = column(advantage)
+    lower = (A < 0) & (term < 3 * A)
+    return xp.where(lower, 3 * A, term), derivative * ~lower
 
 
 def normalised(z):
