@@ -80,7 +80,7 @@ ANCHOR = token_objective("behavior_log_prob", "version", without=("old_log_prob"
 def interpolation_weight(version, current_version, dtype):
     """Building block, unchecked: the weight in [0, 1) of the current policy, for each token's version (B, T)."""
     d = current_version - version.astype(dtype)
-    return xp.where(d >= 1, 1 - 1 / xp.maximum(d, 1), 0)  # eq. a3po-weight
+    return 1 - 1 / xp.maximum(d, 1)  # eq. a3po-weight
 
 
 def _proximal(log_prob, behavior_log_prob, version, current_version, interpolation):
@@ -120,7 +120,7 @@ def proximal_approximation(log_prob, behavior_log_prob, version, *, current_vers
     validate.inputs(ANCHOR.inputs, log_prob, behavior_log_prob, version)
     validate.integer("[0, inf)", current_version=current_version)
     validate.choice(INTERPOLATIONS, interpolation=interpolation)
-    return 1 * _proximal(log_prob, behavior_log_prob, version, current_version, interpolation)
+    return _proximal(log_prob, behavior_log_prob, version, current_version, interpolation).copy()
 
 
 def _decoupled(log_prob, proximal_log_prob, advantage, mask, behavior_log_prob, clip, weight_cap, over_cap):

@@ -114,7 +114,7 @@ def error_shares(log_prob, mask, ref_log_prob, reward, *, threshold=0.1):
     """
     validate.inputs(SHARES.inputs, log_prob, mask, ref_log_prob, reward)
     validate.interval("[0, inf)", threshold=threshold)
-    c, wrong = _shift(log_prob, mask, ref_log_prob, "mean"), 1 - reward
+    c, wrong = confidence_shift(log_prob, mask, ref_log_prob), 1 - reward
     kinds = xp.stack([c > threshold, abs(c) <= threshold, c < -threshold])  # eq. ace-shares
     return (kinds * wrong).sum(1) / xp.maximum(wrong.sum(), 1)
 
@@ -214,6 +214,16 @@ def _shares_by_counting(log_prob, mask, ref_log_prob, reward, *, threshold=0.1):
     return [n / max(len(c), 1) for n in (over, len(c) - over - under, under)]
 
 
+def _at_the_reference(inputs):
+    """the policy is the reference"""
+    return {**inputs, "ref_log_prob": inputs["log_prob"]}
+
+
+def _right_answers(inputs):
+    """no advantage is negative"""
+    return {**inputs, "advantage": abs(inputs["advantage"])}
+
+
 DAPO = {"clip_high": 0.28, "aggregation": "token_mean"}
 METHOD = Method(
     title="Overconfident Errors Need Stronger Correction (ACE)",
@@ -256,6 +266,8 @@ METHOD = Method(
             limits=(
                 Limit(to="grpo.grpo", hyper={"alpha": 0.0}),
                 Limit(to="dapo.dapo_over_batch", hyper={"alpha": 0.0, **DAPO}),
+                Limit("grpo.grpo", {"shape": "relu"}, where=_at_the_reference),
+                Limit("grpo.grpo", {}, where=_right_answers),
             ),
             deviations=(deviations.SHIFT_DIFFERENTIATED,),
         ),

@@ -177,7 +177,7 @@ def apo(
     log_p, log_old, ref_p = log_softmax(logits), log_softmax(old_logits), xp.exp(log_softmax(ref_logits))
     sampled = one_hot(actions, logits.shape[-1], logits.dtype)
     log_prob, old_log_prob = (log_p * sampled).sum(-1), (log_old * sampled).sum(-1)
-    A = (advantage[:, None] if advantage.ndim == 1 else advantage) + xp.zeros_like(mask)
+    A = advantage[:, None] if advantage.ndim == 1 else advantage
     negative = (A < 0).astype(A.dtype)
     anchors = safe_manifold(ref_logits, K) * (1 - sampled)  # eq. apo-anchors
     r_anc, d_anc = anchor_ratio(xp.exp(log_p), ref_p, anchors, min_mass)

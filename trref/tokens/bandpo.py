@@ -26,7 +26,7 @@ exchanges the bounds, so one function gives both:
     \overline r(p) = 1 + \frac{1 - p}{p}\, \big(1 - \underline r(1 - p)\big)
 
 The default divergence is :math:`KL(\pi_{old}\|\pi)`, :math:`f(u) = u - 1 - \log u`. In :math:`x = \log r \le 0` its
-constraint is convex, and Newton's method from the left approaches the root from one side:
+constraint is convex, and Newton's method from the left of the root approaches it from one side:
 
 .. math::
     :label: bandpo-newton
@@ -37,7 +37,7 @@ constraint is convex, and Newton's method from the left approaches the root from
 .. math::
     :label: bandpo-start
 
-    x_0 = \max\Big\{ -\frac{\delta - (1 - p) \log (1 - p)}{p},\; -\frac\delta p - \sqrt{\frac{2\delta}p} \Big\}
+    x_0 = -\frac\delta p - \sqrt{\frac{2\delta}p}, \qquad h(x_0) \ge p\,(e^{x_0} - 1 - x_0) \ge \delta
 
 It never saturates. Total variation (:math:`f = \frac12|u - 1|`) and Pearson (:math:`f = (u - 1)^2`) do:
 
@@ -82,6 +82,7 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
+from trref.tokens._places import equal_lengths, on_policy
 from trref.tokens.deviations import bandpo as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
@@ -91,6 +92,7 @@ __all__ = ["BALLS", "Band", "band", "bandpo"]
 BALLS = ("forward_kl", "total_variation", "pearson")
 OLD = token_objective(without=("log_prob", "advantage", "mask"))
 SMALLEST = 1e-20  # probability of a token, or of all others
+NEWTON_STEPS = 16  # the smallest radius, 1e-12, takes 12
 
 
 class Band(NamedTuple):
@@ -128,21 +130,16 @@ def band(old_log_prob, *, delta=0.05, ball="forward_kl", cap=100.0):
     validate.interval("[1e-12, inf)", delta=delta)
     validate.interval("(1, inf)", cap=cap)
     validate.choice(BALLS, ball=ball)
-    return relaxed_band(old_log_prob, delta, ball, cap, 0.0, 0.0)
+    lower, upper = ratio_bounds(old_log_prob, delta, ball)
+    return Band(lower, xp.minimum(upper, cap))
 
 
-def relaxed_band(old_log_prob, delta, ball, cap, relax_low, relax_high):
-    """Building block, unchecked: the union of the band and [1 - relax_low, 1 + relax_high], capped."""
+def ratio_bounds(old_log_prob, delta, ball):
+    """Building block, unchecked: the bounds of `band` without its cap."""
     old_log_prob = xp.minimum(old_log_prob, 0)
     p, rest = xp.maximum(xp.exp(old_log_prob), SMALLEST), xp.maximum(-xp.expm1(old_log_prob), SMALLEST)
     down, up = fall(xp.stack([p, rest]), xp.stack([rest, p]), delta, ball)
-    lower, upper = 1 - down, 1 + rest / p * up  # eq. bandpo-upper
-
-    # eq. bandpo-relaxed
-    lower = xp.minimum(lower, 1 - relax_low)
-    upper = xp.minimum(xp.maximum(upper, 1 + relax_high), cap)
-
-    return Band(lower, upper)
+    return 1 - down, 1 + rest / p * up  # eq. bandpo-upper
 
 
 def fall(p, rest, delta, ball):
@@ -156,11 +153,8 @@ def fall(p, rest, delta, ball):
 
 def least_log_ratio(p, rest, delta):
     """Building block, unchecked: log of the smallest ratio within KL(old ‖ new) <= delta, to rounding."""
-    # eq. bandpo-start
-    c = delta / p
-    x = xp.maximum(-(delta - rest * xp.log(rest)) / p, -c - xp.sqrt(2 * c))
-
-    for _ in range(6 + math.ceil(math.log2(1 + 1 / delta) / 2)):  # far from the root a step halves the distance
+    x = -delta / p - xp.sqrt(2 * delta / p)  # eq. bandpo-start
+    for _ in range(NEWTON_STEPS):
         growth = xp.expm1(x)
         h = -p * x - rest * xp.log1p(-p / rest * growth)  # eq. bandpo-constraint
         x = x - (h - delta) * (rest - p * growth) / (p * growth)  # eq. bandpo-newton
@@ -212,7 +206,11 @@ def bandpo(
     validate.interval("(1, inf)", cap=cap)
     validate.interval("[0, inf)", relax_low=relax_low, relax_high=relax_high)
     validate.choice(BALLS, ball=ball)
-    lower, upper = relaxed_band(old_log_prob, delta, ball, cap, relax_low, relax_high)
+    lower, upper = ratio_bounds(old_log_prob, delta, ball)
+    # eq. bandpo-relaxed
+    lower = xp.minimum(lower, 1 - relax_low)
+    upper = xp.minimum(xp.maximum(upper, 1 + relax_high), cap)
+
     term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, 1 - lower, upper - 1)
     w = token_weights(mask, "seq_mean")
     J = (w * term).sum()  # eq. bandpo-objective
@@ -243,6 +241,14 @@ def _band_by_bisection(old_log_prob, *, delta=0.05, ball="forward_kl", cap=100.0
     return xp.array(bounds).reshape(2, *old_log_prob.shape)
 
 
+def _of_one_probability(inputs):
+    """all tokens had the probability 1/4"""
+    d = inputs["log_prob"] - inputs["old_log_prob"]
+    old = xp.full_like(d, math.log(0.25))
+    return {**inputs, "log_prob": old + d, "old_log_prob": old}
+
+
+POINT = {"delta": 1e-12, "ball": "total_variation"}
 EACH = {"default": {}, "total variation": {"ball": "total_variation"}, "pearson": {"ball": "pearson"}}
 METHOD = Method(
     title="BandPO: Probability-Aware Bounds for LLM Reinforcement Learning",
@@ -259,10 +265,12 @@ METHOD = Method(
             edges={
                 **OLD.edges,
                 "close to 1": lambda: {"old_log_prob": xp.array([[-1e-7, -3e-6, -1e-3, -0.02, -1e-12]])},
+                "above 0": lambda: {"old_log_prob": xp.array([[1e-9, 0.125]])},
             },
             settings={
                 **EACH,
                 "run script": {"cap": 10.0},
+                "small": {"delta": 1e-6},
                 "probe": {"delta": 0.3, "ball": "pearson", "cap": 7.0},
             },
             deviations=(deviations.BAND_AT_THE_ENDS,),
@@ -279,10 +287,12 @@ METHOD = Method(
                 "probe": {"delta": 0.3, "ball": "pearson", "cap": 3.5, "relax_low": 0.35, "relax_high": 0.4},
             },
             limits=(
+                Limit("grpo.grpo", {**POINT, "relax_low": 0.2, "relax_high": 0.2}),
+                Limit("dapo.dapo_over_batch", {**POINT, "relax_low": 0.2, "relax_high": 0.28}, where=equal_lengths),
                 Limit(
-                    to="grpo.grpo",
-                    hyper={"delta": 1e-12, "ball": "total_variation", "relax_low": 0.2, "relax_high": 0.2},
+                    "grpo.grpo", {"ball": "total_variation", "delta": 0.06}, {"clip": 0.24}, where=_of_one_probability
                 ),
+                Limit("grpo.grpo", {}, where=on_policy),
             ),
             deviations=(deviations.BAND_RELAXED, deviations.BAND_WITH_DUAL_CLIP),
         ),

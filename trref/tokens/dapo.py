@@ -41,7 +41,8 @@ Yu et al., *DAPO: An Open-Source LLM Reinforcement Learning System at Scale*, 20
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Input, Method, Objective
+from trref.catalog import Estimator, Input, Limit, Method, Objective
+from trref.tokens._places import equal_lengths
 from trref.tokens.deviations import dapo as deviations
 from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
@@ -174,6 +175,11 @@ def _penalty_by_cases(length, *, max_length, cache):
     return [0.0 if n <= start else -1.0 if n > max_length else (start - n) / cache for n in length.tolist()]
 
 
+def _one_prompt(inputs):
+    """all answers are to one prompt"""
+    return {**inputs, "group": 0 * inputs["group"]}
+
+
 CLIPS = {"default": {}, "probe": {"clip_low": 0.15, "clip_high": 0.35}}
 METHOD = Method(
     title="DAPO: An Open-Source LLM Reinforcement Learning System at Scale",
@@ -186,9 +192,17 @@ METHOD = Method(
             interface=WITH_GROUP,
             wrt="log_prob",
             settings=CLIPS,
+            limits=(Limit("dapo.dapo_over_batch", {}, where=_one_prompt),),
             deviations=(deviations.BATCH_TOKEN_MEAN,),
         ),
-        Objective(f=dapo_over_batch, interface=TOKEN_OBJECTIVE, wrt="log_prob", settings=CLIPS),
+        Objective(
+            f=dapo_over_batch,
+            interface=TOKEN_OBJECTIVE,
+            wrt="log_prob",
+            settings=CLIPS,
+            limits=(Limit("grpo.grpo", {"clip_high": 0.2}, where=equal_lengths),),
+            deviations=(deviations.LOG_RATIO_CLAMP, deviations.VERL_VANILLA),
+        ),
         Estimator(f=dynamic_sampling, interface=ANSWERS, brute_force=_keep_by_counting),
         Estimator(
             f=overlong_penalty,

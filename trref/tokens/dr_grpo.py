@@ -30,6 +30,7 @@ Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective*, 2025,
 
 from trref import validate
 from trref.catalog import Estimator, Limit, Method, Objective
+from trref.tokens._places import of_three_tokens
 from trref.tokens.deviations import dr_grpo as deviations
 from trref.tokens.grpo import clip_surrogate, group_advantage, token_weights
 from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
@@ -112,6 +113,7 @@ METHOD = Method(
             f=centred_advantage,
             interface=GROUP_REWARD,
             limits=(Limit(to="grpo.group_advantage", hyper={}, to_hyper={"std": "none"}),),
+            deviations=(deviations.GROUP_OF_ONE_RAW,),
             brute_force=_brute_force,
         ),
         Objective(
@@ -119,7 +121,8 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": {"max_length": 8}, "probe": {"max_length": 12.5, "clip": 0.35}},
-            deviations=(deviations.PADDED_WIDTH, deviations.SUM_OVER_CONSTANT),
+            limits=(Limit("grpo.grpo", {"max_length": 3}, where=of_three_tokens),),
+            deviations=(deviations.PADDED_WIDTH, deviations.SUM_OVER_CONSTANT, deviations.LOG_RATIO_CLAMP),
         ),
     ),
 )

@@ -119,6 +119,11 @@ def two_sided_clip(log_prob, old_log_prob, advantage, mask, *, clip=0.2, delta=3
     return -J, -w * derivative
 
 
+def _good_tokens(inputs):
+    """no advantage is negative"""
+    return {**inputs, "advantage": abs(inputs["advantage"])}
+
+
 METHOD = Method(
     title="Mastering Complex Control in MOBA Games (dual-clip PPO)",
     key="ye2020mastering",
@@ -130,13 +135,13 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": {}, "probe": {"clip": 0.35, "bound": 1.6}},
-            limits=(Limit(to="grpo.grpo", hyper={"bound": 1e14}),),
+            limits=(Limit("grpo.grpo", {"bound": 1e14}), Limit("grpo.grpo", {}, where=_good_tokens)),
         ),
         Objective(
             f=two_sided_clip,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
-            settings={"default": {}, "probe": {"clip": 0.35, "delta": 1.6}},
+            settings={"default": {}, "below the clip": {"delta": 1.1}, "probe": {"clip": 0.35, "delta": 1.6}},
             limits=(
                 Limit(to="grpo.grpo", hyper={"delta": 1e14}),
                 Limit(to="dual_clip.dual_clip", hyper={"delta": 2.5}, to_hyper={"bound": 2.5}),

@@ -238,6 +238,11 @@ def _bounds_by_loops(
     return [[min(clip_low * s / mean, 0.95) for s in scales], [clip_high * s / mean for s in scales]]
 
 
+def _alike(inputs):
+    """there is one prompt, and advantages differ in sign alone"""
+    return {**inputs, "group": 0 * inputs["group"], "advantage": 2 * inputs["reward"] - 1}
+
+
 PROBE = {
     "clip_low": 0.6,
     "clip_high": 0.35,
@@ -255,6 +260,7 @@ VARIANTS = {
 }
 MATCHED = {"budget": "matched", "shape": "linear", "macro": 0.0, "reference": 5.0}
 PLAIN = {"micro": 0.0, "macro": 0.0}
+WIDE = {"clip_low": 0.24, "clip_high": 0.24}  # no edge lies on these bounds, where the mean rounds
 METHOD = Method(
     title="ETR: Outcome-Guided Elastic Trust Regions for Policy Optimization",
     key="zhang2026etr",
@@ -276,6 +282,7 @@ METHOD = Method(
                 Limit(to="grpo.grpo", hyper=PLAIN),
                 Limit(to="grpo.grpo", hyper={"reference": 1e-9, "macro": 0.0}, to_hyper={"clip": 0.3}),
                 Limit(to="dapo.dapo_over_batch", hyper={**PLAIN, "clip_high": 0.28, "aggregation": "token_mean"}),
+                Limit("grpo.grpo", {"budget": "matched", **WIDE}, {"clip": 0.24}, where=_alike),
             ),
         ),
     ),

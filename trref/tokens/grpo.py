@@ -62,8 +62,9 @@ arXiv:2402.03300.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Method, Objective
+from trref.catalog import Estimator, Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
+from trref.tokens._places import of_one_token
 from trref.tokens.deviations import grpo as deviations
 from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
 
@@ -240,6 +241,12 @@ def _group_advantage_by_loops(reward, group, *, std="sample", baseline="mean", e
     return result
 
 
+def _actions(inputs):
+    """answers have one token"""
+    one = of_one_token(inputs)
+    return one, {name: array.reshape(-1) for name, array in one.items()}
+
+
 METHOD = Method(
     title="Group Relative Policy Optimization (DeepSeekMath)",
     key="shao2024deepseekmath",
@@ -268,6 +275,7 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": {}, "probe": {"clip": 0.35}},
+            limits=(Limit("ppo.clipped_surrogate", {}, where=_actions),),
             deviations=(
                 deviations.WITHOUT_MINIMUM,
                 deviations.LOG_RATIO_CLAMP,

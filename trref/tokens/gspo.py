@@ -38,7 +38,8 @@ Zheng et al., *Group Sequence Policy Optimization*, 2025, arXiv:2507.18071.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Method, Objective
+from trref.catalog import Limit, Method, Objective
+from trref.tokens._places import of_one_token, on_policy, one_advantage
 from trref.tokens.deviations import gspo as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE
@@ -87,6 +88,18 @@ def gspo(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e
     return -J, -mask / length * (w * derivative).sum(1, keepdims=True)  # eq. gspo-gradient
 
 
+def _equal_ratios(inputs):
+    """the tokens of an answer share ratio and advantage"""
+    d = inputs["log_prob"] - inputs["old_log_prob"]
+    return one_advantage({**inputs, "log_prob": inputs["old_log_prob"] + d[:, :1]})
+
+
+def _fresh(inputs):
+    """the policies are equal, and each answer has one advantage"""
+    return one_advantage(on_policy(inputs))
+
+
+WIDE = {"clip_low": 0.24, "clip_high": 0.24}  # no edge lies on these bounds, where means round
 METHOD = Method(
     title="Group Sequence Policy Optimization",
     key="zheng2025group",
@@ -102,6 +115,11 @@ METHOD = Method(
                 "wide": {"clip_low": 0.2, "clip_high": 0.28},
                 "probe": {"clip_low": 0.15, "clip_high": 0.35},
             },
+            limits=(
+                Limit("grpo.grpo", WIDE, {"clip": 0.24}, where=of_one_token),
+                Limit("grpo.grpo", WIDE, {"clip": 0.24}, where=_equal_ratios),
+                Limit("grpo.grpo", {}, where=_fresh),
+            ),
             deviations=(deviations.SEQUENCE_CLAMP, deviations.SEQUENCE_SUM, deviations.SEQUENCE_TOKEN_MEAN),
         ),
     ),

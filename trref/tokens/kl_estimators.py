@@ -222,6 +222,11 @@ def grpo_with_kl(log_prob, old_log_prob, advantage, mask, ref_log_prob, *, clip=
     return -J, -w * (derivative - beta * dk)
 
 
+def _at_the_reference(inputs):
+    """the policy is the reference"""
+    return {**inputs, "ref_log_prob": inputs["log_prob"]}
+
+
 EACH = {k: {"estimator": k} for k in ESTIMATORS}
 METHOD = Method(
     title="Estimates of the KL divergence",
@@ -234,7 +239,7 @@ METHOD = Method(
             interface=PENALTY,
             wrt="log_prob",
             settings={"default": {}, "k1": EACH["k1"], "k2": EACH["k2"], "probe": EACH["k2"]},
-            deviations=(deviations.K3_CLAMP, deviations.K3_STRAIGHT_THROUGH),
+            deviations=(deviations.K3_CLAMP, deviations.K3_STRAIGHT_THROUGH, deviations.ABSOLUTE),
         ),
         Objective(
             f=kl_in_reward,
@@ -249,7 +254,10 @@ METHOD = Method(
             interface=WITH_REFERENCE,
             wrt="log_prob",
             settings={"default": {}, "k1": EACH["k1"], "probe": {"clip": 0.35, "beta": 0.3, "estimator": "k2"}},
-            limits=(Limit(to="grpo.grpo", hyper={"beta": 0.0}),),
+            limits=(
+                Limit("grpo.grpo", {"beta": 0.0}),
+                *(Limit("grpo.grpo", EACH[k], where=_at_the_reference) for k in ("k2", "k3")),
+            ),
         ),
     ),
 )

@@ -93,8 +93,11 @@ def binary_divergence(log_prob, old_log_prob, mask, *, kind="total_variation"):
 
 
 def top_k_mask(log_q, actions, K):
-    """Building block, unchecked: 1 (…, V) on the K likeliest tokens of q; a sampled token beyond replaces the last."""
-    rank = xp.argsort(xp.argsort(-log_q, axis=-1), axis=-1)
+    """Building block, unchecked: 1 (…, V) on the K likeliest tokens of q; a sampled token beyond replaces the last.
+
+    Of equally likely tokens the first counts as likelier.
+    """
+    rank = xp.argsort(xp.argsort(-log_q, axis=-1, kind="stable"), axis=-1, kind="stable")
     action = one_hot(actions, log_q.shape[-1], log_q.dtype)
     beyond = (rank * action).sum(-1, keepdims=True) >= K
     return xp.maximum((rank < xp.where(beyond, K - 1, K)).astype(log_q.dtype), action)
