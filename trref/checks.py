@@ -36,6 +36,15 @@ __all__ = [
 
 STEPS = (2.0**-9, 2.0**-13, 2.0**-17, 2.0**-21)
 EPS = float(np.finfo(float).eps)
+# what each contract allows, relative to the largest entry
+SLOPE, TAYLOR = 1e-6, 1.9  # of gradients
+STOPPED = 1e-4
+SINGLE = 2e-4
+EQUAL = 1e-9  # a declared limit; what differs by more is a deviation
+PUSHED, ADJOINT = 1e-7, 1e-8
+PROJECTED = 1e-12
+BRUTE_FORCE = 1e-10
+DEVICE = 1e-10  # a real one; the strict device agrees bitwise
 SETUP_SYNCS = 10  # of a solver, beside three an iteration
 SHAPE_PARAMETERS = ("dtype", "draws", "dims")  # these have no neutral value that a probe could avoid
 DOMAINS = {"prob": (0.0, 1.0), "positive": (0.0, math.inf), "nonnegative": (0.0, math.inf)}
@@ -127,7 +136,7 @@ def _check_slope(value, point, gradient, direction, at_point, error):
         _require(math.isfinite(left + right), "the function is not finite next to the point")
         # values near the point may be larger than at it, and so may their rounding
         rounding = max(error, 4 * EPS * max(map(abs, f.values())))
-        allowed = 1e-6 * max(scale, abs(central)) + 11 * rounding / h
+        allowed = SLOPE * max(scale, abs(central)) + 11 * rounding / h
         low, high = min(left, right), max(left, right)
         if max(high, central) - min(low, central) <= allowed:
             _require(
@@ -155,7 +164,7 @@ def _check_taylor(value, point, gradient, room, at_point, error, rng):
         if len(above) < 3:
             return
         slopes.append(np.polyfit(*np.log(np.array(above)).T, 1)[0])
-        if slopes[-1] >= 1.9:
+        if slopes[-1] >= TAYLOR:
             return
     raise ContractError(f"wrong gradient: the Taylor remainder falls with slopes {[f'{s:.2f}' for s in slopes]}")
 
@@ -379,7 +388,7 @@ def stop_gradients(record):
                         for h in (1e-5, -1e-5)
                     )
                     slopes.append((ahead - behind) / 2e-5)
-                differs |= abs(slopes[0] - slopes[1]) > 1e-4 * max(abs(slopes[0]), abs(slopes[1]))
+                differs |= abs(slopes[0] - slopes[1]) > STOPPED * max(abs(slopes[0]), abs(slopes[1]))
         _require(differs, f"holding {keyword} constant changes no derivative: it is not a stop-gradient")
 
 
@@ -398,10 +407,10 @@ def float32(record):
                 continue
             if b.ndim or not isinstance(record, catalog.Solver):
                 _require(a.dtype == np.float32, f"{case.label}: {name} is {a.dtype} for float32 inputs")
-            if not _close(a, b, 2e-4):
+            if not _close(a, b, SINGLE):
                 around = nearby(record, rounded, precision=2.0**-24, seed=number)
                 hull = np.array([dict(flatten(_compared(run(record, x, case.hyper))))[name] for x in around])
-                slack = 2e-4 * float(abs(b).max())
+                slack = SINGLE * float(abs(b).max())
                 inside = (a >= hull.min(0) - slack) & (a <= hull.max(0) + slack)
                 worst = float(abs(a - b).max() / max(float(abs(b).max()), 1e-300))
                 _require(inside.all(), f"{case.label}: {name} in float32 is off by {worst:.1e} (relative)")
@@ -579,7 +588,7 @@ def limits(record):
             for (name, a), (_, b) in zip(actual, expected, strict=True):
                 if isinstance(there, tuple) and a.size == b.size:
                     a = a.reshape(b.shape)
-                same = _close(a, b, 1e-9) or (a.shape == b.shape and abs(a - b).max(initial=0.0) <= 1e-12 * largest)
+                same = _close(a, b, EQUAL) or (a.shape == b.shape and abs(a - b).max(initial=0.0) <= 1e-12 * largest)
                 _require(same, f"{case.label}: not {limit.to} under {dict(limit.hyper)}: {name} differs")
 
 
@@ -592,7 +601,7 @@ def deviations(record):
             other = run(dataclasses.replace(record, f=deviation.f, settings={"default": {}}), case.inputs, hyper)
             reference = run(record, case.inputs, case.hyper)
             pairs = zip(flatten(_compared(other)), flatten(_compared(reference)), strict=True)
-            differs |= not all(_close(a, b, 1e-9) for (_, a), (_, b) in pairs)
+            differs |= not all(_close(a, b, EQUAL) for (_, a), (_, b) in pairs)
         _require(differs, f"the deviation {deviation.name!r} never differs from the reference")
 
 
@@ -610,14 +619,14 @@ def derivatives(record):
         difference = (8 * (ahead - behind) - (ahead2 - behind2)) / 12e-3
         if record.jvp:
             pushed = record.jvp(**inputs, tangent=tangent, **case.hyper)
-            _require(_close(pushed, difference, 1e-7), f"{case.label}: jvp differs from differences")
+            _require(_close(pushed, difference, PUSHED), f"{case.label}: jvp differs from differences")
         if record.vjp:
             cotangent = rng.standard_normal(difference.shape)
             pulled = record.vjp(**inputs, cotangent=cotangent, **case.hyper)
             _require(pulled.shape == x.shape, f"{case.label}: vjp has shape {pulled.shape}")
             a, b = float((cotangent * difference).sum()), float((pulled * tangent).sum())
             scale = float(np.linalg.norm(cotangent) * np.linalg.norm(difference))
-            _require(abs(a - b) <= 1e-8 * scale, f"{case.label}: vjp is not the adjoint: {a:.12g} against {b:.12g}")
+            _require(abs(a - b) <= ADJOINT * scale, f"{case.label}: vjp is not the adjoint: {a:.12g} against {b:.12g}")
 
 
 def projection(record):
@@ -626,10 +635,10 @@ def projection(record):
         result = record(case.inputs, case.hyper)
         if record.idempotent:
             again = record({**case.inputs, record.wrt: result}, case.hyper)
-            _require(_close(again, result, 1e-12), f"{case.label}: not idempotent")
+            _require(_close(again, result, PROJECTED), f"{case.label}: not idempotent")
         if record.feasible:
             off = record.feasible(result, **case.inputs)
-            _require(float(off) <= 1e-12, f"{case.label}: infeasible by {float(off):.1e}")
+            _require(float(off) <= PROJECTED, f"{case.label}: infeasible by {float(off):.1e}")
 
 
 def certificate(record):
@@ -658,7 +667,7 @@ def brute_force(record):
     for case in cases(record, sizes=(4, 8)):
         expected = np.asarray(record.brute_force(**case.inputs, **case.hyper))
         actual = np.asarray(record(case.inputs, case.hyper))
-        _require(_close(actual, expected, 1e-10), f"{case.label}: differs from brute force")
+        _require(_close(actual, expected, BRUTE_FORCE), f"{case.label}: differs from brute force")
 
 
 def sampling(record):
@@ -683,7 +692,7 @@ def agrees_with_numpy(record, on):
         with backend.use_backend(on):
             actual = flatten(_compared(run(record, to_device(case.inputs), case.hyper)))
         for (name, a), (_, b) in zip(actual, expected, strict=True):
-            _require(_close(a, b, 1e-10), f"{case.label}: {name} on {on} differs from NumPy's")
+            _require(_close(a, b, DEVICE), f"{case.label}: {name} on {on} differs from NumPy's")
 
 
 EVERYWHERE = (record_is_complete, pure, float32, batch_of_one, strict_device, bad_input, limits, deviations)

@@ -217,6 +217,9 @@ def _show(options):
     print("settings")
     for setting, hyper in record.settings.items():
         print(f"    {setting}: {', '.join(f'{k} = {v}' for k, v in hyper.items()) or 'the defaults'}")
+    if isinstance(record, catalog.Solver):
+        tolerances = ", ".join(f"{name} ≤ {bound:.0e}" for name, bound in record.tolerances.items())
+        print(f"result: {', '.join(_fields(record))}\ncertificate: {tolerances}")
     for limit in record.limits:
         theirs = f" with {dict(limit.to_hyper)}" if limit.to_hyper else ""
         place = f", where {limit.place}" if limit.where else ""
@@ -226,6 +229,14 @@ def _show(options):
         print(f"deviation: {deviation.name}: {deviation.computes} ({deviation.seen_in}{choice})")
     print(f"checked ({type(record).__name__}): {', '.join(c.__name__ for c in contracts_of(record))}")
     return CONFORMS
+
+
+def _fields(record):
+    """The names of a solver's result."""
+    from trref import checks
+
+    case = next(checks.cases(record, sizes=(4,), seeds=(0,)))
+    return checks.run(record, case.inputs, case.hyper)._fields
 
 
 def _bar():

@@ -18,22 +18,22 @@ LEVELS = {
     "reconstructed": "built from the abstract and standard theory",
 }
 
-# what "agree" means in each contract, in the words of trref.checks
+# what "agree" means in each contract of trref.checks
 FIGURES = {
     "record_is_complete": "every section, every probe",
     "pure": "bitwise",
-    "float32": "2e-4, relative",
+    "float32": f"{checks.SINGLE:g}, relative",
     "batch_of_one": "finite",
     "strict_device": "bitwise; synchronisations counted",
     "bad_input": "every input, every way to spoil it",
-    "limits": "1e-9, relative",
-    "deviations": "differ by more than 1e-9",
-    "gradient": "1e-6 of the slope; Taylor slope at least 1.9",
-    "stop_gradients": "1e-4, relative",
-    "derivatives": "jvp 1e-7; adjoint 1e-8",
-    "projection": "1e-12",
+    "limits": f"{checks.EQUAL:g}, relative",
+    "deviations": f"differ by more than {checks.EQUAL:g}",
+    "gradient": f"{checks.SLOPE:g} of the slope; Taylor slope at least {checks.TAYLOR:g}",
+    "stop_gradients": f"{checks.STOPPED:g}, relative",
+    "derivatives": f"jvp {checks.PUSHED:g}; adjoint {checks.ADJOINT:g}",
+    "projection": f"{checks.PROJECTED:g}",
     "certificate": "the tolerances below",
-    "brute_force": "1e-10, relative",
+    "brute_force": f"{checks.BRUTE_FORCE:g}, relative",
     "sampling": "the allowances of its moments",
 }
 
@@ -290,7 +290,9 @@ def _settings(method, module):
         if catalog.find(limit.to) in method.functions and record not in method.functions
     ]
     for record, limit in arriving:
-        blocks.append(f"{of_function(record.name)} becomes {of_function(limit.to)} with {_hyper(limit.hyper)}{_place(limit)}.\n")
+        blocks.append(
+            f"{of_function(record.name)} becomes {of_function(limit.to)} with {_hyper(limit.hyper)}{_place(limit)}.\n"
+        )
     return "\n".join(blocks)
 
 
