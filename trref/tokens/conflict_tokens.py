@@ -21,12 +21,12 @@ or from the last one backwards, :math:`B_{i,t}`, with answers aligned at their e
 .. math::
     :label: conflict-tokens-weights
 
-    \lambda_{i,t} = c^F_{i,t}\, c^B_{i,t}, \qquad c = 2 \text{ in conflict and } \hat A_i > 0,\quad
-    0 \text{ in conflict and } \hat A_i < 0,\quad 1 \text{ else}
+    \lambda_{i,t} = c_i^{F_{i,t} + B_{i,t}}, \qquad c_i = 2 \text{ for } \hat A_i > 0,\quad
+    0 \text{ for } \hat A_i < 0,\quad 1 \text{ for } \hat A_i = 0
 
-A token that is matched from both sides has weight 4 in a right answer. Answers of advantage 0 neither make conflicts
-nor are weighted. Runs from both sides can cover a short answer: a wrong answer that is a beginning and an end of right
-ones has weight 0 throughout.
+With :math:`0^0 = 1`, tokens without conflict have weight 1. A token that is matched from both sides has weight 4 in a
+right answer. Answers of advantage 0 neither make conflicts nor are weighted. Runs from both sides can cover a short
+answer: a wrong answer that is a beginning and an end of right ones has weight 0 throughout.
 
 **Where implementations differ.** The authors' code marks valid tokens by a padding id; masks do not mistake a token for
 padding.
@@ -42,7 +42,7 @@ from trref.backend import xp
 from trref.catalog import Estimator, Method
 from trref.tokens.interfaces import token_objective
 
-__all__ = ["back_conflicts", "conflict_weights", "conflicts", "front_conflicts", "weigh"]
+__all__ = ["back_conflicts", "back_runs", "conflict_weights", "front_conflicts", "front_runs", "weigh"]
 
 ANSWERS = token_objective("actions", "group", advantage="B", without=("log_prob", "old_log_prob"))
 
@@ -70,7 +70,7 @@ def front_conflicts(advantage, mask, actions, group):
         Shapes that differ, values that are not finite.
     """
     validate.inputs(ANSWERS.inputs, advantage, mask, actions, group)
-    return conflicts(advantage, mask, actions, group, from_the_back=False)
+    return front_runs(advantage, mask, actions, group)
 
 
 def back_conflicts(advantage, mask, actions, group):
@@ -90,23 +90,26 @@ def back_conflicts(advantage, mask, actions, group):
         As `front_conflicts`.
     """
     validate.inputs(ANSWERS.inputs, advantage, mask, actions, group)
-    return conflicts(advantage, mask, actions, group, from_the_back=True)
+    return back_runs(advantage, mask, actions, group)
 
 
-def conflicts(advantage, mask, actions, group, from_the_back):
-    """Building block, unchecked: 1 in the unbroken run of conflicts that starts at one end."""
-    rank = xp.cumsum(mask, 1) - 1  # place of each token among those of its answer
-    if from_the_back:
-        rank = mask.sum(1, keepdims=True) - 1 - rank  # eq. conflict-tokens-back
-    rank = xp.where(mask == 1, rank, -1)
+def front_runs(advantage, mask, actions, group):
+    """Building block, unchecked: `front_conflicts`."""
     # eq. conflict-tokens-front
-    same = (group[:, None] == group[None, :])[:, None, :, None] & (mask == 1)[:, :, None, None]
-    same = same & (rank[:, :, None, None] == rank[None, None]) & (actions[:, :, None, None] == actions[None, None])
-    right, wrong = ((same & (s * advantage > 0)[None, None, :, None]).any((2, 3)) for s in (1, -1))
-    clean = ((mask == 1) & ~(right & wrong)).astype(mask.dtype)  # what ends a run
-    before = xp.flip(xp.cumsum(xp.flip(clean, 1), 1), 1) if from_the_back else xp.cumsum(clean, 1)
+    place = xp.cumsum(mask, 1)  # of each token among those of its answer
+    same_group = group[:, None] == group[None, :]
+    same = same_group[:, None, :, None] & (place[:, :, None, None] == place[None, None])
+    same = same & (actions[:, :, None, None] == actions[None, None]) & (mask[None, None] == 1)
+    right, wrong = ((same & answers[None, None, :, None]).any((2, 3)) for answers in (advantage > 0, advantage < 0))
+    ends = mask * ~(right & wrong)
 
-    return mask * (before == 0)
+    return mask * (xp.cumsum(ends, 1) == 0)
+
+
+def back_runs(advantage, mask, actions, group):
+    """Building block, unchecked: `back_conflicts`."""
+    reversed_answers = xp.flip(mask, 1), xp.flip(actions, 1)
+    return xp.flip(front_runs(advantage, *reversed_answers, group), 1)  # eq. conflict-tokens-back
 
 
 def conflict_weights(advantage, mask, actions, group, *, boost=2.0, penalty=0.0):
@@ -136,12 +139,10 @@ def conflict_weights(advantage, mask, actions, group, *, boost=2.0, penalty=0.0)
 
 def weigh(advantage, mask, actions, group, boost, penalty):
     """Building block, unchecked: `conflict_weights`."""
+    batch = advantage, mask, actions, group
     # eq. conflict-tokens-weights
-    sign = xp.sign(advantage)[:, None]
-    each = xp.where(sign > 0, boost, xp.where(sign < 0, penalty, 1.0)).astype(mask.dtype)
-    front, back = (conflicts(advantage, mask, actions, group, side) for side in (False, True))
-
-    return xp.where(front == 1, each, 1) * xp.where(back == 1, each, 1)
+    each = xp.where(advantage > 0, boost, xp.where(advantage < 0, penalty, 1.0)).astype(mask.dtype)
+    return each[:, None] ** (front_runs(*batch) + back_runs(*batch))
 
 
 def _runs_by_sets(advantage, mask, actions, group, *, backwards=False):

@@ -43,6 +43,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.nn.heads import categorical_entropy
+from trref.tokens._places import on_policy
 from trref.tokens.conflict_tokens import weigh
 from trref.tokens.deviations import gtpo as deviations
 from trref.tokens.grpo import token_weights
@@ -195,6 +196,17 @@ def _filter_by_rule(mask, entropy, *, initial_entropy=0.0, threshold=LOG_2):
     return kept
 
 
+def _no_wrong_answer(inputs):
+    """all answers are right"""
+    return {**inputs, "advantage": abs(inputs["advantage"])}
+
+
+def _no_right_answer(inputs):
+    """all answers are wrong"""
+    return {**inputs, "advantage": -abs(inputs["advantage"])}
+
+
+NO_ENTROPIES, NO_CLIP = {"entropy_weight": 0.0, "initial_entropy": 0.8}, {"clip": 1e14}
 METHOD = Method(
     title="GTPO: Trajectory-Based Policy Optimization in Large Language Models",
     key="simoni2025gtpo",
@@ -218,15 +230,13 @@ METHOD = Method(
             wrt="log_prob",
             settings={
                 "default": {},
-                "no entropies": {"entropy_weight": 0.0, "initial_entropy": 0.8},
                 "probe": {"entropy_weight": 0.3, "initial_entropy": 0.8, "boost": 1.5, "penalty": 0.4},
             },
             limits=(
-                Limit(
-                    to="grpo.grpo",
-                    hyper={"entropy_weight": 0.0, "initial_entropy": 0.8, "boost": 1.0, "penalty": 1.0},
-                    to_hyper={"clip": 1e14},
-                ),
+                Limit("grpo.grpo", {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0}, NO_CLIP),
+                Limit("grpo.grpo", NO_ENTROPIES, NO_CLIP, where=_no_wrong_answer),
+                Limit("grpo.grpo", NO_ENTROPIES, NO_CLIP, where=_no_right_answer),
+                Limit("grpo.grpo", {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0}, where=on_policy),
             ),
             deviations=(deviations.FIXED_ENTROPY_BOUND, deviations.DIVIDED_BY_CONFLICTS),
         ),

@@ -69,7 +69,9 @@ Luo et al., *Ratio-Variance Regularized Policy Optimization for Efficient LLM Fi
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Input, Limit, Method, Objective
+from trref.catalog import Estimator, Limit, Method, Objective
+from trref.tokens import _r2vpo_cases as cases
+from trref.tokens._places import of_one_token, on_policy
 from trref.tokens.deviations import r2vpo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.gspo import mean_log_ratio
@@ -79,7 +81,6 @@ __all__ = ["dual_step", "r2vpo", "r2vpo_sequence", "tabular_optimum"]
 
 SEQUENCE_OBJECTIVE = token_objective(advantage="B")
 SAMPLES = token_objective(without=("advantage",))
-TABLE = {"advantage": Input("V"), "prob": Input("V", "positive")}
 
 
 def r2vpo(log_prob, old_log_prob, advantage, mask, *, weight=0.04, target=0.02):
@@ -202,23 +203,21 @@ def tabular_optimum(advantage, prob, *, delta=0.02):
     ValueError
         Shapes that differ, values that are not finite, `prob` not of sum 1, `delta` not positive.
     """
-    _, flags = validate.deferred(TABLE, advantage, prob)
-    eps = float(xp.finfo(prob.dtype).eps)
-    validate.require(*flags, (lambda: abs(prob.sum() - 1) <= max(1e-6, eps**0.5), "prob must have the sum 1"))
+    _, flags = validate.deferred(cases.TABLE, advantage, prob)
+    tolerance = max(1e-6, float(xp.finfo(prob.dtype).eps) ** 0.5)
+    validate.require(*flags, (lambda: abs(prob.sum() - 1) <= tolerance, "prob must have the sum 1"))
     validate.interval("(0, inf)", delta=delta)
     order = xp.argsort(-advantage)
     best = xp.tri(len(prob), dtype=prob.dtype)  # row k: the k + 1 best actions
-    p, A = best * prob[order], advantage[order]
+    p, A = best * prob[order], advantage[order] - advantage.max()  # so that ties for the best are exact
     P = p.sum(1, keepdims=True)
     centred = A - p @ A[:, None] / P
-    v = (p * centred**2).sum(1, keepdims=True) / P
+    deviation = xp.sqrt(xp.maximum((p * centred**2).sum(1, keepdims=True) / P, float(xp.finfo(prob.dtype).tiny)))
     # eq. r2vpo-optimum
-    tied = v <= (16 * eps * abs(A).max()) ** 2
-    slope = xp.sqrt(xp.maximum((1 + delta) * P - 1, 0) / xp.where(tied, 1, v))
-    ratio = best * xp.where(tied, 1, 1 + centred * slope) / P
+    slope = xp.sqrt(xp.maximum((1 + delta) * P - 1, 0)) / deviation  # 0 for too small a set: a larger one follows
+    ratio = best * (1 + centred * slope) / P
 
-    possible = ((1 + delta) * P[:, 0] >= 1) & (ratio >= 0).all(1)
-    largest = xp.maximum(xp.where(possible | tied[:, 0], xp.arange(len(A)), 0).max(), 0)
+    largest = xp.where(xp.diagonal(ratio) >= 0, xp.arange(len(A)), 0).max()  # the last action of a set is its worst
     return xp.take(ratio, largest, axis=0)[xp.argsort(order)]
 
 
@@ -227,31 +226,13 @@ def _dual_step_by_loops(log_prob, old_log_prob, mask, *, weight, target=0.02, lr
     return max(weight + lr * (sum((r - 1) ** 2 for r in ratio) / max(len(ratio), 1) - target), 0.0)
 
 
-def _optimum_by_bisection(advantage, prob, *, delta=0.02):
-    """Water filling: the level at which the mean is 1, inside the slope at which the variance is delta."""
-    A, p = advantage - advantage.max(), prob / prob.sum()
-    spread = max(-float(A.min()), 1e-9)
-
-    def at(slope):
-        low, high = -1 / slope - spread, spread + 1 / slope
-        for _ in range(70):
-            level = (low + high) / 2
-            ratio = xp.maximum(1 + slope * (A - level), 0)
-            low, high = (level, high) if float(p @ ratio) > 1 else (low, level)
-        return ratio
-
-    low, high = 1e-9 / spread, 1e9 / spread
-    for _ in range(70):
-        slope = (low * high) ** 0.5
-        low, high = (slope, high) if float(p @ (at(slope) - 1) ** 2) < delta else (low, slope)
-    return at(slope)
+def _signs_of_one_token(inputs):
+    """answers have one token, and the advantage 1 or -1"""
+    first = of_one_token(inputs)
+    return {**first, "advantage": xp.where(first["advantage"] > 0, 1.0, -1.0)}
 
 
-def _table(rng, size):
-    prob = rng.dirichlet(xp.full(size, float(rng.choice((0.5, 2.0))))) + 1e-3
-    return {"advantage": float(rng.choice((0.1, 1.0, 20.0))) * rng.standard_normal(size), "prob": prob / prob.sum()}
-
-
+NO_CLIP = {"clip_low": 1e14, "clip_high": 1e14}
 METHOD = Method(
     title="Ratio-Variance Regularized Policy Optimization",
     key="luo2026ratio",
@@ -264,7 +245,11 @@ METHOD = Method(
             wrt="log_prob",
             settings={"default": {}, "probe": {"weight": 0.7, "target": 0.3}},
             limits=(
-                Limit(to="dapo.dapo_over_batch", hyper={"weight": 0.0}, to_hyper={"clip_low": 1e14, "clip_high": 1e14}),
+                Limit("dapo.dapo_over_batch", {"weight": 0.0}, NO_CLIP),
+                Limit("dapo.dapo_over_batch", {"weight": 2.5, "target": 0.0}, where=on_policy),
+                Limit(
+                    "drpo.spo", {"weight": 2.5, "target": 0.0}, {"max_length": 1, "eps": 0.2}, where=_signs_of_one_token
+                ),
             ),
             deviations=(deviations.RATIO_CLAMPED, deviations.COEFFICIENT_TIMES_LOG_PROB),
         ),
@@ -273,7 +258,12 @@ METHOD = Method(
             interface=SEQUENCE_OBJECTIVE,
             wrt="log_prob",
             settings={"default": {}, "probe": {"weight": 0.7, "target": 0.3}},
-            limits=(Limit(to="gspo.gspo", hyper={"weight": 0.0}, to_hyper={"clip_low": 1e14, "clip_high": 1e14}),),
+            limits=(
+                Limit("gspo.gspo", {"weight": 0.0}, NO_CLIP),
+                Limit(
+                    "r2vpo.r2vpo", {"weight": 0.7, "target": 0.3}, {"weight": 0.7, "target": 0.3}, where=of_one_token
+                ),
+            ),
         ),
         Estimator(
             f=dual_step,
@@ -283,15 +273,11 @@ METHOD = Method(
         ),
         Estimator(
             f=tabular_optimum,
-            inputs=TABLE,
-            example=_table,
-            edges={
-                "all equal": lambda: {"advantage": xp.full(4, 0.3), "prob": xp.full(4, 0.25)},
-                "ties": lambda: {"advantage": xp.array([2.0, -1, 2, 0.5]), "prob": xp.array([0.1, 0.5, 0.2, 0.2])},
-                "one action": lambda: {"advantage": xp.array([-1.0]), "prob": xp.array([1.0])},
-            },
+            inputs=cases.TABLE,
+            example=cases.table,
+            edges=cases.EDGES,
             settings={"default": {}, "some at 0": {"delta": 1.5}, "probe": {"delta": 0.4}},
-            brute_force=_optimum_by_bisection,
+            brute_force=cases.optimum_by_bisection,
         ),
     ),
 )

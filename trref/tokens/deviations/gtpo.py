@@ -11,9 +11,9 @@ __all__ = ["DIVIDED_BY_CONFLICTS", "FIXED_ENTROPY_BOUND"]
 
 def _conflict_tokens(advantage, mask, actions, group):
     """The weights, and each answer's number of conflict tokens."""
-    from trref.tokens.conflict_tokens import conflicts, weigh
+    from trref.tokens.conflict_tokens import back_runs, front_runs, weigh
 
-    front, back = (conflicts(advantage, mask, actions, group, side) for side in (False, True))
+    front, back = (runs(advantage, mask, actions, group) for runs in (front_runs, back_runs))
     return weigh(advantage, mask, actions, group, 2.0, 0.0), xp.maximum(front, back).sum(1)
 
 
