@@ -153,6 +153,29 @@ def test_rounding_ends_the_iteration(solve):
     assert not result.converged and result.iterations < 1000 and result.marginal_errors[-1] < 1e-13
 
 
+def test_the_plan_is_that_of_the_potentials_where_the_kernel_is_clipped():
+    """Routes 1000 times reg away from the plan must not come back as u and v grow: their entries stay next to 0."""
+    cost = np.array([[7.0, 0.0, 100.0], [0.0, 7.0, 7.0], [100.0, 100.0, 0.0]])
+    a, b = np.array([0.4, 0.3, 0.3]), np.array([0.4, 0.2, 0.4])
+    for solve in (sinkhorn_log, sinkhorn_scaling):
+        result = solve(cost, a, b, reg=0.1)
+        exact = np.exp(np.maximum((result.f[:, None] + result.g - cost) / 0.1 - 1, -700))
+        assert result.converged and np.allclose(result.plan, exact, rtol=1e-10, atol=1e-100)
+
+
+@SOLVERS
+def test_masses_are_divided_by_their_sums(solve):
+    cost, a, b = _problem(13)
+    exact, scaled = solve(cost, a, b, reg=0.1), solve(cost, a * (1 + 4e-6), b * (1 - 3e-6), reg=0.1)
+    assert scaled.converged and np.allclose(scaled.plan, exact.plan, rtol=1e-9)
+
+
+def test_rounding_divides_masses_by_their_sums():
+    _, a, b = _problem(13)
+    rounded = round_to_feasible(np.outer(b[:20], b), a * (1 + 4e-6), b * (1 - 3e-6))
+    assert np.allclose(rounded.sum(1), a, rtol=1e-13) and np.allclose(rounded.sum(0), b, rtol=1e-13)
+
+
 @pytest.mark.parametrize("noise", [1e-8, 0.1, 3.0])
 def test_rounding_is_feasible_and_near(noise):
     rng = np.random.default_rng(12)

@@ -50,7 +50,7 @@ def test_same_plan_as_sinkhorn():
     assert np.allclose(ours.f - shift, theirs.f, atol=1e-10) and np.allclose(ours.g + shift, theirs.g, atol=1e-10)
 
 
-def test_without_newton_steps_it_is_sinkhorn():
+def test_before_the_newton_steps_it_is_sinkhorn():
     problem = _assignment(2, 50)
     ours = _quietly(sinkhorn_newton_sparse, *problem, reg=0.005, tol=1e-12, max_iter=20)
     theirs = _quietly(sinkhorn_scaling, *problem, reg=0.005, tol=1e-12, max_iter=20)

@@ -57,7 +57,8 @@ import math
 from trref import validate
 from trref.backend import linalg, xp
 from trref.catalog import Estimator, Input, Method, Transform
-from trref.manifolds.interfaces import AGENTS_STEP, FRAMES, PAIR, off_manifold
+from trref.manifolds._decentralised import AGENTS_STEP, FRAMES
+from trref.manifolds.interfaces import PAIR, off_manifold
 from trref.manifolds.stiefel_retraction import checked_polar_factors, polar_adjoint, polar_differential, polar_factors
 from trref.problems import graphs
 

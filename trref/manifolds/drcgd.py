@@ -67,8 +67,8 @@ import warnings
 from trref import validate
 from trref.backend import linalg, xp
 from trref.catalog import Limit, Method, Solver
+from trref.manifolds._decentralised import AGREEMENT, DECENTRALISED, DESCENT, DecentralisedResult
 from trref.manifolds.consensus import distance_from, doubly_stochastic, mix
-from trref.manifolds.interfaces import DECENTRALISED, DecentralisedResult, off_manifold
 from trref.manifolds.stiefel import tangent_part
 from trref.manifolds.stiefel_retraction import polar_factors
 
@@ -141,9 +141,9 @@ def drcgd(
 
     Wt = linalg.matrix_power(weights, rounds)
     x = xp.stack([x0] * len(weights))
-    g = tangent_part(x, _gradients(loss_and_grad, x))
+    g = tangent_part(x, local_gradients(loss_and_grad, x))
     eta, squares = -g, (g * g).sum((-2, -1))
-    mean, loss, norm, error, scale = _measure(loss_and_grad, x, xp.ones_like(x0))
+    mean, loss, norm, error, scale = measure(loss_and_grad, x, xp.ones_like(x0))
     losses, norms, errors = [loss], [norm], [error]
     while (norms[-1] > tol * scale or errors[-1] > tol) and len(losses) <= max_iter:
         alpha = step_size / len(losses) ** decay
@@ -158,7 +158,7 @@ def drcgd(
             lazy = (eta * g).sum((-2, -1)) >= -restart * squares  # eq. drcgd-safeguards
             eta = xp.where(lazy[:, None, None], -g, eta)
 
-        mean, loss, norm, error, _ = _measure(loss_and_grad, x, s)
+        mean, loss, norm, error, _ = measure(loss_and_grad, x, s)
         losses.append(loss)
         norms.append(norm)
         errors.append(error)
@@ -170,7 +170,7 @@ def drcgd(
     return DecentralisedResult(mean, x, eta, losses, norms, errors, iterations, converged)
 
 
-def _gradients(loss_and_grad, x):
+def local_gradients(loss_and_grad, x):
     """The local gradients, of the right shapes."""
     losses, gradients = loss_and_grad(x)
     validate.array("the gradients that loss_and_grad returns", gradients)
@@ -179,7 +179,7 @@ def _gradients(loss_and_grad, x):
     return gradients
 
 
-def _measure(loss_and_grad, x, s):
+def measure(loss_and_grad, x, s):
     """Return the induced mean, and there, on the host: loss, norm of the Riemannian gradient, consensus error, and the
     norm of the Euclidean gradient; `s` are the singular values of what was projected last."""
     mean, spread, _ = polar_factors(x.mean(0))
@@ -224,26 +224,6 @@ def dprgd(loss_and_grad, x0, weights, *, step_size=0.1, decay=0.0, rounds=1, tol
     return drcgd(loss_and_grad, x0, weights, beta_cap=0.0, **hyper)  # eq. drcgd-dprgd
 
 
-def _agreement(result, loss_and_grad, x0, weights, *, tol=1e-2, **_):
-    """Certificate: consensus at a stationary frame, frames on the manifold, directions tangent."""
-    start, end = (loss_and_grad(xp.stack([frame] * len(weights)))[1].mean(0) for frame in (x0, result.x))
-    norm, scale = (math.sqrt(float((v * v).sum())) for v in (tangent_part(result.x, end), start))
-    spread = math.sqrt(float(((result.agents - result.x) ** 2).sum()) / len(weights))
-    M = result.agents.mT @ result.directions
-    return {
-        "gradient over its target": norm / (tol * scale) if scale else norm,
-        "consensus error over its target": spread / tol,
-        "off the manifold": off_manifold(result.agents),
-        "directions off the tangent spaces": float(abs(M + M.mT).max()) / max(float(abs(result.directions).max()), 1.0),
-    }
-
-
-TOLERANCES = {
-    "gradient over its target": 1.001,
-    "consensus error over its target": 1.001,
-    "off the manifold": 1e-12,
-    "directions off the tangent spaces": 1e-12,
-}
 COMMON = {"step_size": 0.2, "decay": 0.3, "rounds": 2, "tol": 0.03, "max_iter": 150}
 METHOD = Method(
     title="Decentralized Riemannian Conjugate Gradient Method on the Stiefel Manifold",
@@ -264,15 +244,13 @@ METHOD = Method(
                 "probe": {**COMMON, "beta_cap": 0.7, "restart": 0.2},
             },
             limits=(Limit(to="drcgd.dprgd", hyper={"beta_cap": 0.0}),),
-            certificate=_agreement,
-            tolerances=TOLERANCES,
+            **AGREEMENT,
         ),
         Solver(
             f=dprgd,
             interface=DECENTRALISED,
             settings={"default": {}, "probe": COMMON},
-            certificate=_agreement,
-            tolerances=TOLERANCES,
+            **DESCENT,
         ),
     ),
 )

@@ -5,26 +5,23 @@ from typing import Any, NamedTuple
 from trref.backend import linalg, xp
 from trref.catalog import Input, Interface
 from trref.problems.convex import spd_matrix
-from trref.problems.frames import AgentsPCA, Brockett, Procrustes
+from trref.problems.frames import Brockett, Procrustes
 
 __all__ = [
-    "AGENTS_STEP",
     "ALONG_STEP",
     "ANY_STEP",
-    "DECENTRALISED",
-    "FRAMES",
     "MATRIX",
     "MINIMISER",
     "PAIR",
     "STEP",
     "TRANSPORT",
-    "DecentralisedResult",
     "MinimiserResult",
     "off_manifold",
     "off_tangent",
     "random_frame",
     "random_near",
     "random_tangent",
+    "small_frame",
 ]
 
 SHAPE = "... N P"
@@ -36,20 +33,6 @@ class MinimiserResult(NamedTuple):
     x: Any
     losses: list[float]
     gradient_norms: list[float]
-    iterations: int
-    converged: bool
-
-
-class DecentralisedResult(NamedTuple):
-    """Induced mean (d, r), frames and directions (agents, d, r); then, from the start on, at the mean: losses and norms
-    of the Riemannian gradient, and the consensus errors; the number of iterations, and the verdict."""
-
-    x: Any
-    agents: Any
-    directions: Any
-    losses: list[float]
-    gradient_norms: list[float]
-    consensus_errors: list[float]
     iterations: int
     converged: bool
 
@@ -84,12 +67,13 @@ def random_near(rng, x, copies):
     return U @ Vt
 
 
-def _frame(rng, size):
+def small_frame(rng, size):
+    """Return a random frame with `size` rows and at most four columns, on the host."""
     return random_frame(rng, size, min(size, int(rng.integers(1, 5))))
 
 
 def _step(rng, size):
-    x = _frame(rng, size)
+    x = small_frame(rng, size)
     return {"x": x, "z": random_tangent(rng, x)}
 
 
@@ -119,7 +103,7 @@ ANY_STEP = Interface("any_step", inputs=STEP.inputs, example=_any_step, edges=ED
 
 
 def _along_step(rng, size):
-    x = _frame(rng, size)
+    x = small_frame(rng, size)
     return {"x": x, "step": random_tangent(rng, x), "z": random_tangent(rng, x)}
 
 
@@ -214,47 +198,8 @@ MINIMISER = Interface(
 """``solver(loss_and_grad, x0) -> MinimiserResult`` with ``loss_and_grad(x) -> (loss, Euclidean gradient)``."""
 
 
-def _agents(rng, size):
-    return {"x": random_near(rng, _frame(rng, size), int(rng.integers(2, 5)) if size > 1 else 1)}
-
-
-FRAMES = Interface(
-    "frames",
-    inputs={"x": Input("A N P", "orthonormal")},
-    example=_agents,
-    edges={
-        "all equal": lambda: {"x": xp.stack([xp.eye(3)[:, :2]] * 3)},
-        "one agent": lambda: {"x": xp.eye(3)[None]},
-        "opposite turns": lambda: {"x": xp.array([[[0.6], [0.8]], [[0.6], [-0.8]]])},
-    },
-)
-"""``induced_mean(x)``: a frame of each agent."""
-
-
-def _agents_step(rng, size):
-    x = _agents(rng, size)["x"]
-    weights = (xp.eye(len(x)) + 1 / len(x)) / 2
-    return {"x": x, "weights": weights, "direction": rng.choice((0.05, 0.4, 1.5)) * rng.standard_normal(x.shape)}
-
-
-AGENTS_STEP = Interface(
-    "agents_step",
-    inputs={"x": Input("A N P", "orthonormal"), "weights": Input("A A"), "direction": Input("A N P")},
-    example=_agents_step,
-    edges={
-        "no direction": lambda: {
-            "x": xp.stack([xp.eye(3)[:, :2]] * 2),
-            "weights": xp.full((2, 2), 0.5),
-            "direction": xp.zeros((2, 3, 2)),
-        },
-        "one agent": lambda: {"x": xp.eye(3)[None, :, :1], "weights": xp.eye(1), "direction": xp.ones((1, 3, 1))},
-    },
-)
-"""``consensus_step(x, weights, direction)``: frames, averaging weights, and a direction of each agent."""
-
-
 def _pair(rng, size):
-    x = _frame(rng, size)
+    x = small_frame(rng, size)
     return {"x": x, "y": -random_near(rng, x, 1)[0, :, ::-1].copy()}
 
 
@@ -268,44 +213,3 @@ PAIR = Interface(
     },
 )
 """``subspace_distance(x, y)``: two frames."""
-
-
-def _covariances(*rows):
-    return AgentsPCA(xp.stack([xp.diag(xp.array(row)) for row in rows]))
-
-
-def _task(rng, size):
-    """Principal components of nearly equal covariances, with a gap behind the r-th eigenvalue."""
-    agents, r = (3, 2) if size > 1 else (1, 1)
-    noise = 1e-3 / size * rng.standard_normal((agents, size, size))
-    C = xp.diag(xp.where(xp.arange(size) < r, 1.0, 0.2)) + noise + xp.swapaxes(noise, 1, 2)
-    return {
-        "loss_and_grad": AgentsPCA(rng.choice((3.0, 5.0)) * C),
-        "x0": random_frame(rng, size, r),
-        "weights": xp.full((agents, agents), 1 / agents),
-    }
-
-
-DECENTRALISED = Interface(
-    "decentralised",
-    inputs={"loss_and_grad": Input("", "callable"), "x0": Input("N P", "orthonormal"), "weights": Input("A A")},
-    example=_task,
-    edges={
-        "one agent": lambda: {
-            "loss_and_grad": _covariances((3.0, 2.0, 0.1, 0.1)),
-            "x0": xp.full((4, 1), 0.5),
-            "weights": xp.eye(1),
-        },
-        "start at the solution": lambda: {
-            "loss_and_grad": _covariances((3.0, 1.0, 0.5), (3.0, 1.2, 0.4)),
-            "x0": xp.eye(3)[:, :2],
-            "weights": xp.full((2, 2), 0.5),
-        },
-        "identical functions on a path": lambda: {
-            "loss_and_grad": _covariances(*[(4.0, 3.0, 0.5)] * 3),
-            "x0": xp.array([[0.6, 0.0], [0.0, 1.0], [-0.8, 0.0]]),
-            "weights": xp.array([[2.0, 1, 0], [1, 1, 1], [0, 1, 2]]) / 3,
-        },
-    },
-)
-"""``solver(loss_and_grad, x0, weights) -> DecentralisedResult``; ``loss_and_grad`` acts on one frame an agent."""

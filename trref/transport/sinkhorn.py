@@ -48,7 +48,8 @@ scaled down and what is missing is spread:
 **Where implementations differ.** In the entropy: with :math:`\sum P(\log P - 1)`, as in POT, the :math:`-1` in the plan
 disappears, and the value changes by :math:`\varepsilon`. In the stopping rule: POT looks at the 2-norm of one marginal
 every ten sweeps; some code looks at the change of the potentials, which hides slow drift. Plain scaling form divides by
-zero for small :math:`\varepsilon`.
+zero for small :math:`\varepsilon`. Some code starts with a large :math:`\varepsilon` and makes it smaller;
+:func:`trref.transport.sinkhorn_newton_sparse.sinkhorn_newton_sparse` does, with ``levels``.
 
 **Provenance.** Confirmed: textbook formulas, compared with POT and with linear programming. The start from the reduced
 cost is a choice of this module.
@@ -149,32 +150,24 @@ def sinkhorn_scaling(cost, a, b, *, reg, tol=1e-9, max_iter=10000):
 
     Parameters
     ----------
-    cost : array (n, m)
-        At most 6.7e7 times `reg` (float32: 2.9e3).
-    a : array (n,)
-    b : array (m,)
-        Masses, positive, with a sum of 1 to 1e-5; they are divided by their sums.
-    reg : float
-        Regularisation, in the units of the cost, in (0, inf).
-    tol : float
-        Ends when the marginal error is at most this, in (0, inf).
-    max_iter : int
-        Sweeps, in [1, inf).
+    cost, a, b
+        As in `sinkhorn_log`.
+    reg, tol, max_iter
+        As in `sinkhorn_log`.
 
     Returns
     -------
     TransportResult
-        Fields plan, f, g, marginal_errors, iterations, converged.
 
     Raises
     ------
     ValueError
-        Wrong shapes, values that are not finite, masses that are not positive or do not sum to 1.
+        As in `sinkhorn_log`.
 
     Warns
     -----
     ConvergenceWarning
-        `max_iter` was reached, or rounding keeps the error above `tol`.
+        As in `sinkhorn_log`.
     """
     a, b = checked_problem(cost, a, b, reg=reg, tol=tol, max_iter=max_iter)
     C, rows, columns = reduced_cost(cost, reg)
@@ -196,7 +189,8 @@ def reduced_cost(cost, reg):
 
 def scaling_sweeps(C, a, b, x, y, *, tol, sweeps):
     """Sweep in scaling form, cost and potentials in units of reg; return x, y, their plan, and the errors."""
-    spread_limit = -math.log(xp.finfo(C.dtype).tiny) / 8
+    # entries of the kernel that `coupling` clips must stay next to nothing when they are multiplied by u and v
+    spread_limit = -math.log(xp.finfo(C.dtype).tiny) / 16
     K, u, v = coupling(x, y, C), xp.ones_like(a), xp.ones_like(b)
     Kv, errors, rounding = K.sum(1), [], rounding_level(C)
     while len(errors) < sweeps and not _ended(errors, tol, rounding):
@@ -275,6 +269,9 @@ SETTINGS = {
 EDGES = {
     **TRANSPORT.edges,
     "mass that must go far": arrays(cost=[[0.0, 30.0], [30.0, 0.0]], a=[0.5, 0.5], b=[0.25, 0.75]),
+    "routes too dear to take": arrays(
+        cost=[[7.0, 0.0, 100.0], [0.0, 7.0, 7.0], [100.0, 100.0, 0.0]], a=[0.4, 0.3, 0.3], b=[0.4, 0.2, 0.4]
+    ),
 }
 
 METHOD = Method(

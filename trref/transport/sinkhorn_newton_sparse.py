@@ -45,7 +45,7 @@ from typing import Any, NamedTuple
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Method, Objective, Solver
+from trref.catalog import Limit, Method, Objective, Solver
 from trref.transport.entropic_dual import PROBLEM, DualGradient, dual_value
 from trref.transport.interfaces import CERTIFICATE, TRANSPORT, checked_problem, coupling, dual_cases, finish
 from trref.transport.sinkhorn import reduced_cost, rounding_level, scaling_sweeps
@@ -170,7 +170,7 @@ def sinkhorn_newton_sparse(cost, a, b, *, reg, tol=1e-9, max_iter=500, n_sinkhor
     for level in range(levels, -1, -1):
         goal, limit = (tol, max_iter) if level == 0 else (max(tol, 0.01), max_iter - level)
         point = _two_stages(C / 4**level if level else C, a, b, x, y, history, goal, limit, n_sinkhorn, rho, cg_rtol)
-        x, y = 4 * (point.x - 0.5) + 0.5, 4 * (point.y - 0.5) + 0.5
+        x, y = 4 * point.x, 4 * point.y
     errors, step_sizes, cg_iterations = history
     converged = finish("sinkhorn_newton_sparse", point.plan, a, b, errors, tol)
     f, g = reg * (point.x + row_minima), reg * (point.y + column_minima)
@@ -226,6 +226,13 @@ def _line_search(point, direction, C, a, b):
     return None, 0.0
 
 
+def _centred(inputs):
+    """potentials of equal sums"""
+    f, g = inputs["f"], inputs["g"]
+    shift = (g.sum() - f.sum()) / (len(f) + len(g))
+    return {**inputs, "f": f + shift, "g": g - shift}
+
+
 METHOD = Method(
     title="Accelerating Sinkhorn Algorithm with Sparse Newton Iterations",
     key="tang2024accelerating",
@@ -238,6 +245,7 @@ METHOD = Method(
             **dual_cases(PROBLEM),
             settings={"default": {"reg": 0.1}, "probe": {"reg": 0.3}},
             wrt=("f", "g"),
+            limits=(Limit("entropic_dual.dual_value", {}, {"reg": 0.1}, where=_centred),),
         ),
         Solver(
             f=sinkhorn_newton_sparse,
@@ -257,6 +265,7 @@ METHOD = Method(
                     "levels": 2,
                 },
             },
+            limits=(Limit("sinkhorn.sinkhorn_scaling", {"max_iter": 10000, "n_sinkhorn": 10000}, {"reg": 0.1}),),
             **CERTIFICATE,
         ),
     ),

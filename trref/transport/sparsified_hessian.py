@@ -42,12 +42,11 @@ every iterate is a direction of ascent; they end where the curvature is below ro
 of it with its diagonal as preconditioner. Near a vertex that diagonal does little, since each row of
 :math:`\tilde M` has another entry almost as large; the diagonal of :math:`S` is what these leave over. Both give the
 same direction. The paper's budget is :math:`2/n`. Public code sparsifies the assembled Hessian by magnitude with a
-budget that may be shorter than its diagonal: no entry of a row stays without its diagonal, so the matrix remains
-semidefinite, but rows without any entry make it singular.
+budget that may be shorter than its diagonal: rows without any entry make the matrix singular.
 
-**Provenance.** Partly: thresholding and conjugate gradients by a public study note of the paper; the norm of the
-dropped part from memory; the full sums on the diagonal as in a public implementation of the constrained variant by the
-same authors; the elimination is a choice of this module.
+**Provenance.** Partly: thresholding and conjugate gradients by a public study note of the paper; the norm from memory;
+the full sums on the diagonal as in public code of the constrained variant by the same authors; the elimination is a
+choice of this module.
 
 Tang, Shavlovsky, Rahmanian, Tardini, Thekumparampil, Xiao and Ying, *Accelerating Sinkhorn Algorithm with Sparse Newton
 Iterations*, 2024, arXiv:2401.12253.
@@ -59,7 +58,7 @@ from typing import Any, NamedTuple
 
 from trref import validate
 from trref.backend import sparse, xp
-from trref.catalog import Estimator, Input, Method, Solver
+from trref.catalog import Estimator, Input, Limit, Method, Solver
 from trref.transport import deviations
 from trref.transport.interfaces import TRANSPORT, arrays
 
@@ -233,16 +232,11 @@ def _product_example(rng, size):
 
 def dense_matrix(plan, rho):
     """The sparsified matrix, dense, by sorting."""
-    order = xp.argsort(plan.ravel())[::-1]
-    kept = xp.zeros(plan.size)
-    kept[order[: math.ceil(rho * plan.size)]] = 1.0
-    kept = kept.reshape(plan.shape) * plan
+    largest = xp.argsort(plan.ravel())[::-1][: math.ceil(rho * plan.size)]
+    kept = xp.zeros_like(plan)
+    kept.flat[largest] = plan.flat[largest]
     upper, lower = xp.hstack([xp.diag(plan.sum(1)), kept]), xp.hstack([kept.T, xp.diag(plan.sum(0))])
     return xp.concatenate([upper, lower])
-
-
-def _dropped_by_subtraction(plan, rho):
-    return float(abs(dense_matrix(plan, 1.0) - dense_matrix(plan, rho)).sum())
 
 
 def _residual(result, plan, a, b, rho, rtol=1e-6):
@@ -252,6 +246,15 @@ def _residual(result, plan, a, b, rho, rtol=1e-6):
     norm, allowed = xp.sqrt((residual**2).sum()), rtol * (1e-9 + xp.sqrt((q**2).sum()))
     return {"residual over its target": float(norm / allowed)}
 
+
+def _plan_of_potentials(inputs):
+    """the plan of the potentials 0"""
+    plan = inputs["plan"] + 1e-3
+    f, g = xp.zeros_like(inputs["u"]), xp.zeros_like(inputs["v"])
+    return {**inputs, "plan": plan, "f": f, "g": g, "cost": -(xp.log(plan) + 1)}
+
+
+SHARES = {"default": {"rho": 0.25}, "diagonal": {"rho": 0.0}, "exact": {"rho": 1.0}}
 
 METHOD = Method(
     title="Accelerating Sinkhorn Algorithm with Sparse Newton Iterations: the sparse step",
@@ -267,8 +270,9 @@ METHOD = Method(
                 "an empty row": arrays(plan=[[0.0, 0.0], [0.25, 0.75]], u=[1.0, 2.0], v=[-1.0, 0.5]),
                 "one entry": arrays(plan=[[0.5]], u=[3.0], v=[-1.0]),
             },
-            settings={"default": {"rho": 0.25}, "diagonal": {"rho": 0.0}, "exact": {"rho": 1.0}, "probe": {"rho": 0.6}},
+            settings={**SHARES, "probe": {"rho": 0.6}},
             brute_force=lambda plan, u, v, rho: dense_matrix(plan, rho) @ xp.concatenate([u, v]),
+            limits=(Limit("entropic_dual.hessian_product", {"rho": 1.0}, {"reg": 1.0}, where=_plan_of_potentials),),
             deviations=(deviations.HESSIAN_SPARSIFIED_WHOLE,),
         ),
         Estimator(
@@ -276,8 +280,8 @@ METHOD = Method(
             inputs={"plan": PRODUCT["plan"]},
             example=lambda rng, size: {"plan": _direction_example(rng, size)["plan"]},
             edges={"equal entries": arrays(plan=[[0.125] * 4] * 2)},
-            settings={"default": {"rho": 0.25}, "exact": {"rho": 1.0}, "probe": {"rho": 0.6}},
-            brute_force=_dropped_by_subtraction,
+            settings={**SHARES, "probe": {"rho": 0.6}},
+            brute_force=lambda plan, rho: abs(dense_matrix(plan, 1.0) - dense_matrix(plan, rho)).sum(),
         ),
         Solver(
             f=newton_direction,
@@ -288,10 +292,7 @@ METHOD = Method(
                 "rows and columns off": arrays(plan=[[0.25, 0.25], [0.125, 0.375]], a=[0.4, 0.6], b=[0.5, 0.5]),
                 "one point each": arrays(plan=[[0.5]], a=[1.0], b=[1.0]),
             },
-            settings={
-                **{"default": {"rho": 0.25}, "diagonal": {"rho": 0.0}, "exact": {"rho": 1.0}},
-                "probe": {"rho": 0.6, "rtol": 1e-5},
-            },
+            settings={**SHARES, "probe": {"rho": 0.6, "rtol": 1e-5}},
             certificate=_residual,
             tolerances={"residual over its target": 3.0},
         ),

@@ -1,0 +1,142 @@
+"""What methods of agents on a graph share: signatures, the result, and what the theory promises of it."""
+
+import math
+from typing import Any, NamedTuple
+
+from trref.backend import xp
+from trref.catalog import Input, Interface
+from trref.manifolds.interfaces import off_manifold, random_frame, random_near, small_frame
+from trref.manifolds.stiefel import tangent_part
+from trref.problems.frames import AgentsPCA
+
+__all__ = ["AGENTS_STEP", "AGREEMENT", "DECENTRALISED", "DESCENT", "FRAMES", "DecentralisedResult"]
+
+
+class DecentralisedResult(NamedTuple):
+    """Induced mean (d, r), frames and directions (agents, d, r); then, from the start on, at the mean: losses and norms
+    of the Riemannian gradient, and the consensus errors; the number of iterations, and the verdict."""
+
+    x: Any
+    agents: Any
+    directions: Any
+    losses: list[float]
+    gradient_norms: list[float]
+    consensus_errors: list[float]
+    iterations: int
+    converged: bool
+
+
+def _agents(rng, size):
+    return {"x": random_near(rng, small_frame(rng, size), int(rng.integers(2, 5)) if size > 1 else 1)}
+
+
+FRAMES = Interface(
+    "frames",
+    inputs={"x": Input("A N P", "orthonormal")},
+    example=_agents,
+    edges={
+        "all equal": lambda: {"x": xp.stack([xp.eye(3)[:, :2]] * 3)},
+        "one agent": lambda: {"x": xp.eye(3)[None]},
+        "opposite turns": lambda: {"x": xp.array([[[0.6], [0.8]], [[0.6], [-0.8]]])},
+    },
+)
+"""``induced_mean(x)``: a frame of each agent."""
+
+
+def _agents_step(rng, size):
+    x = _agents(rng, size)["x"]
+    weights = (xp.eye(len(x)) + 1 / len(x)) / 2
+    return {"x": x, "weights": weights, "direction": rng.choice((0.05, 0.4, 1.5)) * rng.standard_normal(x.shape)}
+
+
+AGENTS_STEP = Interface(
+    "agents_step",
+    inputs={"x": Input("A N P", "orthonormal"), "weights": Input("A A"), "direction": Input("A N P")},
+    example=_agents_step,
+    edges={
+        "no direction": lambda: {
+            "x": xp.stack([xp.eye(3)[:, :2]] * 2),
+            "weights": xp.full((2, 2), 0.5),
+            "direction": xp.zeros((2, 3, 2)),
+        },
+        "one agent": lambda: {"x": xp.eye(3)[None, :, :1], "weights": xp.eye(1), "direction": xp.ones((1, 3, 1))},
+    },
+)
+"""``consensus_step(x, weights, direction)``: frames, averaging weights, and a direction of each agent."""
+
+
+def _covariances(*rows):
+    return AgentsPCA(xp.stack([xp.diag(xp.array(row)) for row in rows]))
+
+
+def _task(rng, size):
+    """Principal components of nearly equal covariances, with a gap behind the r-th eigenvalue."""
+    agents, r = (3, 2) if size > 1 else (1, 1)
+    noise = 1e-3 / size * rng.standard_normal((agents, size, size))
+    C = xp.diag(xp.where(xp.arange(size) < r, 1.0, 0.2)) + noise + xp.swapaxes(noise, 1, 2)
+    return {
+        "loss_and_grad": AgentsPCA(rng.choice((3.0, 5.0)) * C),
+        "x0": random_frame(rng, size, r),
+        "weights": xp.full((agents, agents), 1 / agents),
+    }
+
+
+DECENTRALISED = Interface(
+    "decentralised",
+    inputs={"loss_and_grad": Input("", "callable"), "x0": Input("N P", "orthonormal"), "weights": Input("A A")},
+    example=_task,
+    edges={
+        "one agent": lambda: {
+            "loss_and_grad": _covariances((3.0, 2.0, 0.1, 0.1)),
+            "x0": xp.full((4, 1), 0.5),
+            "weights": xp.eye(1),
+        },
+        "start at the solution": lambda: {
+            "loss_and_grad": _covariances((3.0, 1.0, 0.5), (3.0, 1.2, 0.4)),
+            "x0": xp.eye(3)[:, :2],
+            "weights": xp.full((2, 2), 0.5),
+        },
+        "identical functions on a path": lambda: {
+            "loss_and_grad": _covariances(*[(4.0, 3.0, 0.5)] * 3),
+            "x0": xp.array([[0.6, 0.0], [0.0, 1.0], [-0.8, 0.0]]),
+            "weights": xp.array([[2.0, 1, 0], [1, 1, 1], [0, 1, 2]]) / 3,
+        },
+    },
+)
+"""``solver(loss_and_grad, x0, weights) -> DecentralisedResult``; ``loss_and_grad`` acts on one frame an agent."""
+
+
+def agreement(result, loss_and_grad, x0, weights, *, tol=1e-2, **_):
+    """Certificate: consensus at a stationary frame, frames on the manifold, directions tangent."""
+    start, end = (loss_and_grad(xp.stack([frame] * len(weights)))[1].mean(0) for frame in (x0, result.x))
+    norm, scale = (math.sqrt(float((v * v).sum())) for v in (tangent_part(result.x, end), start))
+    spread = math.sqrt(float(((result.agents - result.x) ** 2).sum()) / len(weights))
+    M = result.agents.mT @ result.directions
+    return {
+        "gradient over its target": norm / (tol * scale) if scale else norm,
+        "consensus error over its target": spread / tol,
+        "off the manifold": off_manifold(result.agents),
+        "directions off the tangent spaces": float(abs(M + M.mT).max()) / max(float(abs(result.directions).max()), 1.0),
+    }
+
+
+def descent(result, loss_and_grad, x0, weights, **hyper):
+    """Certificate of gradient methods: that of `agreement`, and each direction is the agent's negative gradient."""
+    g = tangent_part(result.agents, loss_and_grad(result.agents)[1])
+    off = float(abs(result.directions + g).max()) / max(float(abs(g).max()), 1e-300)
+    return {**agreement(result, loss_and_grad, x0, weights, **hyper), "directions off the negative gradients": off}
+
+
+AGREEMENT = {
+    "certificate": agreement,
+    "tolerances": {
+        "gradient over its target": 1.001,
+        "consensus error over its target": 1.001,
+        "off the manifold": 1e-12,
+        "directions off the tangent spaces": 1e-12,
+    },
+}
+DESCENT = {
+    "certificate": descent,
+    "tolerances": {**AGREEMENT["tolerances"], "directions off the negative gradients": 1e-9},
+}
