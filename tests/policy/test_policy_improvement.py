@@ -69,16 +69,14 @@ def test_mixtures_obey_the_older_bound():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_surrogate_and_return_agree_to_first_order(seed):
+def test_surrogate_and_return_part_at_second_order(seed):
     _, old, mdp = _case(seed)
-    (L, dL), (eta, d_eta) = surrogate_return(old, old, mdp), expected_return(old, mdp)
-    assert L == pytest.approx(eta, rel=1e-12) and np.allclose(dL, d_eta, rtol=1e-10, atol=1e-12)
     direction = np.random.default_rng(seed).standard_normal(old.shape)
     gaps = [
         abs(surrogate_return(old + h * direction, old, mdp)[0] - expected_return(old + h * direction, mdp)[0])
         for h in (1e-2, 1e-3)
     ]
-    assert 1.8 < math.log10(gaps[0] / gaps[1]) < 2.2, "and not to second"
+    assert 1.8 < math.log10(gaps[0] / gaps[1]) < 2.2, "they agree to first order, and not to second"
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -43,9 +43,10 @@ reward, with :math:`\gamma\lambda` for a discount. What that cuts off shows in t
 
 for :math:`\sum_l \gamma^l \chi(l; s, a)` is the advantage whatever the potential is. With :math:`V = 0` the response
 lasts as long as the process remembers, and a discount of :math:`\gamma\lambda` ignores what comes much later than
-:math:`1/(1 - \gamma\lambda)` steps; with the true values all of it comes at once. The paper fits the value function in a trust region of its own
-(:mod:`trref.policy.value_trust_region`), after the advantages have been computed: fitted before, the residuals would
-tend to zero.
+:math:`1/(1 - \gamma\lambda)` steps; with the true values all of it comes at once.
+
+The paper fits the value function in a trust region of its own (:mod:`trref.policy.value_trust_region`), after the
+advantages have been computed: fitted before, the residuals would tend to zero.
 
 **Where implementations differ.** Some merge termination and truncation, and so teach the value function that a time
 limit is a failure. A flag may mean "this transition ended the episode" (as here) or "an episode starts here"; the two

@@ -61,7 +61,7 @@ from typing import Any, NamedTuple
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Method, Objective, Solver
+from trref.catalog import Estimator, Limit, Method, Objective, Solver
 from trref.nn.heads import log_softmax
 from trref.policy import _policy_improvement_cases as cases
 
@@ -267,6 +267,11 @@ def _multiplier(policy, A, log_kappa):
     return best + xp.exp(high)
 
 
+def _at_the_old_policy(inputs):
+    """at the old policy"""
+    return {**inputs, "logits": inputs["old_logits"]}
+
+
 METHOD = Method(
     title="Trust Region Policy Optimization: monotonic improvement",
     key="schulman2015trust",
@@ -277,7 +282,12 @@ METHOD = Method(
     },
     functions=(
         Objective(f=expected_return, interface=cases.EVALUATION, wrt="logits"),
-        Objective(f=surrogate_return, interface=cases.COMPARISON, wrt="logits"),
+        Objective(
+            f=surrogate_return,
+            interface=cases.COMPARISON,
+            wrt="logits",
+            limits=(Limit("policy_improvement.expected_return", {}, where=_at_the_old_policy),),
+        ),
         Estimator(f=performance_difference, interface=cases.COMPARISON, brute_force=cases.return_by_summation),
         Estimator(
             f=lower_bound,

@@ -49,8 +49,8 @@ def draw_process(rng):
 # How long an action is felt
 # --------------------------
 # The response: by how much an action changes the expected reward of each later step. Discounted by gamma and summed up
-# it is the advantage; a discount of gamma times lambda cuts its tail off. Rewards shaped by a value function have a
-# shorter response; by the true one, none after the first step.
+# it is the advantage; a discount of gamma times lambda cuts its tail off. Rewards shaped by the true value function
+# respond at once; shaped by our wrong ones they respond about as long as they are.
 
 lags = range(12)
 potentials = {"rewards": lambda p: 0 * p.true, "shaped by wrong values": lambda p: p.wrong}
@@ -142,8 +142,9 @@ axis.legend()
 # What the figures show
 # ---------------------
 # The bias falls with lambda while the variance rises, and the error is smallest in between. With the true values, the
-# control, there is no bias at any lambda, up to sampling error. (At lambda 1 a segment of T steps still bootstraps at its end, from the wrong value; what is
-# left of the bias there is that, and sampling error, which can make the estimate of the squared bias negative.)
+# control, there is no bias at any lambda, up to sampling error. (At lambda 1 a segment of T steps still bootstraps at
+# its end, from the wrong value; what is left of the bias there is that, and sampling error, which can make the estimate
+# of the squared bias negative.)
 
 for lam, b, v in zip(lambdas, bias.mean(0), variance.mean(0), strict=True):
     print(f"lambda {lam:4.2f}: squared bias {b:.4f}, variance {v:.4f}, error {b + v:.4f}")

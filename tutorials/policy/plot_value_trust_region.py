@@ -88,7 +88,7 @@ for name, values in late.items():
     print(f"{name:24} error {values.mean():.3f} in the last twenty batches (seeds {values.round(3)})")
 assert (late["trust-region step"] < 0.6 * late["fit of each batch"]).all(), "bounded steps average the noise out"
 assert (late["trust-region step"] < 0.8 * late["gentle fit"]).all(), "also compared with a gentle fit"
-assert late["trust-region step"].mean() < late["plain gradient, as far"].mean(), "and the metric helps"
+assert (late["trust-region step"] < 0.5 * late["plain gradient, as far"]).all(), "and the metric helps, in every seed"
 
 # %%
 # .. claim:: A trust region for the value function keeps it from overfitting the latest batch.
