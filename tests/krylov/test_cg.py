@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from trref.krylov.cg import cg
+from trref.krylov.gmres import gmres
+from trref.krylov.interfaces import relative_residual
+from trref.krylov.minres import minres
 from trref.problems.convex import DenseOperator, PoissonOperator, spd_matrix, spectrum
 from trref.validate import ConvergenceWarning
 
@@ -123,6 +126,52 @@ def test_operator_of_the_wrong_shape():
 def test_singular_and_inconsistent():
     with pytest.raises(ValueError, match="positive definite"):
         cg(DenseOperator(np.diag([1.0, 0.0])), np.array([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("error", [1e-14, 1e-10, 1e-6, 1e-2])
+@pytest.mark.parametrize("preconditioned", [False, True])
+def test_singular_and_consistent_up_to_an_error(error, preconditioned):
+    """Solved where the tolerance is above the error; below it the iteration ends with a warning and a finite result."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        A = spd_matrix(rng, np.concatenate([np.zeros(3), 10 ** rng.uniform(-3, 0, 27)]))
+        b = A @ rng.standard_normal(30)
+        b = b / np.linalg.norm(b) + error * rng.standard_normal(30) / 6
+        M = DenseOperator(np.diag(1 / np.diag(A))) if preconditioned else None
+        solved = cg(DenseOperator(A), b, rtol=2 * error, preconditioner=M)
+        assert solved.converged and np.linalg.norm(b - A @ solved.x) <= 2 * error * np.linalg.norm(b)
+        with pytest.warns(ConvergenceWarning, match="the matrix is singular, up to rounding"):
+            result = cg(DenseOperator(A), b, rtol=1e-3 * error, preconditioner=M)
+        assert not result.converged and np.isfinite(result.x).all() and np.isfinite(result.residual_norms).all()
+
+
+def test_zero_right_hand_side():
+    """The solution is 0 whatever the start, and the certificate accepts nothing else."""
+    inputs = {"matvec": DenseOperator(np.eye(2)), "b": np.zeros(2), "x0": np.array([3.0, 4.0])}
+    result = cg(**inputs)
+    assert not result.x.any() and result.iterations == 0 and result.residual_norms == [0.0]
+    for x0, worst in ((inputs["x0"], 1e-3 / 5e-8), (None, math.inf)):
+        wrong = relative_residual(result._replace(x=np.array([1e-3, 0.0])), inputs["matvec"], inputs["b"], x0)
+        assert wrong["residual over its target"] == pytest.approx(worst)
+
+
+def test_the_certificate_sees_a_wrong_norm():
+    inputs = {"matvec": DenseOperator(np.diag([1.0, 2.0])), "b": np.ones(2)}
+    result = cg(**inputs)
+    wrong = relative_residual(result._replace(residual_norms=[2.0, 1.0]), **inputs)
+    assert wrong["error of the last norm reported"] > 1e6
+
+
+def test_what_is_not_finite_at_the_start():
+    for solver in (cg, minres, gmres):
+        with pytest.raises(ValueError, match="matvec must give finite values"):
+            solver(DenseOperator(np.full((2, 2), np.nan)), np.ones(2), x0=np.ones(2))
+
+
+@pytest.mark.parametrize("solver", [cg, minres, gmres])
+def test_preconditioner_of_the_wrong_shape(solver):
+    with pytest.raises(ValueError, match="preconditioner must give float64 arrays of shape"):
+        solver(DenseOperator(np.diag([1.0, 2.0])), np.ones(2), preconditioner=lambda r: r[:, None])
 
 
 def test_too_few_iterations_warn():

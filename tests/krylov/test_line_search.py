@@ -99,6 +99,19 @@ def test_next_to_the_minimum_the_slopes_decide():
     assert result.converged and np.linalg.norm(result.gradient) < np.linalg.norm(loss(x)[1])
 
 
+def test_a_rise_of_the_last_digit_is_forgiven():
+    """Here rounding makes the value at the start smaller than at the minimum: without slack no step decreases it."""
+    loss, x = Quadratic(np.array([[6.0]]), np.array([18.0])), np.array([3 + 82e-10])
+    assert loss(x)[0] < loss(np.array([3.0]))[0]
+    result = strong_wolfe(loss, x, np.array([-1.0]))
+    assert result.converged and result.step > 0 and abs(result.gradient[0]) <= 0.1 * loss(x)[1][0]
+
+
+def test_values_that_are_not_finite():
+    with pytest.raises(ValueError, match="loss_and_grad must be finite at x"):
+        strong_wolfe(Quadratic(np.eye(1), np.array([np.nan])), np.ones(1), -np.ones(1))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

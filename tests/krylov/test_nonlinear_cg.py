@@ -122,6 +122,11 @@ def test_bad_settings(bad, message):
         nonlinear_cg(Rosenbrock(), np.zeros(2), **bad)
 
 
+def test_values_that_are_not_finite():
+    with pytest.raises(ValueError, match="loss_and_grad must be finite at x0"):
+        nonlinear_cg(Quadratic(np.eye(1), np.array([np.nan])), np.ones(1))
+
+
 def test_a_slope_that_did_not_grow():
     for rule in ("HS", "HS+", "DY", "HZ"):
         with pytest.raises(ValueError, match="direction"):

@@ -9,6 +9,7 @@ from trref.optimization.steihaug import steihaug_toint
 from trref.optimization.trust_region_steps import cauchy_point
 from trref.optimization.trust_region_subproblem import eigen_step
 from trref.problems.convex import DenseOperator, spd_matrix, spectrum
+from trref.validate import ConvergenceWarning
 
 
 def _problems(number, seed, definite):
@@ -98,11 +99,32 @@ def test_the_default_tolerance_follows_the_gradient():
     assert counts[0] < counts[1] < counts[2]
 
 
+def test_a_tolerance_of_zero_ends_at_rounding():
+    """Steps past that would only make the residual smaller, until the curvature underflows to zero."""
+    g = np.random.default_rng(6).standard_normal(64)
+    step = steihaug_toint(g, DenseOperator(2 * np.eye(64)), radius=100.0, rtol=0.0)
+    assert step.status == "interior" and step.iterations <= 2 and step.converged
+    assert np.allclose(step.p, -g / 2, rtol=1e-14)
+
+
+def test_more_products_than_unknowns_where_rounding_asks_for_them():
+    B, g = spd_matrix(np.random.default_rng(7), spectrum(30, 1e6)), np.random.default_rng(8).standard_normal(30)
+    step = steihaug_toint(g, DenseOperator(B), radius=1e12, rtol=1e-8)
+    assert step.converged and step.iterations > 30
+    assert np.linalg.norm(g + B @ step.p) <= 1.1e-8 * np.linalg.norm(g)
+
+
+def test_an_unreachable_target_warns():
+    B, g = spd_matrix(np.random.default_rng(9), spectrum(40, 1e14)), np.random.default_rng(8).standard_normal(40)
+    with pytest.warns(ConvergenceWarning, match="steihaug_toint stopped after 400 products"):
+        assert not steihaug_toint(g, DenseOperator(B), radius=1e14, rtol=0.0).converged
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"matvec": DenseOperator(np.full((2, 2), np.nan))}, "matvec must give finite values"),
-        ({"matvec": DenseOperator(np.ones((3, 2)))}, "matvec must give arrays of shape"),
+        ({"matvec": DenseOperator(np.ones((3, 2)))}, "matvec must give float64 arrays of shape"),
         ({"radius": 0.0}, "radius must lie in"),
         ({"rtol": 1.0}, "rtol must lie in"),
     ],

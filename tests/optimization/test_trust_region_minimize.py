@@ -114,6 +114,27 @@ def test_a_step_to_an_infinite_value_shrinks_the_radius():
     assert result.radii[1] == 25.0
 
 
+def test_a_start_that_is_not_finite():
+    with pytest.raises(ValueError, match="loss_and_grad must be finite at x0"):
+        trust_region_minimize(Barrier(), Barrier(second=True), np.array([-1.0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class BrokenGradient:
+    """f = x²/2 whose gradient is not a number below 1, with its Hessian."""
+
+    second: bool = False
+
+    def __call__(self, x):
+        return np.eye(1) if self.second else (x[0] ** 2 / 2, np.where(x < 1, np.nan, x))
+
+
+def test_a_gradient_that_is_not_finite_is_never_accepted():
+    with pytest.warns(ConvergenceWarning):
+        result = trust_region_minimize(BrokenGradient(), BrokenGradient(second=True), np.array([3.0]))
+    assert np.isfinite(result.gradient_norms).all() and result.x[0] >= 1 and not result.converged
+
+
 def test_cauchy_steps_crawl():
     with pytest.warns(ConvergenceWarning, match="trust_region_minimize stopped"):
         result = trust_region_minimize(Rosenbrock(), RosenbrockHessian(), START, step="cauchy", max_iter=300)

@@ -22,7 +22,10 @@ It ends after at most as many steps as :math:`A` has distinct eigenvalues, and
 
 .. math:: \|e_k\|_A \le 2 \Big( \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1} \Big)^k \|e_0\|_A .
 
-On a singular but consistent system the part of :math:`x_0` in the null space stays as it is.
+On a singular but consistent system the part of :math:`x_0` in the null space stays as it is. Where :math:`b` is
+consistent only up to rounding, or not at all, the directions end in the null space: their curvature, relative to
+their length in :math:`M`, then is rounding of the largest one met. The iteration stops there, before it would divide
+by it.
 
 **Where implementations differ.** The recurred residual drifts away from :math:`b - Ax`. Here the true residual decides
 at the end: if it is above the target the iteration restarts from there, and gives up when restarts do not help. Some
@@ -35,13 +38,21 @@ Hestenes and Stiefel, *Methods of Conjugate Gradients for Solving Linear Systems
 """
 
 import math
-import warnings
 
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Method, Solver
 from trref.krylov import deviations
-from trref.krylov.interfaces import SPD_SOLVER, KrylovResult, norm, product, relative_residual, require_symmetric
+from trref.krylov.interfaces import (
+    SPD_SOLVER,
+    TOLERANCES,
+    begin,
+    finish,
+    norm,
+    product,
+    relative_residual,
+    require_symmetric,
+)
 
 __all__ = ["cg"]
 
@@ -66,63 +77,60 @@ def cg(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None):
     Returns
     -------
     KrylovResult
-        Fields x, residual_norms, iterations, converged.
+        Fields x, residual_norms, iterations, converged. For b = 0, x is 0.
 
     Raises
     ------
     ValueError
         Wrong shapes, values that are not finite, a `matvec` that is not symmetric (one extra product compares
-        ``r·A(A r)`` with ``A r·A r`` for the first residual) or has no positive curvature along a search direction.
+        ``r·A(A r)`` with ``A r·A r`` for the first residual), that has negative curvature along a search direction,
+        or none along the first.
 
     Warns
     -----
     ConvergenceWarning
-        `max_iter` was reached, or rounding keeps the true residual above the target.
+        `max_iter` was reached, rounding keeps the true residual above the target, or a later direction has no
+        curvature, up to rounding: the matrix is singular.
     """
     validate.inputs(SPD_SOLVER.inputs, matvec, b, x0, preconditioner)
-    validate.interval("(0, 1)", rtol=rtol)
-    n = len(b)
-    max_iter = 10 * n if max_iter is None else max_iter
-    validate.integer("[1, inf)", max_iter=max_iter)
-    apply_M = preconditioner or (lambda r: r)
-
-    x = xp.zeros_like(b) if x0 is None else x0.copy()
-    target = rtol * norm(b)
-    if target == 0:
-        return KrylovResult(xp.zeros_like(b), [0.0], 0, True)
-    r = b - product(matvec, x) if x0 is not None else b.copy()
-    norms = [norm(r)]
+    x, r, norms, target, max_iter = begin(matvec, b, x0, rtol, max_iter)
     if norms[0] > target:
         require_symmetric(matvec, r)
 
-    start_norm = math.inf
-    while norms[-1] > target and norms[-1] < start_norm / 2 and len(norms) <= max_iter:
+    start_norm, singular = math.inf, False
+    while norms[-1] > target and norms[-1] < start_norm / 2 and len(norms) <= max_iter and not singular:
         start_norm = norms[-1]
-        for _, _, rz in recurrence(matvec, x, r, apply_M):
+        for _, _, rz in recurrence(matvec, x, r, preconditioner):
             norms.append(math.sqrt(rz) if preconditioner is None else norm(r))
             if norms[-1] <= target or len(norms) > max_iter:
                 break
+        else:
+            singular = True
         r = b - matvec(x)
         norms[-1] = norm(r)
 
-    iterations, converged = len(norms) - 1, norms[-1] <= target
-    if not converged:
-        message = f"cg stopped after {iterations} iterations at a residual of {norms[-1]:.2e}, above {target:.2e}"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
-    return KrylovResult(x, norms, iterations, converged)
+    return finish("cg", x, norms, target, ": the matrix is singular, up to rounding" if singular else "")
 
 
-def recurrence(matvec, x, r, apply_M):
-    """Update the iterate x and its residual r in place, for ever; yield alpha, beta and the new r·z of each step."""
+def recurrence(matvec, x, r, preconditioner=None):
+    """Update the iterate x and its residual r in place; yield alpha, beta and the new r·z of each step.
+
+    It ends at a direction whose Rayleigh quotient p·A p / p·M p is zero, up to rounding of the largest one so far.
+    """
+    apply_M = (lambda v: product(preconditioner, v, "preconditioner")) if preconditioner else (lambda v: v)
     z = apply_M(r)
     p = z.copy()
-    rz = float(r @ z)
+    rz = pMp = float(r @ z)
+    rounding, largest = 10 * float(xp.finfo(r.dtype).eps), 0.0
     while True:
         # eq. cg-step
         Ap = matvec(p)
         curvature = float(p @ Ap)
+        if abs(curvature) <= rounding * largest * pMp and largest:
+            return
         if not (curvature > 0 and rz > 0):
             raise ValueError(_indefinite(curvature, rz))
+        largest = max(largest, curvature / pMp)
         alpha = rz / curvature
         x += alpha * p
         r -= alpha * Ap
@@ -134,13 +142,14 @@ def recurrence(matvec, x, r, apply_M):
         p *= beta
         p += z
 
+        pMp = rz + beta * beta * pMp  # r is orthogonal to the direction before
         yield alpha, beta, rz
 
 
 def _indefinite(curvature, rz):
-    if not curvature > 0:
-        return f"matvec must be positive definite: p·A p = {curvature:.3g} along a search direction"
-    return f"preconditioner must be positive definite: r·M⁻¹r = {rz:.3g}"
+    if rz <= 0:
+        return f"preconditioner must be positive definite: r·M⁻¹r = {rz:.3g}"
+    return f"matvec must be positive definite: p·A p = {curvature:.3g} along a search direction"
 
 
 METHOD = Method(
@@ -154,7 +163,7 @@ METHOD = Method(
             interface=SPD_SOLVER,
             settings={"default": {}, "probe": {"rtol": 1e-5, "max_iter": 700}},
             certificate=relative_residual,
-            tolerances={"residual over its target": 1.001},
+            tolerances=TOLERANCES,
             deviations=(deviations.CG_TEN_STEPS,),
             agreement=1e-2,
         ),

@@ -95,20 +95,19 @@ def cg_coefficients(matvec, b, *, preconditioner=None, steps):
     """
     validate.inputs(INPUTS, matvec, b, preconditioner)
     validate.integer("[1, inf)", steps=steps)
-    apply_M = preconditioner or (lambda r: r)
     smallest = 10 * float(xp.finfo(b.dtype).eps) * norm(b)
     if smallest == 0:
         raise ValueError("b must not be zero")
     require_symmetric(matvec, b)
 
     x, r = xp.zeros_like(b), b.copy()
-    alpha, beta, rz = [], [], [float(r @ apply_M(r))]
-    for step in recurrence(matvec, x, r, apply_M):
+    alpha, beta, rz = [], [], [float(r @ (preconditioner(r) if preconditioner else r))]
+    for step in recurrence(matvec, x, r, preconditioner):
         for history, value in zip((alpha, beta, rz), step, strict=True):
             history.append(value)
         if len(alpha) == steps or norm(r) <= smallest:
             break
-    return CgCoefficients(x, alpha, beta, rz[:-1], len(alpha), True)
+    return CgCoefficients(x, alpha, beta, rz[:-1], len(alpha), len(alpha) == steps or norm(r) <= smallest)
 
 
 def tridiagonal_from_cg(alpha, beta):
@@ -169,20 +168,25 @@ def error_estimate(alpha, rz, *, delay=4):
 
 
 def _difference_from_lanczos(result, matvec, b, preconditioner=None, *, steps):
-    """The first four steps of both recurrences give one matrix T, and the residual is orthogonal to their space."""
+    """The first four steps of both recurrences give one matrix T, and the residual is orthogonal to their space; the
+    products r·z begin with b·M⁻¹b, follow beta, and with alpha add up to ‖x‖_A² = b·x.
+    """
     n, k = len(b), min(result.iterations, 4)
     dense = lambda f: xp.stack([f(e) for e in xp.eye(n)], 1)  # noqa: E731
     A, inverse = dense(matvec), dense(preconditioner) if preconditioner else xp.eye(n)
     C = linalg.inv(linalg.cholesky((inverse + inverse.T) / 2)).T
-    inside = linalg.solve(C, linalg.solve(C, A).T)
-    start = linalg.solve(C, b)
+    inside, start = linalg.solve(C, linalg.solve(C, A).T), linalg.solve(C, b)
     of_lanczos = lanczos(DenseOperator((inside + inside.T) / 2), start, steps=k)
     ours = tridiagonal_from_cg(xp.array(result.alpha[:k]), xp.array(result.beta[:k]))
     theirs, k = tridiagonal(of_lanczos), of_lanczos.iterations
     residual = linalg.solve(C, b - A @ result.x)
+    rz, alpha, energy = xp.array(result.rz), xp.array(result.alpha), float(b @ result.x)
+    following = xp.concatenate([(start @ start)[None], xp.array(result.beta)[:-1] * rz[:-1]])
     return {
         "difference from Lanczos": float(abs(ours[:k, :k] - theirs).max()) / float(abs(theirs).max()),
         "residual in the Krylov space": float(abs(of_lanczos.basis.T @ residual).max()) / norm(start),
+        "error of r·z": float(abs(rz / following - 1).max()),
+        "error of the energy": abs(float(alpha @ rz) / energy - 1),
     }
 
 
@@ -232,7 +236,13 @@ METHOD = Method(
             },
             settings={"default": {"steps": 4}, "probe": {"steps": 3}},
             certificate=_difference_from_lanczos,
-            tolerances={"difference from Lanczos": 1e-11, "residual in the Krylov space": 1e-11},
+            tolerances={
+                "difference from Lanczos": 1e-11,
+                "residual in the Krylov space": 1e-11,
+                "error of r·z": 1e-10,
+                "error of the energy": 1e-11,
+            },
+            agreement=1e-9,
         ),
         Estimator(
             f=tridiagonal_from_cg,

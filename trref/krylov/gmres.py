@@ -39,13 +39,21 @@ Saad and Schultz, *GMRES: A Generalized Minimal Residual Algorithm for Solving N
 """
 
 import math
-import warnings
 
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Method, Solver
 from trref.krylov import deviations
-from trref.krylov.interfaces import GENERAL_SOLVER, KrylovResult, floats, norm, product, relative_residual
+from trref.krylov.interfaces import (
+    GENERAL_SOLVER,
+    TOLERANCES,
+    begin,
+    finish,
+    floats,
+    norm,
+    product,
+    relative_residual,
+)
 
 __all__ = ["gmres"]
 
@@ -72,7 +80,7 @@ def gmres(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None, 
     Returns
     -------
     KrylovResult
-        Fields x, residual_norms, iterations, converged.
+        Fields x, residual_norms, iterations, converged. For b = 0, x is 0.
 
     Raises
     ------
@@ -85,19 +93,10 @@ def gmres(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None, 
         `max_iter` was reached, or a whole cycle between restarts did not reduce the residual.
     """
     validate.inputs(GENERAL_SOLVER.inputs, matvec, b, x0, preconditioner)
-    validate.interval("(0, 1)", rtol=rtol)
-    n = len(b)
-    max_iter = 10 * n if max_iter is None else max_iter
-    restart = n if restart is None else restart
-    validate.integer("[1, inf)", max_iter=max_iter, restart=restart)
-    apply_M = preconditioner or (lambda v: v)
-
-    x = xp.zeros_like(b) if x0 is None else x0.copy()
-    target = rtol * norm(b)
-    if target == 0:
-        return KrylovResult(xp.zeros_like(b), [0.0], 0, True)
-    r = b - product(matvec, x) if x0 is not None else b
-    norms = [norm(r)]
+    x, r, norms, target, max_iter = begin(matvec, b, x0, rtol, max_iter)
+    restart = len(b) if restart is None else restart
+    validate.integer("[1, inf)", restart=restart)
+    apply_M = (lambda v: product(preconditioner, v, "preconditioner")) if preconditioner else (lambda v: v)
 
     start_norm = math.inf
     while norms[-1] > target and norms[-1] < start_norm and len(norms) <= max_iter:
@@ -108,11 +107,7 @@ def gmres(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None, 
         r = b - matvec(x)
         norms += cycle[:-1] + [norm(r)]
 
-    iterations, converged = len(norms) - 1, norms[-1] <= target
-    if not converged:
-        message = f"gmres stopped after {iterations} iterations at a residual of {norms[-1]:.2e}, above {target:.2e}"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
-    return KrylovResult(x, norms, iterations, converged)
+    return finish("gmres", x, norms, target)
 
 
 def _cycle(apply, r, r_norm, target, steps):
@@ -185,7 +180,7 @@ METHOD = Method(
                 "probe": {"rtol": 1e-5, "max_iter": 700, "restart": 6},
             },
             certificate=relative_residual,
-            tolerances={"residual over its target": 1.001},
+            tolerances=TOLERANCES,
             agreement=1e-2,
             deviations=(deviations.GMRES_LEFT,),
         ),

@@ -1,6 +1,7 @@
 """The signatures that linear solvers share, and what they ask of an operator."""
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 from trref import validate
@@ -12,7 +13,10 @@ __all__ = [
     "GENERAL_SOLVER",
     "SPD_SOLVER",
     "SYMMETRIC_SOLVER",
+    "TOLERANCES",
     "KrylovResult",
+    "begin",
+    "finish",
     "floats",
     "norm",
     "product",
@@ -117,12 +121,47 @@ GENERAL_SOLVER = Interface("general_solver", INPUTS, _general_example, EDGES | G
 """The same for a square A."""
 
 
-def relative_residual(result, matvec, b, rtol=1e-8, **_):
-    """Certificate of a linear solver: the true residual ‖b - Ax‖, relative to what was asked for, rtol ‖b‖."""
-    target = rtol * float(xp.sqrt((b * b).sum()))
-    residual = b - matvec(result.x)
-    norm = float(xp.sqrt((residual * residual).sum()))
-    return {"residual over its target": norm / target if target else norm}
+def relative_residual(result, matvec, b, x0=None, rtol=1e-8, **_):
+    """Certificate of a linear solver: the true residual ‖b - Ax‖, relative to what was asked for, rtol ‖b‖.
+
+    For b = 0 the first residual takes its place. The last norm reported is that of the same residual.
+    """
+    target = rtol * (norm(b) or (norm(matvec(x0)) if x0 is not None else 0.0))
+    residual = norm(b - matvec(result.x))
+    relative = lambda size: size / target if target else math.inf if size else 0.0  # noqa: E731
+    return {
+        "residual over its target": relative(residual),
+        "error of the last norm reported": relative(abs(residual - result.residual_norms[-1])),
+    }
+
+
+TOLERANCES = {"residual over its target": 1.001, "error of the last norm reported": 1.001}
+
+
+def begin(matvec, b, x0, rtol, max_iter):
+    """Return the start x, its residual, the list that begins with its norm, the target, and the most iterations.
+
+    For b = 0 the solution is 0, and so is the start.
+    """
+    validate.interval("(0, 1)", rtol=rtol)
+    max_iter = 10 * len(b) if max_iter is None else max_iter
+    validate.integer("[1, inf)", max_iter=max_iter)
+    target = rtol * norm(b)
+    from_zero = x0 is None or target == 0
+    x, r = (xp.zeros_like(b), b.copy()) if from_zero else (x0.copy(), b - product(matvec, x0))
+    norms = [norm(r)]
+    if not math.isfinite(norms[0]):
+        raise ValueError("matvec must give finite values")
+    return x, r, norms, target, max_iter
+
+
+def finish(name, x, norms, target, why=""):
+    """Return the result of the solver of that name, and warn where it has not converged."""
+    iterations, converged = len(norms) - 1, norms[-1] <= target
+    if not converged:
+        message = f"{name} stopped after {iterations} iterations at a residual of {norms[-1]:.2e}, above {target:.2e}"
+        warnings.warn(message + why, validate.ConvergenceWarning, stacklevel=3)
+    return KrylovResult(x, norms, iterations, converged)
 
 
 def norm(v):
@@ -135,12 +174,12 @@ def floats(*scalars):
     return xp.stack(scalars).tolist()
 
 
-def product(matvec, v):
-    """Return ``matvec(v)``; ValueError or TypeError if it is no array like v."""
-    w = matvec(v)
-    validate.array("the result of matvec", w)
+def product(operator, v, name="matvec"):
+    """Return ``operator(v)``; ValueError or TypeError if it is no array like v."""
+    w = operator(v)
+    validate.array(f"the result of {name}", w)
     if w.shape != v.shape or w.dtype != v.dtype:
-        raise ValueError(f"matvec must give {v.dtype} arrays of shape {tuple(v.shape)}, not {w.dtype} {tuple(w.shape)}")
+        raise ValueError(f"{name} must give {v.dtype} arrays of shape {tuple(v.shape)}, not {w.dtype} {tuple(w.shape)}")
     return w
 
 

@@ -51,9 +51,9 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import linalg, xp
 from trref.catalog import Estimator, Input, Method, Solver
+from trref.krylov import _lanczos_cases as cases
 from trref.krylov.interfaces import norm, require_symmetric
-from trref.problems.convex import DenseOperator, spd_matrix, spectrum
-from trref.problems.spectral import Exponential, Logarithm, Polynomial
+from trref.problems.spectral import Logarithm
 
 __all__ = ["LanczosResult", "lanczos", "lanczos_quadrature", "stochastic_trace", "tridiagonal"]
 
@@ -110,6 +110,7 @@ def lanczos(matvec, v, *, steps, reorthogonalise=2):
     require_symmetric(matvec, v / length)
 
     basis, diagonal, off_diagonal, size = [v / length], [], [], 0.0
+    rounding = 10 * len(v) * float(xp.finfo(v.dtype).eps)
     while True:
         # eq. lanczos-recurrence
         w = matvec(basis[-1])
@@ -125,8 +126,7 @@ def lanczos(matvec, v, *, steps, reorthogonalise=2):
 
         off_diagonal.append(norm(w))
         size = max(size, abs(diagonal[-1]) + off_diagonal[-1])
-        invariant = off_diagonal[-1] <= 10 * len(v) * float(xp.finfo(v.dtype).eps) * size
-        if invariant or len(basis) == steps:
+        if off_diagonal[-1] <= rounding * size or len(basis) == steps:
             return LanczosResult(xp.stack(basis, 1), diagonal, off_diagonal, len(basis), True)
         basis.append(w / off_diagonal[-1])  # eq. lanczos-recurrence
 
@@ -198,9 +198,10 @@ def stochastic_trace(matvec, probes, f, *, steps=20):
 
 
 def _certificate(result, matvec, v, steps, reorthogonalise=2):
-    """How far A V - V T is from β v_{k+1} e_k', and V from orthonormal (without reorthogonalisation: neighbours)."""
-    V, T = result.basis, tridiagonal(result)
-    k = result.iterations
+    """How far A V - V T is from β v_{k+1} e_k', V from orthonormal (without reorthogonalisation: neighbours), and the
+    start from v/‖v‖; no β is negative, and fewer steps than asked for end with one that is zero.
+    """
+    V, T, k = result.basis, tridiagonal(result), result.iterations
     left = xp.stack([matvec(V[:, j]) for j in range(k)], 1) - V @ T
     size = max(float(abs(T).max()), result.off_diagonal[-1])
     gram = abs(V.T @ V - xp.eye(k))
@@ -208,53 +209,10 @@ def _certificate(result, matvec, v, steps, reorthogonalise=2):
     return {
         "three-term recurrence": max(float(abs(left[:, :-1]).max()) if k > 1 else 0.0, last) / size,
         "orthogonality": float((gram if reorthogonalise else xp.tril(xp.triu(gram, -1), 1)).max()),
+        "start": float(abs(V[:, 0] - v / norm(v)).max()),
+        "negative off-diagonal": -min(result.off_diagonal) / size,
+        "steps left out": result.off_diagonal[-1] / size if k < steps else 0.0,
     }
-
-
-def _brute_force(matvec, v, f, *, steps=20):
-    """The same rule from an orthonormal basis of v, Av, A²v, … without any recurrence."""
-    A = xp.stack([matvec(e) for e in xp.eye(len(v))], 1)
-    powers = [v / norm(v)]
-    for _ in range(min(steps, len(v)) - 1):
-        powers.append(A @ powers[-1] / norm(A @ powers[-1]))
-    Q = linalg.qr(xp.stack(powers, 1))[0]
-    theta, S = linalg.eigh(Q.T @ A @ Q)
-    return (v @ Q @ S) ** 2 @ f(theta)
-
-
-def _brute_force_trace(matvec, probes, f, *, steps=20):
-    return sum(_brute_force(matvec, v, f, steps=steps) for v in probes) / len(probes)
-
-
-def _example(rng, size):
-    A = spd_matrix(rng, rng.choice((0.1, 1.0, 5.0)) * spectrum(size, rng.choice((2.0, 30.0))))
-    return {"matvec": DenseOperator(A), "v": rng.standard_normal(size)}
-
-
-def _quadrature_example(rng, size):
-    f = (Logarithm(), Exponential(-0.5), Polynomial(xp.array([1.0, -2.0, 0.5])))[rng.integers(3)]
-    return {**_example(rng, size), "f": f}
-
-
-def _trace_example(rng, size):
-    example = _quadrature_example(rng, size)
-    probes = xp.where(xp.asarray(rng.random((3, size))) < 0.5, -1.0, 1.0)
-    return {"matvec": example["matvec"], "probes": probes, "f": example["f"]}
-
-
-def _edge(eigenvalues, v):
-    return {"matvec": DenseOperator(xp.diag(xp.array(eigenvalues))), "v": xp.array(v)}
-
-
-EDGES = {
-    "repeated eigenvalues": lambda: _edge([2.0, 2.0, 2.0, 5.0], [1.0, 2.0, 3.0, 4.0]),
-    "an eigenvector": lambda: _edge([2.0, 1.0, 3.0], [0.0, -4.0, 0.0]),
-    "one unknown": lambda: _edge([2.5], [-1.0]),
-}
-
-
-def _one_probe():
-    return {"matvec": _edge([1.0, 4.0], [1.0])["matvec"], "probes": xp.array([[1.0, -1.0]]), "f": Logarithm()}
 
 
 METHOD = Method(
@@ -266,12 +224,8 @@ METHOD = Method(
         Solver(
             f=lanczos,
             inputs=INPUTS,
-            example=_example,
-            edges=EDGES
-            | {
-                "eigenvalues of both signs": lambda: _edge([1.0, -1.0, 0.0], [1.0, 1.0, 1.0]),
-                "small eigenvalues": lambda: _edge([2e-15, 1e-15, 3e-15], [1.0, 2.0, 3.0]),
-            },
+            example=cases.example,
+            edges=cases.EDGES | cases.SIGNED_EDGES,
             settings={
                 "default": {"steps": 4},
                 "plain": {"steps": 3, "reorthogonalise": 0},
@@ -280,23 +234,29 @@ METHOD = Method(
                 "probe": {"steps": 2, "reorthogonalise": 3},
             },
             certificate=_certificate,
-            tolerances={"three-term recurrence": 1e-12, "orthogonality": 1e-12},
+            tolerances={
+                "three-term recurrence": 1e-12,
+                "orthogonality": 1e-12,
+                "start": 1e-14,
+                "negative off-diagonal": 0.0,
+                "steps left out": 1e-12,
+            },
         ),
         Estimator(
             f=lanczos_quadrature,
             inputs=QUADRATURE_INPUTS,
-            example=_quadrature_example,
-            edges={name: lambda make=make: {**make(), "f": Logarithm()} for name, make in EDGES.items()},
+            example=cases.quadrature_example,
+            edges={name: lambda make=make: {**make(), "f": Logarithm()} for name, make in cases.EDGES.items()},
             settings={"default": {}, "probe": {"steps": 3}},
-            brute_force=_brute_force,
+            brute_force=cases.brute_force,
         ),
         Estimator(
             f=stochastic_trace,
             inputs=TRACE_INPUTS,
-            example=_trace_example,
-            edges={"one probe": _one_probe},
+            example=cases.trace_example,
+            edges={"one probe": cases.one_probe},
             settings={"default": {}, "probe": {"steps": 3}},
-            brute_force=_brute_force_trace,
+            brute_force=cases.brute_force_trace,
         ),
     ),
 )

@@ -43,7 +43,7 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Method, Solver
-from trref.krylov.interfaces import floats
+from trref.krylov.interfaces import floats, norm
 from trref.problems.convex import Logistic, Quadratic, Rosenbrock, spd_matrix, spectrum
 
 __all__ = ["LineSearchResult", "strong_wolfe"]
@@ -112,6 +112,8 @@ def strong_wolfe(loss_and_grad, x, direction, *, first_step=1.0, c1=1e-4, c2=0.1
         raise ValueError(f"c2 must be larger than c1 = {c1}, not {c2}")
     value, gradient = validate.loss_and_grad(loss_and_grad, x)
     value, slope = floats(xp.asarray(value, dtype=x.dtype), gradient @ direction)
+    if not math.isfinite(value + slope):
+        raise ValueError(f"loss_and_grad must be finite at x: value {value:.3g}, gradient·direction = {slope:.3g}")
     if not slope < 0:
         raise ValueError(f"direction must descend: gradient·direction = {slope:.3g}")
     result = search(loss_and_grad, (x.copy(), value, gradient, slope), direction, first_step, c1, c2, max_iter)
@@ -168,14 +170,16 @@ def _between(a, b):
 
 
 def _certificate(result, loss_and_grad, x, direction, *, first_step=1.0, c1=1e-4, c2=0.1, max_iter=40):
-    """Both conditions, relative to the slope; the first one up to rounding."""
+    """Both conditions at the point, relative to the slope; the first one up to rounding. The point is on the line."""
     value, gradient = loss_and_grad(x)
     new_value, new_gradient = loss_and_grad(result.x)
     slope, new_slope = float(gradient @ direction), float(new_gradient @ direction)
-    excess = float(new_value) - float(value) - c1 * result.step * slope - 1e-14 * abs(float(value))
+    step = float((result.x - x) @ direction) / float(direction @ direction)
+    excess = float(new_value) - float(value) - c1 * step * slope - 1e-14 * abs(float(value))
     return {
-        "excess of the value": excess / abs(slope * result.step),
+        "excess of the value": excess / abs(slope * step) if step > 0 else math.inf,
         "slope over its bound": abs(new_slope) / (c2 * abs(slope)),
+        "distance from the line": norm(result.x - x - step * direction) / (norm(x) + norm(result.x)),
     }
 
 
@@ -225,7 +229,11 @@ METHOD = Method(
                 "probe": {"first_step": 0.3, "c1": 0.01, "c2": 0.4, "max_iter": 30},
             },
             certificate=_certificate,
-            tolerances={"excess of the value": 1e-9, "slope over its bound": 1 + 1e-9},
+            tolerances={
+                "excess of the value": 1e-9,
+                "slope over its bound": 1 + 1e-9,
+                "distance from the line": 1e-12,
+            },
         ),
     ),
 )

@@ -50,14 +50,15 @@ Paige and Saunders, *Solution of Sparse Indefinite Systems of Linear Equations*,
 """
 
 import math
-import warnings
 
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Method, Solver
 from trref.krylov.interfaces import (
     SYMMETRIC_SOLVER,
-    KrylovResult,
+    TOLERANCES,
+    begin,
+    finish,
     norm,
     product,
     relative_residual,
@@ -87,7 +88,7 @@ def minres(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None)
     Returns
     -------
     KrylovResult
-        Fields x, residual_norms, iterations, converged.
+        Fields x, residual_norms, iterations, converged. For b = 0, x is 0.
 
     Raises
     ------
@@ -101,45 +102,31 @@ def minres(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None)
         `max_iter` was reached, rounding keeps the residual above the target, or the system has no solution.
     """
     validate.inputs(SYMMETRIC_SOLVER.inputs, matvec, b, x0, preconditioner)
-    validate.interval("(0, 1)", rtol=rtol)
-    n = len(b)
-    max_iter = 10 * n if max_iter is None else max_iter
-    validate.integer("[1, inf)", max_iter=max_iter)
-    apply_M = preconditioner or (lambda r: r)
-
-    x = xp.zeros_like(b) if x0 is None else x0.copy()
-    target = rtol * norm(b)
-    if target == 0:
-        return KrylovResult(xp.zeros_like(b), [0.0], 0, True)
-    r = b - product(matvec, x) if x0 is not None else b.copy()
-    norms = [norm(r)]
+    x, r, norms, target, max_iter = begin(matvec, b, x0, rtol, max_iter)
     if norms[0] > target:
         require_symmetric(matvec, r)
 
     start_norm = math.inf
     while norms[-1] > target and norms[-1] < start_norm / 2 and len(norms) <= max_iter:
         start_norm = norms[-1]
-        for residual_norm in _recurrence(matvec, x, r, apply_M):
+        for residual_norm in _recurrence(matvec, x, r, preconditioner):
             norms.append(residual_norm)
             if norms[-1] <= target or len(norms) > max_iter:
                 break
         r = b - matvec(x)
         norms[-1] = norm(r)
 
-    iterations, converged = len(norms) - 1, norms[-1] <= target
-    if not converged:
-        message = f"minres stopped after {iterations} iterations at a residual of {norms[-1]:.2e}, above {target:.2e}"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
-    return KrylovResult(x, norms, iterations, converged)
+    return finish("minres", x, norms, target)
 
 
-def _recurrence(matvec, x, r, apply_M):
+def _recurrence(matvec, x, r, preconditioner):
     """Update the iterate x and its residual r in place; yield the residual norm after each step.
 
     It ends where the Krylov space does: the next Lanczos vector is zero up to rounding. Then so is the residual, or,
     where the pivot is zero too, the system is singular and the iterate stays.
     """
-    v_old, w_old, w = 0 * r, 0 * r, 0 * r
+    apply_M = (lambda v: product(preconditioner, v, "preconditioner")) if preconditioner else (lambda v: v)
+    v_old = w_old = w = 0.0
     z = apply_M(r)
     eta, beta = _m_norm(r, z), 0.0
     if eta == 0:
@@ -200,7 +187,7 @@ METHOD = Method(
             interface=SYMMETRIC_SOLVER,
             settings={"default": {}, "probe": {"rtol": 1e-5, "max_iter": 700}},
             certificate=relative_residual,
-            tolerances={"residual over its target": 1.001},
+            tolerances=TOLERANCES,
             agreement=1e-2,
         ),
     ),

@@ -60,9 +60,9 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Method, Solver
+from trref.krylov import _nonlinear_cg_cases as cases
 from trref.krylov.interfaces import floats, norm
 from trref.krylov.line_search import search
-from trref.problems.convex import Quadratic, Rosenbrock, logistic, spd_matrix, spectrum
 
 __all__ = ["RULES", "NonlinearCgResult", "direction_parameter", "nonlinear_cg"]
 
@@ -175,29 +175,28 @@ def nonlinear_cg(loss_and_grad, x0, *, rule="HZ", gtol=1e-6, c1=1e-4, c2=0.1, re
     x = x0.copy()
     value, g = validate.loss_and_grad(loss_and_grad, x)
     value, squared = floats(xp.asarray(value, dtype=x.dtype), g @ g)
-    d, slope = -g, -squared
+    if not math.isfinite(value + squared):
+        raise ValueError(f"loss_and_grad must be finite at x0: value {value:.3g}, squared gradient {squared:.3g}")
+    d, step = -g, 1 / max(1.0, math.sqrt(squared))
     values, norms, slopes, trials, failed = [value], [math.sqrt(squared)], [], 0, False
-    step = min(1.0, 1 / norms[0]) if squared else 1.0
-    while norms[-1] > gtol and len(slopes) < max_iter and not failed:
+    while norms[-1] > gtol and len(slopes) < max_iter:
+        slope = float(d @ g)
+        if slope >= 0 or len(slopes) % restart == 0:
+            d, slope = -g, -(norms[-1] ** 2)
+        if slopes:  # the first trial expects the decrease of the last step again
+            step *= min(slopes[-1] / slope, 100.0)
         slopes.append(slope)
         found = search(loss_and_grad, (x, values[-1], g, slope), d, step, c1, c2, TRIALS)
         trials += found.iterations
         failed = not found.converged
         if failed:
             break
-        g_old, x, g = g, found.x, found.gradient
+        g_old, x, g, step = g, found.x, found.gradient, found.step
         values.append(found.value)
         norms.append(norm(g))
-
         # eq. nonlinear-cg-direction
         beta = float(direction_parameter(g, g_old, d, rule=rule))
         d = -g + beta * d
-
-        slope = float(d @ g)
-        if slope >= 0 or len(slopes) % restart == 0:
-            d, slope = -g, -(norms[-1] ** 2)
-        # the first trial expects the decrease of the last step again
-        step = found.step * min(slopes[-1] / slope, 100.0) if slope else 1.0
 
     converged = norms[-1] <= gtol
     if not converged:
@@ -208,46 +207,17 @@ def nonlinear_cg(loss_and_grad, x0, *, rule="HZ", gtol=1e-6, c1=1e-4, c2=0.1, re
 
 
 def _certificate(result, loss_and_grad, x0, *, gtol=1e-6, **_):
-    """The gradient at the solution, and that every direction descended."""
+    """The gradient at the solution, what is reported of it and of the value there, and that every direction descended.
+
+    Two solutions may differ by gtol in the gradient's norm and by its square in the value.
+    """
+    value, gradient = loss_and_grad(result.x)
     return {
-        "gradient norm over gtol": norm(loss_and_grad(result.x)[1]) / gtol,
+        "gradient norm over gtol": norm(gradient) / gtol,
+        "error of the reported norm, over gtol": abs(norm(gradient) - result.gradient_norms[-1]) / gtol,
+        "error of the reported value": abs(float(value) - result.values[-1]) / max(1.0, *map(abs, result.values)),
         "steepest ascent among the directions": max(result.slopes, default=0.0),
     }
-
-
-def _brute_force_parameter(gradient, previous_gradient, direction, *, rule="HZ"):
-    """The same quotients from sums over coordinates."""
-    g, p, d = gradient.tolist(), previous_gradient.tolist(), direction.tolist()
-    y = [a - b for a, b in zip(g, p, strict=True)]
-    dot = lambda a, b: sum(u * v for u, v in zip(a, b, strict=True))  # noqa: E731
-    numerator = dot(g, g) if rule in ("FR", "DY") else dot(g, y)
-    denominator = dot(p, p) if rule in ("FR", "PR", "PR+") else dot(d, y)
-    if rule == "HZ":
-        numerator = dot([a - 2 * b * dot(y, y) / denominator for a, b in zip(y, d, strict=True)], g)
-        floor = -1 / (dot(d, d) ** 0.5 * min(0.01, dot(p, p) ** 0.5))
-        return max(numerator / denominator, floor)
-    return max(0.0, numerator / denominator) if rule.endswith("+") else numerator / denominator
-
-
-def _parameter_example(rng, size):
-    """A step along which the slope grew: the gradients of a convex quadratic."""
-    A = spd_matrix(rng, spectrum(size, 10.0))
-    previous, direction = rng.choice((0.05, 1.0, 20.0)) * rng.standard_normal(size), rng.standard_normal(size)
-    gradient = previous + rng.choice((0.1, 1.0)) * A @ direction
-    return {"gradient": gradient, "previous_gradient": previous, "direction": direction}
-
-
-def _example(rng, size):
-    kind = rng.integers(2)
-    if kind == 0:
-        loss = Quadratic(spd_matrix(rng, spectrum(size, 10.0)), rng.standard_normal(size))
-    else:
-        loss = logistic(rng, points=20, dims=size, l2=0.1)
-    return {"loss_and_grad": loss, "x0": rng.choice((0.1, 1.0, 5.0)) * rng.standard_normal(size)}
-
-
-def _quadratic(A, b, x0):
-    return {"loss_and_grad": Quadratic(xp.array(A), xp.array(b)), "x0": xp.array(x0)}
 
 
 METHOD = Method(
@@ -259,38 +229,28 @@ METHOD = Method(
         Estimator(
             f=direction_parameter,
             inputs=PARAMETER_INPUTS,
-            example=_parameter_example,
-            edges={
-                "a gradient orthogonal to the one before": lambda: {
-                    "gradient": xp.array([0.0, 1.0]),
-                    "previous_gradient": xp.array([1.0, 0.0]),
-                    "direction": xp.array([-1.0, 0.0]),
-                },
-                "the truncation of HZ": lambda: {
-                    "gradient": xp.array([30.0, -1.0]),
-                    "previous_gradient": xp.array([-1.0, 1.0]),
-                    "direction": xp.array([1.0, 10.0]),
-                },
-            },
+            example=cases.parameter_example,
+            edges=cases.PARAMETER_EDGES,
             settings={"default": {}, **{rule: {"rule": rule} for rule in RULES[:-1]}, "probe": {"rule": "PR"}},
-            brute_force=_brute_force_parameter,
+            brute_force=cases.brute_force_parameter,
         ),
         Solver(
             f=nonlinear_cg,
             inputs=INPUTS,
-            example=_example,
-            edges={
-                "start at the minimum": lambda: _quadratic([[2.0, 0.0], [0.0, 1.0]], [2.0, 3.0], [1.0, 3.0]),
-                "one unknown": lambda: _quadratic([[2.5]], [-1.0], [7.0]),
-                "a curved valley": lambda: {"loss_and_grad": Rosenbrock(), "x0": xp.array([-1.2, 1.0])},
-            },
+            example=cases.example,
+            edges=cases.EDGES,
             settings={
                 "default": {},
                 **{rule: {"rule": rule} for rule in RULES[:-1]},
                 "probe": {"rule": "PR+", "gtol": 1e-4, "c1": 1e-3, "c2": 0.3, "restart": 5, "max_iter": 900},
             },
             certificate=_certificate,
-            tolerances={"gradient norm over gtol": 1 + 1e-9, "steepest ascent among the directions": 0.0},
+            tolerances={
+                "gradient norm over gtol": 1 + 1e-9,
+                "error of the reported norm, over gtol": 1 + 1e-9,
+                "error of the reported value": 1e-6,
+                "steepest ascent among the directions": 0.0,
+            },
         ),
     ),
 )

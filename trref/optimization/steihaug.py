@@ -33,6 +33,7 @@ Method*, 2000.
 """
 
 import math
+import warnings
 
 from trref import validate
 from trref.backend import xp
@@ -59,7 +60,8 @@ def steihaug_toint(g, matvec, *, radius, rtol=None):
     radius : float
         In (0, inf).
     rtol : float, optional
-        Ends when ``‖g + B z‖ <= rtol ‖g‖``, in [0, 1); min(1/2, √‖g‖) by default.
+        Ends when ``‖g + B z‖ <= rtol ‖g‖``, in [0, 1); min(1/2, √‖g‖) by default. Below the rounding unit it counts as
+        that: a smaller residual says nothing of the curvature.
 
     Returns
     -------
@@ -70,6 +72,11 @@ def steihaug_toint(g, matvec, *, radius, rtol=None):
     ------
     ValueError
         Wrong shapes, values that are not finite, numbers out of range.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Ten n products, in exact arithmetic n are enough, and the residual is still above its target.
     """
     validate.inputs(OPERATOR_INPUTS, g, matvec)
     validate.interval("(0, inf)", radius=radius)
@@ -78,11 +85,15 @@ def steihaug_toint(g, matvec, *, radius, rtol=None):
     validate.interval("[0, 1)", rtol=rtol)
 
     z, r, d = xp.zeros_like(g), g, -g
-    target, values, status = rtol * math.sqrt(rr), [0.0], "interior"
-    while math.sqrt(rr) > target and len(values) <= len(g):
+    target = max(rtol, float(xp.finfo(g.dtype).eps)) * math.sqrt(rr)
+    values, status = [0.0], "interior"
+    while math.sqrt(rr) > target and len(values) <= 10 * len(g):
         Bd = matvec(d)
-        if Bd.shape != d.shape:
-            raise ValueError(f"matvec must give arrays of shape {tuple(d.shape)}, not {tuple(Bd.shape)}")
+        validate.array("the result of matvec", Bd)
+        if Bd.shape != d.shape or Bd.dtype != d.dtype:
+            raise ValueError(
+                f"matvec must give {d.dtype} arrays of shape {tuple(d.shape)}, not {Bd.dtype} {tuple(Bd.shape)}"
+            )
         curvature, zz, zd, dd = floats(d @ Bd, z @ z, z @ d, d @ d)
         if not math.isfinite(curvature):
             raise ValueError("matvec must give finite values")
@@ -105,7 +116,11 @@ def steihaug_toint(g, matvec, *, radius, rtol=None):
         rr, previous = float(r @ r), rr
         d = -r + rr / previous * d
 
-    return Step(z, status, values, len(values) - 1, True)
+    converged = status != "interior" or math.sqrt(rr) <= target
+    if not converged:
+        message = f"steihaug_toint stopped after {len(values) - 1} products at a residual of {math.sqrt(rr):.2e}"
+        warnings.warn(f"{message}, above {target:.2e}", validate.ConvergenceWarning, stacklevel=2)
+    return Step(z, status, values, len(values) - 1, converged)
 
 
 def _operator_certificate(result, g, matvec, *, radius, rtol=None):

@@ -32,6 +32,7 @@ that does not reduce it is refused.
 Conn, Gould and Toint, *Trust-Region Methods*, 2000; Nocedal and Wright, *Numerical Optimization*, 2006, algorithm 4.1.
 """
 
+import itertools
 import math
 import warnings
 from typing import Any, NamedTuple
@@ -150,6 +151,8 @@ def trust_region_minimize(
     x = x0.copy()
     value, g = validate.loss_and_grad(loss_and_grad, x)
     value, norm = floats(xp.asarray(value, dtype=x.dtype), xp.sqrt(g @ g))
+    if not math.isfinite(value + norm):
+        raise ValueError(f"loss_and_grad must be finite at x0: value {value:.3g}, gradient norm {norm:.3g}")
     B = _symmetric(hessian, x)
     values, norms, radii, ratios, inner = [value], [norm], [], [], 0
     smallest = 10 * float(xp.finfo(x.dtype).eps)
@@ -163,7 +166,7 @@ def trust_region_minimize(
         # eq. trust-region-minimize-ratio
         if promised > smallest * abs(values[-1]):
             ratio = (values[-1] - new_value) / promised
-            ratio = ratio if math.isfinite(ratio) else -1.0
+            ratio = ratio if math.isfinite(ratio + new_norm) else -1.0
         else:
             ratio = 1.0 if new_norm < norms[-1] else 0.0
 
@@ -192,28 +195,36 @@ def _symmetric(hessian, x):
 
 
 def _certificate(result, loss_and_grad, hessian, x0, *, gtol=1e-6, **_):
-    """The gradient at the solution, and that no accepted step raised the value beyond rounding."""
-    gradient = loss_and_grad(result.x)[1]
-    rises = [(b - a) / max(abs(a), 1.0) for a, b in zip(result.values, result.values[1:], strict=False)]
+    """The gradient at the solution, what is reported of it and of the value there, and that no accepted step raised
+    the value beyond rounding. Two solutions may differ by gtol in the gradient's norm and by its square in the value.
+    """
+    value, gradient = loss_and_grad(result.x)
+    norm, values = math.sqrt(float(gradient @ gradient)), result.values
+    rises = [(b - a) / max(abs(a), 1.0) for a, b in itertools.pairwise(values)]
     return {
-        "gradient norm over gtol": math.sqrt(float(gradient @ gradient)) / gtol,
+        "gradient norm over gtol": norm / gtol,
+        "error of the reported norm, over gtol": abs(norm - result.gradient_norms[-1]) / gtol,
+        "error of the reported value": abs(float(value) - values[-1]) / max(1.0, *map(abs, values)),
         "largest rise of the value": max(rises, default=0.0),
     }
 
 
 def _example(rng, size):
+    """A quadratic, whose curvature the model may take for smaller than it is, or a logistic loss."""
     x0 = rng.choice((0.1, 1.0, 5.0)) * rng.standard_normal(size)
     if rng.random() < 0.5:
         A = spd_matrix(rng, rng.choice((1.0, 10.0)) * spectrum(size, 10.0))
-        return {"loss_and_grad": Quadratic(A, rng.standard_normal(size)), "hessian": QuadraticHessian(A), "x0": x0}
+        model = QuadraticHessian(rng.choice((1.0, 0.6)) * A)
+        return {"loss_and_grad": Quadratic(A, rng.standard_normal(size)), "hessian": model, "x0": x0}
     X, y = rng.standard_normal((20, size)), xp.where(xp.asarray(rng.random(20)) < 0.5, -1.0, 1.0)
     return {"loss_and_grad": Logistic(X, y, 0.1), "hessian": LogisticHessian(X, y, 0.1), "x0": x0}
 
 
-def _edge(A, b, x0):
+def _edge(A, b, x0, share=1.0):
+    """A quadratic, and a model with a share of its curvature."""
     return {
         "loss_and_grad": Quadratic(xp.array(A), xp.array(b)),
-        "hessian": QuadraticHessian(xp.array(A)),
+        "hessian": QuadraticHessian(share * xp.array(A)),
         "x0": xp.array(x0),
     }
 
@@ -232,6 +243,9 @@ METHOD = Method(
                 "start at the minimum": lambda: _edge([[2.0, 0.0], [0.0, 1.0]], [2.0, 3.0], [1.0, 3.0]),
                 "one unknown": lambda: _edge([[2.5]], [-1.0], [7.0]),
                 "far away": lambda: _edge([[2.0, 1.0], [1.0, 2.0]], [1.0, 0.0], [300.0, -200.0]),
+                "too little curvature, a ratio of 0.3": lambda: _edge([[2.0]], [4.0], [2.5], share=1 / 1.7),
+                "half of the curvature, a ratio of 0": lambda: _edge([[2.0]], [4.0], [2.5], share=0.5),
+                "a decrease that rounding hides": lambda: _edge([[1.0]], [1e6], [1e6 + 1e-3]),
             },
             settings={
                 "default": {},
@@ -247,7 +261,12 @@ METHOD = Method(
                 },
             },
             certificate=_certificate,
-            tolerances={"gradient norm over gtol": 1 + 1e-9, "largest rise of the value": 1e-13},
+            tolerances={
+                "gradient norm over gtol": 1 + 1e-9,
+                "error of the reported norm, over gtol": 1 + 1e-9,
+                "error of the reported value": 1e-6,
+                "largest rise of the value": 1e-13,
+            },
         ),
     ),
 )

@@ -1,0 +1,58 @@
+"""Examples, edges and brute force of nonlinear conjugate gradients."""
+
+from trref.backend import xp
+from trref.problems.convex import Quadratic, Rosenbrock, logistic, spd_matrix, spectrum
+
+
+def brute_force_parameter(gradient, previous_gradient, direction, *, rule="HZ"):
+    """The same quotients from sums over coordinates."""
+    g, p, d = gradient.tolist(), previous_gradient.tolist(), direction.tolist()
+    y = [a - b for a, b in zip(g, p, strict=True)]
+    dot = lambda a, b: sum(u * v for u, v in zip(a, b, strict=True))  # noqa: E731
+    numerator = dot(g, g) if rule in ("FR", "DY") else dot(g, y)
+    denominator = dot(p, p) if rule in ("FR", "PR", "PR+") else dot(d, y)
+    if rule == "HZ":
+        numerator = dot([a - 2 * b * dot(y, y) / denominator for a, b in zip(y, d, strict=True)], g)
+        floor = -1 / (dot(d, d) ** 0.5 * min(0.01, dot(p, p) ** 0.5))
+        return max(numerator / denominator, floor)
+    return max(0.0, numerator / denominator) if rule.endswith("+") else numerator / denominator
+
+
+def parameter_example(rng, size):
+    """A step along which the slope grew: the gradients of a convex quadratic."""
+    A = spd_matrix(rng, spectrum(size, 10.0))
+    previous, direction = rng.choice((0.05, 1.0, 20.0)) * rng.standard_normal(size), rng.standard_normal(size)
+    gradient = previous + rng.choice((0.1, 1.0)) * A @ direction
+    return {"gradient": gradient, "previous_gradient": previous, "direction": direction}
+
+
+def example(rng, size):
+    kind = rng.integers(2)
+    if kind == 0:
+        loss = Quadratic(spd_matrix(rng, spectrum(size, 10.0)), rng.standard_normal(size))
+    else:
+        loss = logistic(rng, points=20, dims=size, l2=0.1)
+    return {"loss_and_grad": loss, "x0": rng.choice((0.1, 1.0, 5.0)) * rng.standard_normal(size)}
+
+
+def _quadratic(A, b, x0):
+    return {"loss_and_grad": Quadratic(xp.array(A), xp.array(b)), "x0": xp.array(x0)}
+
+
+PARAMETER_EDGES = {
+    "a gradient orthogonal to the one before": lambda: {
+        "gradient": xp.array([0.0, 1.0]),
+        "previous_gradient": xp.array([1.0, 0.0]),
+        "direction": xp.array([-1.0, 0.0]),
+    },
+    "the truncation of HZ": lambda: {
+        "gradient": xp.array([30.0, -1.0]),
+        "previous_gradient": xp.array([-1.0, 1.0]),
+        "direction": xp.array([1.0, 10.0]),
+    },
+}
+EDGES = {
+    "start at the minimum": lambda: _quadratic([[2.0, 0.0], [0.0, 1.0]], [2.0, 3.0], [1.0, 3.0]),
+    "one unknown": lambda: _quadratic([[2.5]], [-1.0], [7.0]),
+    "a curved valley": lambda: {"loss_and_grad": Rosenbrock(), "x0": xp.array([-1.2, 1.0])},
+}
