@@ -163,7 +163,8 @@ def _kl_in_the_advantage(logits, old_logits, actions, advantage, *, beta=1.0):
 KL_IN_THE_ADVANTAGE = Deviation(
     "penalty in the reward",
     _kl_in_the_advantage,
-    seen_in="volcengine/verl trainer/ppo/core_algos.py and other trainers of language models",
+    seen_in="verl 0.9.1 verl/trainer/ppo/ray_trainer.py, apply_kl_penalty (of the old policy from a"
+    " reference, in the reward), and other trainers of language models",
     computes="an advantage reduced by beta times the sampled log-ratio, a constant of the gradient, instead of the"
     " exact divergence in the objective",
     documented=True,
@@ -177,7 +178,7 @@ def _beta_proportional(beta, kl, *, target=0.01):
 BETA_PROPORTIONAL = Deviation(
     "proportional controller",
     _beta_proportional,
-    seen_in="volcengine/verl trainer/ppo/core_algos.py, after arXiv:1909.08593",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, AdaptiveKLController, after arXiv:1909.08593",
     computes="beta (1 + clip(kl / target - 1, ±0.2) n / horizon), here with n = horizon",
     documented=True,
 )

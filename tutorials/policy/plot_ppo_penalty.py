@@ -118,7 +118,7 @@ for i, name in enumerate(("k1 = -log r", "k2 = (log r)² / 2", "k3 = r - 1 - log
     axes[0].semilogx(figures[:, i, 0], figures[:, i, 1], "o-", markersize=3, label=name)
     axes[1].loglog(figures[:, i, 0], figures[:, i, 2], "o-", markersize=3)
 axes[0].set(xlabel="KL divergence (nats)", ylabel="bias, relative")
-axes[1].set(xlabel="KL divergence (nats)", ylabel="standard deviation of one sample, relative")
+axes[1].set(xlabel="KL divergence (nats)", ylabel="deviation of one sample, relative")
 axes[0].legend()
 
 # %%
