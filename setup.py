@@ -38,7 +38,8 @@ setup(
         "tour": TOUR,
         "test": TEST,
         "docs": DOCS,
-        # public packages that the implementations are compared with, and nothing else
+        # public packages that the implementations are compared with, and nothing else; two trainers that do not install
+        # beside them are in tests/peers/trainers.txt
         "peers": [
             "torch>=2.2",
             "gymnasium>=1.0",

@@ -16,8 +16,12 @@ def python():
     return VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
-def ensure(*extras, fresh=False):
-    """Make `.venv` with the package (editable) and the given extras, unless that has been done; return its Python."""
+def ensure(*extras, alone=None, fresh=False):
+    """Make `.venv` with the package (editable) and the given extras, unless that has been done; return its Python.
+
+    `alone` is a file of requirements whose wheels are unpacked without their dependencies and off the import path, into
+    a folder of the environment with the file's name.
+    """
     if sys.version_info < OLDEST:
         _fail(f"Python {'.'.join(map(str, OLDEST))} or later is needed; this is {sys.version.split()[0]}")
     if fresh and VENV.exists():
@@ -44,7 +48,23 @@ def ensure(*extras, fresh=False):
         if done.returncode:
             _fail(f"pip could not install the extra '{extra}' of setup.py:\n{_missing(done.stdout + done.stderr)}")
         stamp.write_text(state)
+    if alone:
+        _unpack(alone)
     return str(python())
+
+
+def _unpack(requirements):
+    folder, stamp, state = VENV / requirements.stem, VENV / f"trref-{requirements.stem}", requirements.read_text()
+    if stamp.exists() and stamp.read_text() == state:
+        return
+    print(f"unpacking what {requirements.relative_to(ROOT)} lists", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [str(python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--ignore-requires-python", "--target", str(folder), "-r", str(requirements)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        _fail(f"pip could not unpack {requirements.name}:\n{_missing(done.stdout + done.stderr)}")
+    stamp.write_text(state)
 
 
 def _missing(output):

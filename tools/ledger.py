@@ -10,25 +10,25 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def main():
     sys.path.insert(0, str(ROOT))
-    from tests.peers.judged import JUDGED
+    from tests.peers import judged, judged_trainers
     from trref.conformance import verify
 
     warnings.simplefilter("ignore")
     rows = []
-    for judged in JUDGED:
-        verdict = verify(judged.function, judged.make(), judged.options)
+    for entry in (*judged.JUDGED, *judged_trainers.JUDGED):
+        verdict = verify(entry.function, entry.make(), entry.options)
         rows.append(
             {
-                "implementation": judged.what,
-                "version": judged.version,
-                "function": judged.function,
+                "implementation": entry.what,
+                "version": entry.version,
+                "function": entry.function,
                 "verdict": "conforms" if verdict.conforms else "deviates",
                 "cases": verdict.cases,
-                "finding": judged.finding,
+                "finding": entry.finding,
             }
         )
-        agrees = "" if verdict.conforms == judged.conforms else "   UNEXPECTED"
-        print(f"{rows[-1]['verdict']:9} {judged.function:42} {judged.what}{agrees}", flush=True)
+        agrees = "" if verdict.conforms == entry.conforms else "   UNEXPECTED"
+        print(f"{rows[-1]['verdict']:9} {entry.function:42} {entry.what}{agrees}", flush=True)
         if agrees:
             print(verdict)
     path = ROOT / "docs" / "ledger.json"

@@ -1,7 +1,8 @@
 """Set up .venv and run ruff and the test suite: python3 tools/test.py [--peers] [--fresh] [-- pytest arguments].
 
 pytest's closing line is printed last. With --peers the extra `peers` is installed too, and the comparisons with public
-packages run; without it those tests skip, naming the package.
+packages run; without it those tests skip, naming the package. Two trainers whose dependencies exclude each other are
+unpacked without them (tests/peers/trainers.py).
 """
 
 import argparse
@@ -11,6 +12,8 @@ import sys
 
 import _environment
 
+TRAINERS = _environment.ROOT / "tests" / "peers" / "trainers.txt"
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -19,7 +22,8 @@ def main():
     parser.add_argument("pytest", nargs="*", metavar="-- ARGUMENT", help="passed on to pytest")
     options = parser.parse_args()
 
-    python = _environment.ensure("test", *(["peers"] if options.peers else []), fresh=options.fresh)
+    extras, trainers = (["peers"], TRAINERS) if options.peers else ([], None)
+    python = _environment.ensure("test", *extras, alone=trainers, fresh=options.fresh)
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     environment = {**os.environ, **one_thread, "MPLBACKEND": "agg"}
     style = [

@@ -2,7 +2,7 @@
 
 ``tests/peers/test_public_code.py`` runs `trref.conformance.verify` on all of them and asserts the verdicts;
 ``tools/ledger.py`` prints them, with the versions installed, into ``docs/ledger.json``. The wrappers rename arguments
-and call; they compute nothing of their own.
+and call; they compute nothing of their own. The trainers that do not install are in `tests.peers.judged_trainers`.
 """
 
 import collections
@@ -14,9 +14,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tests.peers import trainers
 from trref.conformance import Options
 
-__all__ = ["JUDGED", "Judged"]
+__all__ = ["JUDGED", "Judged", "signature"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,13 @@ class Judged:
     explained: str = ""
 
     @property
+    def trainer(self):
+        """Whether the package is one of those that `tests.peers.trainers` imports in parts."""
+        return self.package in trainers.ABSENT
+
+    @property
     def version(self):
-        return importlib.metadata.version(self.package)
+        return trainers.version(self.package) if self.trainer else importlib.metadata.version(self.package)
 
 
 def _in(module, name):
@@ -223,12 +229,12 @@ def _trl(loss_type, *, level="token", delta=None, beta=0.0, clip_names=("clip", 
         names = ["log_prob", "old_log_prob", "advantage", "mask", *(["ref_log_prob"] if beta else [])]
         keywords = [*dict.fromkeys(clip_names), *(["delta"] if delta else []), *(["beta"] if beta else [])]
         keywords += ["max_length"] if loss_type == "dr_grpo" else []
-        return _signature(loss, names, keywords)
+        return signature(loss, names, keywords)
 
     return make
 
 
-def _signature(function, names, keywords):
+def signature(function, names, keywords):
     """Give a function a signature that names what it takes, for `verify` to read."""
     import inspect
 

@@ -5,17 +5,24 @@ import pathlib
 
 import pytest
 
-from tests.peers.judged import JUDGED
+from tests.peers import judged, judged_trainers, trainers
 from trref.conformance import verify
 
 pytestmark = pytest.mark.peer
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+JUDGED = (*judged.JUDGED, *judged_trainers.JUDGED)
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("judged", JUDGED, ids=lambda j: j.what)
 def test_verdict(judged):
-    pytest.importorskip(judged.package)
+    if not judged.trainer:
+        pytest.importorskip(judged.package)
+    elif trainers.absent(judged.package):
+        pytest.skip(f"no files of {judged.package} in {trainers.FOLDER}: tools/test.py --peers")
+    else:
+        pytest.importorskip("torchrl")  # brings tensordict
+        pytest.importorskip("trl")  # brings transformers
     verdict = verify(judged.function, judged.make(), judged.options)
     assert verdict.conforms == judged.conforms, str(verdict)
     assert judged.explained in str(verdict)
