@@ -534,7 +534,7 @@ JUDGED = (
         "a3po.proximal_approximation",
         _areal_anchor,
         False,
-        "1e-10 is added to the probability inside the logarithm, and the weight is computed in float32, whatever the input",
+        "1e-10 is added to the probability inside the logarithm, and the weight is in float32, whatever the input",
         _fixed(current_version=6, interpolation="linear"),
     ),
     Judged(
