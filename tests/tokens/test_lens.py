@@ -71,7 +71,9 @@ def test_a_group_of_wrong_answers_is_ordered_by_confidence(seed):
 
 
 def test_no_contrast_no_advantage():
-    assert not lens_advantage(*_one_token([0.3] * 7, [0] * 7)).any()
+    """Exactly, though the mean of fourteen times 1/14 is not quite 1/14."""
+    for n in (2, 7, 14):
+        assert not lens_advantage(*_one_token([0.3] * n, [0] * n)).any()
     assert not lens_advantage(*_one_token([0.3], [0])).any() and not lens_advantage(*_one_token([0.3], [1])).any()
 
 
@@ -88,12 +90,10 @@ def test_without_the_negative_groups_it_is_nearly_grpo():
     assert ((A == 0) == (plain == 0)).all() and abs(A - plain).max() < 0.5 and np.corrcoef(A, plain)[0, 1] > 0.99
 
 
-def test_the_loss_is_grpo_with_these_advantages():
+def test_groups_of_wrong_answers_have_a_gradient():
     old, mask, group, reward = _groups(4)
     log_prob = old + 0.4 * np.random.default_rng(0).standard_normal(old.shape)
     ours = lens(log_prob, old, mask, group, reward)
-    theirs = grpo(log_prob, old, lens_advantage(old, mask, group, reward), mask)
-    assert ours[0] == theirs[0] and np.array_equal(ours[1], theirs[1])
     assert ours[1][:10].any() and not grpo(log_prob, old, group_advantage(reward, group), mask)[1][:10].any()
 
 

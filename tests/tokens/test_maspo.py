@@ -41,15 +41,6 @@ def test_by_hand():
     assert loss == pytest.approx(-2 * gate) and gradient == pytest.approx(-2 * gate * (1 - 2 / 1.03**2))
 
 
-def test_on_policy_it_is_grpo():
-    _, old, advantage, _ = _batch(0)
-    mask = np.ones_like(old)
-    expected = grpo(old, old, advantage, mask)
-    for f in (maspo, maspo_differentiated):
-        loss, gradient = f(old, old, advantage, mask)
-        assert loss == pytest.approx(expected[0]) and np.allclose(gradient, expected[1], rtol=1e-14)
-
-
 def test_a_narrow_gate_leaves_the_tokens_that_return():
     """The gradient of a clip at 0."""
     batch = _batch(1)
@@ -118,3 +109,5 @@ def test_numbers_out_of_range():
     for bad in ({"sigma": 0.0}, {"sigma": 2.0, "sigma_high": 1.0}, {"alpha": -0.1}, {"width_low": 11.0}):
         with pytest.raises(ValueError, match="must lie in"):
             maspo(*batch, **bad)
+    with pytest.raises(ValueError, match="gate must have shape"):
+        maspo(*batch, gate=np.ones((6, 4)))

@@ -198,6 +198,8 @@ def test_a_huge_ball_leaves_the_best_action_alone():
     A, q = np.array([1.0, 3.0, 2.0, 3.0]), np.array([0.4, 0.1, 0.3, 0.2])
     assert tabular_optimum(A, q, delta=100.0) == pytest.approx([0, 1 / 0.3, 0, 1 / 0.3])
     assert tabular_optimum(np.full(4, 2.0), q) == pytest.approx(np.ones(4))
+    rounds = np.array([0.11, 0.12, 0.13, 0.14, 0.5])  # the mean of five times 0.3 is not quite 0.3
+    assert tabular_optimum(np.full(5, 0.3), rounds) == pytest.approx(np.ones(5)), "ties are exact"
 
 
 def test_only_differences_of_the_advantage_matter():

@@ -57,7 +57,8 @@ Feng et al., *Don't Waste Mistakes: Leveraging Negative RL-Groups via Confidence
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Method, Objective
+from trref.catalog import Estimator, Limit, Method, Objective
+from trref.tokens import _lens_cases as cases
 from trref.tokens.deviations import lens as deviations
 from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import token_objective
@@ -71,7 +72,7 @@ WITH_GROUPS = token_objective("group", "reward", without=("advantage",))
 
 
 def _log_confidence(old_log_prob, mask):
-    return (mask * xp.minimum(old_log_prob, 0)).sum(1) / xp.maximum(mask.sum(1), 1)
+    return (mask * old_log_prob).sum(1) / xp.maximum(mask.sum(1), 1)
 
 
 def length_normalised_prob(old_log_prob, mask):
@@ -80,7 +81,7 @@ def length_normalised_prob(old_log_prob, mask):
     Parameters
     ----------
     old_log_prob : array (B, T)
-        Log-probabilities of the tokens under the sampling policy; above 0 counts as 0.
+        Log-probabilities of the tokens under the sampling policy.
     mask : array (B, T), 0 or 1
         The tokens of the answers.
 
@@ -98,13 +99,14 @@ def length_normalised_prob(old_log_prob, mask):
 
 
 def _relative_difficulty(old_log_prob, mask, group, reward):
-    """Log-confidence relative to the surest answer of the group, that answer's own, and D in its units, each (B,)."""
+    """Confidence relative to the surest answer of the group, that answer's logarithm, and D in its units, each (B,)."""
     same, log_p = group[:, None] == group[None, :], _log_confidence(old_log_prob, mask)
     top = xp.where(same, log_p[None, :], log_p.min()).max(1)
-    relative = xp.maximum(log_p - top, -60.0)  # beyond e^-60 next to the surest one, answers are of no consequence
-    inverse, _ = group_mean(reward * xp.exp(-relative), group)
-    D = xp.maximum(xp.where(inverse > 0, 1 / xp.where(inverse > 0, inverse, 1), 0), 2)  # eq. lens-difficulty
-    return relative, top, D
+    p = xp.exp(log_p - top)
+    eps = float(xp.finfo(p.dtype).eps)  # one right answer as unsure as that, and D is at its bound
+    inverse, _ = group_mean(reward / xp.maximum(p, eps), group)
+    D = 1 / xp.where(inverse > 0, xp.minimum(inverse, 0.5), 0.5)  # eq. lens-difficulty
+    return p, top, D
 
 
 def estimate_difficulty(old_log_prob, mask, group, reward):
@@ -133,8 +135,8 @@ def estimate_difficulty(old_log_prob, mask, group, reward):
 
 
 def _calibrated(old_log_prob, mask, group, reward):
-    relative, _, D = _relative_difficulty(old_log_prob, mask, group, reward)
-    p, G = xp.exp(relative), group_mean(reward, group)[1]
+    p, _, D = _relative_difficulty(old_log_prob, mask, group, reward)
+    G = group_mean(reward, group)[1]
     return reward - (1 - reward) / G * p / (D - p)  # eq. lens-reward
 
 
@@ -162,13 +164,13 @@ def calibrated_reward(old_log_prob, mask, group, reward):
 def _advantage(old_log_prob, mask, group, reward, alpha, std):
     # eq. lens-advantage
     r = _calibrated(old_log_prob, mask, group, reward)
-    mean, G = group_mean(r, group)
-    right, centred = group_mean(reward, group)[0], r - mean
+    right, G = group_mean(reward, group)
+    differ = ((group[:, None] == group[None, :]) & (r[:, None] != r[None, :])).any(1)
+    centred = xp.where(differ, r - group_mean(r, group)[0], 0)
     variance = group_mean(centred**2, group)[0] * (G / xp.maximum(G - 1, 1) if std == "sample" else 1)
     mixed = (right > 0) & (right < 1)
-    scaled = centred / xp.where(mixed, xp.sqrt(variance), 1)
-    tolerance = 16 * float(xp.finfo(r.dtype).eps)  # of answers equally sure
-    return xp.where(mixed, scaled, xp.where((right > 0) | (abs(centred) <= tolerance), 0, alpha * centred))
+    A = centred / xp.where(mixed, xp.sqrt(variance), 1)
+    return xp.where(mixed, A, alpha * A)
 
 
 def lens_advantage(old_log_prob, mask, group, reward, *, alpha=0.25, std="sample"):
@@ -236,40 +238,10 @@ def lens(log_prob, old_log_prob, mask, group, reward, *, clip=0.2, alpha=0.25, s
     return -J, -w * derivative
 
 
-def _by_loops(old_log_prob, mask, group, reward, alpha=0.25, std="sample"):
-    """Confidence, difficulty, reward and advantage of each answer, group by group."""
-    result = xp.zeros((4, len(group)))
-    for b, (row, m) in enumerate(zip(old_log_prob.tolist(), mask.tolist(), strict=True)):
-        tokens = [min(x, 0.0) for x, kept in zip(row, m, strict=True) if kept]
-        result[0, b] = xp.exp(sum(tokens) / max(len(tokens), 1))
-    for g in set(group.tolist()):
-        rows = [i for i, h in enumerate(group.tolist()) if h == g]
-        p, r, G = result[0, rows], reward[rows], len(rows)
-        D = max(2 * float(p.max()), 1 / float((r / p).mean()) if r.any() else 0.0)
-        rewards = r - (1 - r) / G * p / (D - p)
-        centred = rewards - rewards.mean()
-        if r.any():
-            A = 0 * r if r.all() else centred / (xp.sqrt((centred**2).sum() / (G - (std == "sample"))))
-        else:
-            A = alpha * centred * (abs(centred) > 1e-14)
-        result[1, rows], result[2, rows], result[3, rows] = D, rewards, A
-    return result
-
-
-def _confidence_by_loops(old_log_prob, mask):
-    return _by_loops(old_log_prob, mask, xp.arange(len(mask)), xp.zeros(len(mask)))[0]
-
-
-def _difficulty_by_loops(old_log_prob, mask, group, reward):
-    return _by_loops(old_log_prob, mask, group, reward)[1]
-
-
-def _reward_by_loops(old_log_prob, mask, group, reward):
-    return _by_loops(old_log_prob, mask, group, reward)[2]
-
-
-def _advantage_by_loops(old_log_prob, mask, group, reward, *, alpha=0.25, std="sample"):
-    return _by_loops(old_log_prob, mask, group, reward, alpha, std)[3]
+def _with_these_advantages(inputs):
+    """the advantage is that of LENS"""
+    groups = {name: inputs[name] for name in GROUPS.inputs}
+    return {**inputs, "advantage": lens_advantage(**groups)}
 
 
 PROBE = {"alpha": 0.6, "std": "population"}
@@ -279,20 +251,21 @@ METHOD = Method(
     arxiv="2510.08696",
     provenance="confirmed",
     functions=(
-        Estimator(f=length_normalised_prob, interface=ANSWERS, brute_force=_confidence_by_loops),
-        Estimator(f=estimate_difficulty, interface=GROUPS, brute_force=_difficulty_by_loops),
-        Estimator(f=calibrated_reward, interface=GROUPS, brute_force=_reward_by_loops),
+        Estimator(f=length_normalised_prob, interface=ANSWERS, brute_force=cases.confidence_by_loops),
+        Estimator(f=estimate_difficulty, interface=GROUPS, brute_force=cases.difficulty_by_loops),
+        Estimator(f=calibrated_reward, interface=GROUPS, brute_force=cases.reward_by_loops),
         Estimator(
             f=lens_advantage,
             interface=GROUPS,
             settings={"default": {}, "population": {"std": "population"}, "probe": PROBE},
-            brute_force=_advantage_by_loops,
+            brute_force=cases.advantage_by_loops,
         ),
         Objective(
             f=lens,
             interface=WITH_GROUPS,
             wrt="log_prob",
             settings={"default": {}, "mixed groups only": {"alpha": 0.0}, "probe": {**PROBE, "clip": 0.35}},
+            limits=(Limit("grpo.grpo", {}, where=_with_these_advantages),),
             deviations=(deviations.LENS_UNBOUNDED, deviations.LENS_STANDARDISED),
         ),
     ),

@@ -47,6 +47,8 @@ of the group: the exact theory no longer applies literally.
 Feng et al., *Don't Waste Mistakes: Leveraging Negative RL-Groups via Confidence Reweighting*, 2025, arXiv:2510.08696.
 """
 
+import math
+
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Method, Objective
@@ -109,12 +111,14 @@ def mle_loss(log_prob, reward, difficulty):
         Shapes that differ, values that are not finite, a difficulty that is too small.
     """
     sizes, flags = validate.deferred(LABELLED, log_prob, reward, difficulty)
-    near_zero = -100.0  # a confidence below e^-100 is e^-100
-    log_z = xp.maximum(xp.minimum(log_prob, 50) - xp.log(xp.maximum(difficulty, 1e-30)), near_zero)
-    validate.require(*flags, (lambda: ((reward == 1) | (log_z < -1e-6)).all(), BELOW))
-    z = xp.where(reward == 1, 0.5, xp.exp(xp.minimum(log_z, -1e-6)))
-    loss = -(reward * log_prob + (1 - reward) * xp.log1p(-z)).sum() / sizes["N"]  # eq. lens-likelihood-loss
-    calibrated = reward - (1 - reward) * z / (1 - z) * (log_z > near_zero)
+
+    def below():
+        return ((reward == 1) | (xp.exp(log_prob) < difficulty * (1 - 1e-6))).all()
+
+    validate.require(*flags, (below, BELOW))
+    z = xp.exp(xp.where(reward == 1, -math.inf, log_prob)) / difficulty  # 0 for right answers
+    loss = -(reward * log_prob + xp.log1p(-z)).sum() / sizes["N"]  # eq. lens-likelihood-loss
+    calibrated = reward - z / (1 - z)
     return loss, -calibrated / sizes["N"]  # eq. lens-likelihood-gradient
 
 
@@ -148,9 +152,9 @@ def value_function(logits, right, difficulty):
 
     validate.require(*flags, (below, BELOW))
     p, D = xp.exp(log_softmax(logits)), difficulty[:, None]
-    z = xp.where(right == 1, 0.5, p / D)
-    penalty = (1 - right) * D * (-xp.log1p(-z) - z)
-    calibrated = right - (1 - right) * z / (1 - z)
+    z = xp.where(right == 1, 0, p / D)
+    penalty = -D * (xp.log1p(-z) + z)
+    calibrated = right - z / (1 - z)
     J = (p * right - penalty).sum() / sizes["N"]  # eq. lens-likelihood-value
     dJ = p * (calibrated - (p * calibrated).sum(1, keepdims=True)) / sizes["N"]  # eq. lens-likelihood-value-gradient
     return -J, -dJ

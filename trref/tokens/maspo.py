@@ -43,13 +43,15 @@ Sample-Efficient LLM Reasoning*, 2026, arXiv:2602.17550.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Limit, Method, Objective
+from trref.catalog import Input, Limit, Method, Objective
 from trref.tokens.deviations import maspo as deviations
 from trref.tokens.grpo import token_weights
-from trref.tokens.interfaces import TOKEN_OBJECTIVE
+from trref.tokens.interfaces import TOKEN_OBJECTIVE, on_policy
 from trref.tokens.maspo_gate import gate_rows, gate_width, gaussian_gate
 
 __all__ = ["maspo", "maspo_differentiated"]
+
+WITH_GATE = {**TOKEN_OBJECTIVE.inputs, "gate": Input("B T", "prob", optional=True)}
 
 
 def maspo(
@@ -80,7 +82,7 @@ def maspo(
     sigma, alpha, sigma_high, beta_pos, beta_neg, width_low, width_high
         As in `trref.tokens.maspo_gate.gaussian_gate`.
     gate : array (B, T), optional
-        Held constant; that of `trref.tokens.maspo_gate.gaussian_gate` if not given.
+        In [0, 1], held constant; that of `trref.tokens.maspo_gate.gaussian_gate` if not given.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def maspo(
     ValueError
         Shapes that differ, values that are not finite, log-probabilities more than 30 apart, numbers out of range.
     """
-    validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
+    validate.inputs(WITH_GATE, log_prob, old_log_prob, advantage, mask, gate)
     width = gate_width(old_log_prob, advantage, sigma, alpha, sigma_high, beta_pos, beta_neg, width_low, width_high)
     F = gate_rows(log_prob, old_log_prob, advantage, width)[0] if gate is None else gate
     A = advantage[:, None] if advantage.ndim == 1 else advantage
@@ -143,6 +145,13 @@ def maspo_differentiated(
     return -J, -dJ
 
 
+def _returning(inputs):
+    """every token returns to the old policy"""
+    log_prob, old = inputs["log_prob"], inputs["old_log_prob"]
+    A = xp.sign(inputs["advantage"]).reshape(len(log_prob), -1)
+    return {**inputs, "log_prob": old - A * abs(log_prob - old)}
+
+
 PROBE = {
     "sigma": 0.6,
     "alpha": 0.7,
@@ -154,6 +163,11 @@ PROBE = {
 }
 SETTINGS = {"default": {}, "small models": {"alpha": 0.5}, "narrow": {"sigma": 0.2}, "probe": PROBE}
 NO_GATE, NO_CLIP = {"sigma": 1e15, "sigma_high": 1e15}, {"clip_low": 1e14, "clip_high": 1e14}
+LIMITS = (
+    Limit("dapo.dapo_over_batch", NO_GATE, NO_CLIP),
+    Limit("dapo.dapo_over_batch", {}, where=on_policy),
+    Limit("dapo.dapo_over_batch", {}, NO_CLIP, where=_returning),
+)
 METHOD = Method(
     title="MASPO: Mass-Adaptive Soft Policy Optimization",
     key="fu2026maspo",
@@ -166,15 +180,15 @@ METHOD = Method(
             wrt="log_prob",
             stopped={"gate": gaussian_gate},
             settings=SETTINGS,
-            limits=(Limit(to="dapo.dapo_over_batch", hyper=NO_GATE, to_hyper=NO_CLIP),),
+            limits=LIMITS,
             deviations=(deviations.MASPO_RATIO_CLAMPED, deviations.GATE_DIFFERENTIATED),
         ),
         Objective(
             f=maspo_differentiated,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
-            settings=SETTINGS,
-            limits=(Limit(to="dapo.dapo_over_batch", hyper=NO_GATE, to_hyper=NO_CLIP),),
+            settings={"default": {}, "narrow": {"sigma": 0.2}, "probe": PROBE},
+            limits=(*LIMITS, Limit("maspo.maspo", {}, where=_returning)),
         ),
     ),
 )

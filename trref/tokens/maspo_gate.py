@@ -14,8 +14,9 @@ tokens was to blame:
 .. math::
     :label: maspo-gate-risk
 
-    \sigma^{risk}_i = \mathrm{clip}(1 + \beta_+ \hat A_i,\; a_l,\; a_h) \ \text{ for } \hat A_i > 0, \qquad
-    \sigma^{risk}_i = \mathrm{clip}\Big( \frac{1}{1 - \beta_- \hat A_i},\; a_l,\; a_h \Big) \ \text{ for } \hat A_i < 0
+    \sigma^{risk}_i = \mathrm{clip}(1 + \beta_+ |\hat A_i|,\; a_l,\; a_h) \ \text{ for } \hat A_i > 0, \qquad
+    \sigma^{risk}_i = \mathrm{clip}\Big( \frac{1}{1 + \beta_- |\hat A_i|},\; a_l,\; a_h \Big)
+    \ \text{ for } \hat A_i < 0
 
 .. math::
     :label: maspo-gate-gate
@@ -34,9 +35,9 @@ from 1, that is, after a shift in probability proportional to :math:`(\pi^{old})
 region of ratios, for :math:`\alpha = 1` one of shifts. With the default width of 1 a sure token is half gated at a
 ratio of 2.2, one of probability 0.01 at 5.7: next to a clip at 1.2 that is hardly a trust region.
 
-**Where implementations differ.** The README's "beta_high" and "beta_low" are the code's "beta_pos" and "beta_neg". The
-advantage enters with its sign and is taken to be standardised. The power is computed in logarithms here, so that no old
-probability underflows.
+**Where implementations differ.** The README's "beta_high" and "beta_low" are the code's "beta_pos" and "beta_neg". In
+both a negative advantage enters with its sign, as :math:`1 - \beta_- \hat A_i`. Advantages are taken to be
+standardised. The power is computed in logarithms here, so that no old probability underflows.
 
 **Provenance.** Confirmed: formulas, limits and defaults by the authors' README and code (VenomRose-Juri/MASPO-RL,
 verl/trainer/ppo/core_algos.py). Derived here and checked: the distance of one half.
@@ -67,9 +68,9 @@ def _mass_width(old_log_prob, sigma, alpha, sigma_high):
 
 
 def _risk_width(advantage, beta_pos, beta_neg, width_low, width_high):
-    # eq. maspo-gate-risk
-    sure, unsure = 1 + beta_pos * xp.maximum(advantage, 0), 1 / (1 - beta_neg * xp.minimum(advantage, 0))
-    return xp.clip(xp.where(advantage < 0, unsure, sure), width_low, width_high)
+    size = abs(advantage)
+    risk = xp.where(advantage < 0, 1 / (1 + beta_neg * size), 1 + beta_pos * size)
+    return xp.clip(risk, width_low, width_high)  # eq. maspo-gate-risk
 
 
 def _check_mass(sigma, alpha, sigma_high):
@@ -148,9 +149,8 @@ def gate_rows(log_prob, old_log_prob, advantage, width):
     """Building block, unchecked: the gate, where it applies, and ratio - 1, each (B, T)."""
     A = advantage[:, None] if advantage.ndim == 1 else advantage
     moved = xp.expm1(log_prob - old_log_prob)
-    away = xp.sign(A) * xp.sign(moved) > 0
-    far = xp.minimum(abs(moved) / width, 40.0)  # beyond 40 the gate is 0 in every precision
-    return xp.where(away, xp.exp(-(far**2) / 2), 1), away, moved  # eq. maspo-gate-gate
+    away = ((A > 0) & (moved > 0)) | ((A < 0) & (moved < 0))
+    return xp.where(away, xp.exp(-((moved / width) ** 2) / 2), 1), away, moved  # eq. maspo-gate-gate
 
 
 def gaussian_gate(
