@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 DOUBLE, SINGLE = 1e-9, 2e-4
-SHARE = 1e-3  # of the result's largest part: what a smaller part is relative to
-FLOOR = 1e-9  # results smaller than this count as of this size
+SHARES = 1e-3, 0.1  # of the result's largest part, in double and single precision: what a smaller part is relative to
+FLOORS = 1e-5, 1e-3  # a result below counts as of this size: terms of size 1 may cancel and leave only rounding
 STEPS = 50
 ITERATES = (1, 2, 5)
 
@@ -214,7 +214,7 @@ def _differs(record, trial, expected, part, found):
     return Failure(trial, part, wanted, found)
 
 
-def scale(parts, part, share=SHARE):
+def scale(parts, part, single=False):
     """Return what differences of a part are relative to: its largest entry, or a share of the whole result's.
 
     A sum of terms may cancel; what rounding leaves then is relative to the terms, and the gradient shows their size.
@@ -222,12 +222,12 @@ def scale(parts, part, share=SHARE):
     """
     largest = {name: float(abs(np.asarray(a, float)).max(initial=0.0)) for name, a in parts.items()}
     whole = 0.0 if "solution" in parts else max(largest.values())
-    return max(largest[part], share * whole, FLOOR)
+    return max(largest[part], SHARES[single] * whole, FLOORS[single])
 
 
 def tolerance(parts, part, single=False):
     """Return the absolute difference allowed in a part of a result."""
-    return SINGLE * scale(parts, part, 0.1) if single else DOUBLE * scale(parts, part)
+    return (SINGLE if single else DOUBLE) * scale(parts, part, single)
 
 
 def close(found, parts, part):

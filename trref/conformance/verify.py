@@ -56,7 +56,8 @@ class Verdict:
     def __str__(self):
         lines = [f"{'CONFORMS' if self.conforms else 'DEVIATES'}: {self.function} ({self.framework})"]
         lines.append(
-            f"  {self.cases} cases in {self.seconds:.2f} s; settings {', '.join(self.settings)}; compared: {self.compared}"
+            f"  {self.cases} cases in {self.seconds:.2f} s; settings {', '.join(self.settings)};"
+            f" compared: {self.compared}"
         )
         if self.skipped:
             lines.append(f"  not compared, for want of the keyword: {', '.join(self.skipped)}")
