@@ -76,12 +76,12 @@ Li et al., *BandPO: Bridging Trust Regions and Ratio Clipping via Probability-Aw
 Learning*, 2026, arXiv:2603.04918.
 """
 
-import math
 from typing import Any, NamedTuple
 
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
+from trref.tokens._bandpo_cases import ROUNDED, band_by_bisection, of_one_probability
 from trref.tokens._places import equal_lengths, on_policy
 from trref.tokens.deviations import bandpo as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
@@ -217,37 +217,8 @@ def bandpo(
     return -J, -w * derivative
 
 
-def _band_by_bisection(old_log_prob, *, delta=0.05, ball="forward_kl", cap=100.0):
-    f = {
-        "forward_kl": lambda u: u - 1 - math.log(u) if u else math.inf,
-        "total_variation": lambda u: abs(u - 1) / 2,
-        "pearson": lambda u: (u - 1) ** 2,
-    }[ball]
-
-    def bound(p, rest, start, end):
-        """The last ratio between 1 and an end whose smallest divergence is at most delta."""
-        for _ in range(200):
-            r = (start + end) / 2
-            inside = p * f(r) + rest * f(max(rest + p * (1 - r), 0) / rest) <= delta
-            start, end = (r, end) if inside else (start, r)
-        return start
-
-    p = [max(math.exp(min(x, 0)), SMALLEST) for x in old_log_prob.ravel().tolist()]
-    rest = [max(-math.expm1(min(x, 0)), SMALLEST) for x in old_log_prob.ravel().tolist()]
-    bounds = [
-        [bound(*both, 1.0, 0.0) for both in zip(p, rest, strict=True)],
-        [min(bound(*both, 1.0, 1 + both[1] / both[0]), cap) for both in zip(p, rest, strict=True)],
-    ]
-    return xp.array(bounds).reshape(2, *old_log_prob.shape)
-
-
-def _of_one_probability(inputs):
-    """all tokens had the probability 1/4"""
-    d = inputs["log_prob"] - inputs["old_log_prob"]
-    old = xp.full_like(d, math.log(0.25))
-    return {**inputs, "log_prob": old + d, "old_log_prob": old}
-
-
+ALIKE = ("equal rewards", "gaps in the mask", "lengths 1 and T", "one response", "groups of one")  # to the band
+SMALL = {"delta": 1e-10}  # the band is 1 ± 1e-5: Newton's method needs its start
 POINT = {"delta": 1e-12, "ball": "total_variation"}
 EACH = {"default": {}, "total variation": {"ball": "total_variation"}, "pearson": {"ball": "pearson"}}
 METHOD = Method(
@@ -270,18 +241,23 @@ METHOD = Method(
             settings={
                 **EACH,
                 "run script": {"cap": 10.0},
-                "small": {"delta": 1e-6},
+                "small": SMALL,
                 "probe": {"delta": 0.3, "ball": "pearson", "cap": 7.0},
             },
             deviations=(deviations.BAND_AT_THE_ENDS,),
-            brute_force=_band_by_bisection,
+            brute_force=band_by_bisection,
         ),
         Objective(
             f=bandpo,
             interface=TOKEN_OBJECTIVE,
+            edges={
+                **{name: edge for name, edge in TOKEN_OBJECTIVE.edges.items() if name not in ALIKE},
+                "above 0": lambda: {name: xp.array(value) for name, value in ROUNDED.items()},
+            },
             wrt="log_prob",
             settings={
                 "default": {},
+                "small": SMALL,
                 "total variation": {"ball": "total_variation"},
                 "relaxed": {"relax_low": 0.2, "relax_high": 0.28},
                 "probe": {"delta": 0.3, "ball": "pearson", "cap": 3.5, "relax_low": 0.35, "relax_high": 0.4},
@@ -290,7 +266,7 @@ METHOD = Method(
                 Limit("grpo.grpo", {**POINT, "relax_low": 0.2, "relax_high": 0.2}),
                 Limit("dapo.dapo_over_batch", {**POINT, "relax_low": 0.2, "relax_high": 0.28}, where=equal_lengths),
                 Limit(
-                    "grpo.grpo", {"ball": "total_variation", "delta": 0.06}, {"clip": 0.24}, where=_of_one_probability
+                    "grpo.grpo", {"ball": "total_variation", "delta": 0.06}, {"clip": 0.24}, where=of_one_probability
                 ),
                 Limit("grpo.grpo", {}, where=on_policy),
             ),

@@ -215,8 +215,15 @@ def divergence_from_samples(log_prob, old_log_prob, mask, *, kind="reverse_kl", 
     return (w * f).sum(), w * xp.exp(log_u) * g  # eq. f-divergences-estimate
 
 
-EACH = {kind: {"kind": kind} for kind in DIVERGENCES if kind != "reverse_kl"}
-AWAY = {name: edge for name, edge in ROWS.edges.items() if name != "on-policy"}  # at the minimum rounding is all
+APART = ("a row without tokens", "certain and all but impossible tokens", "two tokens to choose from")
+RATIOS = ("on the clip bounds", "on-policy", "a row without tokens", "one token", "far off policy")
+
+
+def _each(*others):
+    """A setting for every divergence but the default and `others`."""
+    return {kind: {"kind": kind} for kind in DIVERGENCES if kind not in ("reverse_kl", *others)}
+
+
 METHOD = Method(
     title="f-divergences between discrete policies",
     key="csiszar1967information",
@@ -226,17 +233,18 @@ METHOD = Method(
         Objective(
             f=divergence,
             interface=ROWS,
-            edges=AWAY,
+            edges={name: ROWS.edges[name] for name in APART},  # at the minimum rounding is all
             wrt="logits",
-            settings={"default": {}, **EACH, "probe": {"kind": "neyman"}},
+            settings={"default": {}, **_each("neyman"), "probe": {"kind": "neyman"}},
         ),
         Objective(
             f=divergence_from_samples,
             interface=SAMPLES,
+            edges={name: SAMPLES.edges[name] for name in (*RATIOS, "certain and all but impossible tokens")},
             wrt="log_prob",
             settings={
                 "default": {},
-                **EACH,
+                **_each("pearson"),
                 "textbook forward_kl": {"kind": "forward_kl", "form": "textbook"},
                 "textbook hellinger": {"kind": "hellinger", "form": "textbook"},
                 "textbook reverse_kl": {"form": "textbook"},

@@ -64,22 +64,25 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
-from trref.tokens._places import of_one_token
+from trref.tokens._grpo_cases import actions, advantage_by_loops, weights_by_loops
 from trref.tokens.deviations import grpo as deviations
-from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
+from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE, token_objective
 
 __all__ = [
     "AGGREGATIONS",
+    "aggregation_weights",
     "clip_surrogate",
     "group_advantage",
     "group_mean",
     "grpo",
     "logit_gradient",
+    "seq_mean",
     "token_weights",
 ]
 
 AGGREGATIONS = ("seq_mean", "token_mean", "group_token_mean", "constant")
 STANDARD_DEVIATIONS = ("sample", "population", "batch", "none")
+ANSWERS = token_objective("group", without=("log_prob", "old_log_prob", "advantage"))
 
 
 def group_mean(x, group):
@@ -125,7 +128,7 @@ def group_advantage(reward, group, *, std="sample", baseline="mean", eps=0.0):
         scale = xp.ones_like(reward)
     elif std == "batch":
         squares = (reward - reward.mean()) ** 2
-        scale = xp.zeros_like(reward) + xp.sqrt(squares.sum() / max(len(reward) - 1, 1)) + eps
+        scale = xp.sqrt(squares.sum() / max(len(reward) - 1, 1)) + eps
     else:
         variance = group_mean(centred**2, group)[0] * (count / others if std == "sample" else 1)
         scale = xp.sqrt(variance) + eps
@@ -134,26 +137,47 @@ def group_advantage(reward, group, *, std="sample", baseline="mean", eps=0.0):
     return centred / xp.where(varies, scale, 1)  # eq. grpo-advantage
 
 
-def token_weights(mask, aggregation, *, group=None, max_length=None):
-    """Building block, unchecked: the weight of each token; an answer without tokens counts as one of the B.
+def aggregation_weights(mask, group, *, aggregation="seq_mean", max_length=None):
+    """Weight of each token's term in the objective; an answer without tokens counts as one of the B.
 
     Parameters
     ----------
     mask : array (B, T), 0 or 1
-    aggregation : {"seq_mean", "token_mean", "group_token_mean", "constant"}
     group : array (B,), integer
-        For ``"group_token_mean"``.
-    max_length : float
-        The constant L of ``"constant"``: not the width of the batch.
+        The prompt of each answer: only ``"group_token_mean"`` asks.
+    aggregation : {"seq_mean", "token_mean", "group_token_mean", "constant"}
+    max_length : float, optional
+        The constant L of ``"constant"``, in (0, inf): not the width of the batch.
 
     Returns
     -------
     array (B, T)
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ, a mask other than 0 and 1, an unknown aggregation, `max_length` not positive.
+    TypeError
+        No `max_length` for ``"constant"``.
     """
+    validate.inputs(ANSWERS.inputs, mask, group)
+    validate.choice(AGGREGATIONS, aggregation=aggregation)
+    if aggregation == "constant":
+        validate.interval("(0, inf)", max_length=max_length)
+    return token_weights(mask, aggregation, group=group, max_length=max_length)
+
+
+def seq_mean(mask):
+    """Building block, unchecked: the weights of the mean over answers of the mean over tokens."""
+    return mask / (len(mask) * xp.maximum(mask.sum(1), 1))[:, None]  # eq. grpo-weights
+
+
+def token_weights(mask, aggregation, *, group=None, max_length=None):
+    """Building block, unchecked: `aggregation_weights` for objectives that have checked their inputs."""
     # eq. grpo-weights
     B, length = len(mask), mask.sum(1)
     if aggregation == "seq_mean":
-        return mask / (B * xp.maximum(length, 1))[:, None]
+        return seq_mean(mask)
     if aggregation == "token_mean":
         return mask / xp.maximum(length.sum(), 1)
     if aggregation == "group_token_mean":
@@ -215,7 +239,7 @@ def grpo(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
     validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
     validate.interval("(0, inf)", clip=clip)
     term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, clip, clip)
-    w = token_weights(mask, "seq_mean")
+    w = seq_mean(mask)
     J = (w * term).sum()  # eq. grpo-objective
     return -J, -w * derivative
 
@@ -224,27 +248,6 @@ def logit_gradient(logits, actions, coefficient):
     """Building block, unchecked: coefficients (B, T) on the log-probabilities of actions, taken to logits (B, T, V)."""
     e = one_hot(actions, logits.shape[-1], logits.dtype)
     return coefficient[..., None] * (e - xp.exp(log_softmax(logits)))  # eq. grpo-logits
-
-
-def _group_advantage_by_loops(reward, group, *, std="sample", baseline="mean", eps=0.0):
-    result = xp.zeros(len(reward))
-    for i in range(len(reward)):
-        r = [float(x) for x, g in zip(reward, group, strict=True) if g == group[i]]
-        if len(set(r)) == 1:
-            continue
-        others = (sum(r) - float(reward[i])) / (len(r) - 1)
-        b = others if baseline == "leave_one_out" else sum(r) / len(r)
-        among = [float(x) for x in reward] if std == "batch" else r
-        squares = sum((x - sum(among) / len(among)) ** 2 for x in among)
-        s = 1 if std == "none" else (squares / (len(among) - (std != "population"))) ** 0.5 + eps
-        result[i] = (float(reward[i]) - b) / s
-    return result
-
-
-def _actions(inputs):
-    """answers have one token"""
-    one = of_one_token(inputs)
-    return one, {name: array.reshape(-1) for name, array in one.items()}
 
 
 METHOD = Method(
@@ -258,9 +261,7 @@ METHOD = Method(
             interface=GROUP_REWARD,
             settings={
                 "default": {},
-                "population": {"std": "population"},
-                "mean only": {"std": "none"},
-                "batch": {"std": "batch"},
+                **{std: {"std": std} for std in STANDARD_DEVIATIONS[1:]},
                 "batch, regularised": {"std": "batch", "eps": 0.1},
                 "leave one out": {"std": "none", "baseline": "leave_one_out"},
                 "TRL": {"eps": 1e-4},
@@ -268,14 +269,24 @@ METHOD = Method(
                 "probe": {"std": "population", "baseline": "leave_one_out", "eps": 0.3},
             },
             deviations=(deviations.GROUP_OF_ONE_RAW,),
-            brute_force=_group_advantage_by_loops,
+            brute_force=advantage_by_loops,
+        ),
+        Estimator(
+            f=aggregation_weights,
+            interface=ANSWERS,
+            settings={
+                "default": {},
+                **{name: {"aggregation": name} for name in AGGREGATIONS[1:3]},
+                "probe": {"aggregation": "constant", "max_length": 6.5},
+            },
+            brute_force=weights_by_loops,
         ),
         Objective(
             f=grpo,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": {}, "probe": {"clip": 0.35}},
-            limits=(Limit("ppo.clipped_surrogate", {}, where=_actions),),
+            limits=(Limit("ppo.clipped_surrogate", {}, where=actions),),
             deviations=(
                 deviations.WITHOUT_MINIMUM,
                 deviations.LOG_RATIO_CLAMP,

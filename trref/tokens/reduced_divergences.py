@@ -151,8 +151,17 @@ def top_k_divergence(logits, old_logits, actions, mask, *, K=20, kind="total_var
     return (w * value).sum(), w[..., None] * gradient
 
 
-EACH = {kind: {"kind": kind} for kind in DIVERGENCES if kind != "total_variation"}
-AWAY = {name: edge for name, edge in ROWS.edges.items() if name != "on-policy"}  # at the minimum rounding is all
+EACH = {kind: {"kind": kind} for kind in DIVERGENCES if kind != "forward_kl"}
+APART = ("a row without tokens", "certain and all but impossible tokens", "two tokens to choose from")
+RATIOS = ("on the clip bounds", "on-policy", "a row without tokens", "one token", "far off policy")
+
+
+def _certain():
+    """Surer than 1e-7, and near it, from a policy that was not."""
+    log_prob, old = xp.array([[0.0, -1e-9, -1e-8, -0.25]]), xp.array([[-0.25, -0.5, -1.0, -1e-9]])
+    return {"log_prob": log_prob, "old_log_prob": old, "mask": xp.ones((1, 4))}
+
+
 METHOD = Method(
     title="Binary and top-K reductions of f-divergences",
     key="csiszar1967information",
@@ -162,17 +171,18 @@ METHOD = Method(
         Objective(
             f=binary_divergence,
             interface=SAMPLES,
+            edges={**{name: SAMPLES.edges[name] for name in RATIOS}, "certain tokens": _certain},
             wrt="log_prob",
             settings={"default": {}, **EACH, "probe": {"kind": "forward_kl"}},
         ),
         Objective(
             f=top_k_divergence,
             interface=ROWS,
-            edges=AWAY,
+            edges={name: ROWS.edges[name] for name in APART},  # at the minimum rounding is all
             wrt="logits",
             settings={
                 "default": {},
-                **{f"{kind}, K = 2": {"K": 2, "kind": kind} for kind in DIVERGENCES},
+                **{f"{kind}, K = 2": {"K": 2, **hyper} for kind, hyper in EACH.items()},
                 "probe": {"K": 3, "kind": "forward_kl"},
             },
             limits=tuple(
