@@ -172,7 +172,9 @@ def _identify(options):
     from trref.conformance import LoadError, identify
 
     try:
-        found = identify(options.implementation, options.interface, _called(options), limit=options.limit)
+        found = identify(
+            options.implementation, options.interface, _called(options), limit=options.limit, progress=_bar()
+        )
     except (LoadError, ValueError) as error:
         return _could_not_run(error)
     _report(options, found)

@@ -167,7 +167,7 @@ def inputs_for(chosen, *, sizes=(4, 8, 16), seeds=(0, 1, 2)):
     return list(found.items())
 
 
-def identify(implementation, interface, options=None, *, limit=10.0):
+def identify(implementation, interface, options=None, *, limit=10.0, progress=None):
     """Rank the catalogued functions of an interface by their agreement with an implementation.
 
     Parameters
@@ -178,6 +178,8 @@ def identify(implementation, interface, options=None, *, limit=10.0):
     options : Options, optional
     limit : float
         Seconds a call.
+    progress : callable, optional
+        Called with (done, all) after each candidate.
 
     Returns
     -------
@@ -217,7 +219,11 @@ def identify(implementation, interface, options=None, *, limit=10.0):
     if all(answer.error for answer in given):
         raise LoadError(f"the implementation fails in every case: {given[0].error}")
     compared = sorted({part.split(" by ")[0] for answer in given if answer.parts for part in answer.parts})
-    matches = [_match(candidate, answers) for candidate in chosen]
+    matches = []
+    for candidate in chosen:
+        matches.append(_match(candidate, answers))
+        if progress:
+            progress(len(matches), len(chosen))
     matches.sort(key=lambda m: (-m.agreed, m.error, bool(m.candidate.deviation), len(m.candidate.record.inputs)))
     return Identification(interface, tuple(matches), " and ".join(compared))
 
