@@ -51,8 +51,9 @@ descend,
     \langle \eta_i, \mathrm{grad} f_i(x_i) \rangle \ge -\rho\, \|\mathrm{grad} f_i(x_i)\|^2 .
 
 **Where implementations differ.** No public code of the authors was found. With a constant step and differing functions
-an error of consensus remains that grows with the step. The related DRDGD moves along the tangent part of the consensus
-direction and retracts. Multiples of the Polak-Ribière kind are nearly 0 for small fixed steps, which is DPRGD again.
+an error of consensus remains that grows with the step. The related DRDGD (:mod:`trref.manifolds.drdgd`) retracts a step
+along the tangent part of the consensus direction. Multiples of the Polak-Ribière kind are nearly 0 for small fixed
+steps, which is DPRGD again.
 
 **Provenance.** Confirmed: the full text of arXiv:2308.10547v1 (its equations 16 to 18); DPRGD, which the paper compares
 with, as its special case. The safeguards are this package's.

@@ -1,0 +1,204 @@
+r"""Decentralised Riemannian gradients on the Stiefel manifold: DRDGD, and DRGTA with tracked gradients.
+
+Each of :math:`n` agents on a graph knows one function :math:`f_i` and holds one frame :math:`x_i`; together they
+minimise :math:`\frac1n \sum_i f_i(x)` over frames. Averaging over neighbours leaves the manifold. DRDGD stays on it: it
+takes what is tangent of the way to the neighbours' average, with :math:`t` rounds of averaging by symmetric, doubly
+stochastic weights :math:`W`,
+
+.. math::
+    :label: drdgd-consensus
+
+    c_{i,k} = P_{x_{i,k}}\Big( \sum_j [W^t]_{ij}\, x_{j,k} - x_{i,k} \Big) ,
+
+adds a step against the local gradient, and retracts. With :math:`R_x(\xi)` the polar factor of :math:`x + \xi` and
+:math:`v` the direction,
+
+.. math::
+    :label: drdgd-step
+
+    x_{i,k+1} = R_{x_{i,k}}\big( \alpha\, c_{i,k} - \beta_k\, v_{i,k} \big), \qquad
+    v_{i,k} = \mathrm{grad} f_i(x_{i,k}) .
+
+Local gradients do not vanish at the common minimum. So a constant step leaves an error that grows with it, and
+:math:`\beta_k = \beta / \sqrt{k + 1}` is slow. DRGTA lets every agent track the mean of all gradients,
+
+.. math::
+    :label: drdgd-tracking
+
+    y_{i,k+1} = \sum_j [W^t]_{ij}\, y_{j,k} + \mathrm{grad} f_i(x_{i,k+1}) - \mathrm{grad} f_i(x_{i,k}), \qquad
+    y_{i,0} = \mathrm{grad} f_i(x_{i,0}), \qquad v_{i,k} = P_{x_{i,k}}(y_{i,k}) .
+
+Since the weights are doubly stochastic, :math:`\sum_i y_{i,k} = \sum_i \mathrm{grad} f_i(x_{i,k})` at every iteration:
+differences of the agents cancel, and a constant step is enough for exact convergence.
+
+**Where implementations differ.** The retraction here is the polar one, as in the authors' code; others serve too. That
+code also draws the gradients from samples, which is the paper's DRSGD. Tracked gradients of neighbours are averaged in
+the surrounding space, without transport, and projected when used. DPRGD (:mod:`trref.manifolds.drcgd`) projects the
+average itself to the manifold instead of a step along its tangent part.
+
+**Provenance.** Confirmed in the authors' code, with full gradients (algs/decentralized_RGD.py and
+decentralized_RGD_tracking.py of chenshixiang/Decentralized_Riemannian_gradient_descent_on_Stiefel_manifold); the paper
+itself was not read.
+
+Chen, Garcia, Hong and Shahrampour, *Decentralized Riemannian Gradient Descent on the Stiefel Manifold*, 2021,
+arXiv:2102.07091.
+"""
+
+import warnings
+
+from trref import validate
+from trref.backend import linalg, xp
+from trref.catalog import Limit, Method, Solver
+from trref.manifolds._decentralised import AGREEMENT, DECENTRALISED, DESCENT, DecentralisedResult
+from trref.manifolds.consensus import doubly_stochastic, mix
+from trref.manifolds.drcgd import local_gradients, measure
+from trref.manifolds.stiefel import tangent_part
+from trref.manifolds.stiefel_retraction import polar_factors
+from trref.problems.frames import AgentsPCA
+
+__all__ = ["drdgd", "drgta"]
+
+
+def drdgd(
+    loss_and_grad, x0, weights, *, step_size=0.1, consensus_step=1.0, decay=0.0, rounds=1, tol=1e-2, max_iter=200
+):
+    """Minimise a sum of functions, one an agent, by decentralised Riemannian gradients.
+
+    Parameters
+    ----------
+    loss_and_grad : callable
+        ``loss_and_grad(x (agents, d, r)) -> (losses (agents,), Euclidean gradients (agents, d, r))``.
+    x0 : array (d, r)
+        The common start; orthonormal columns.
+    weights : array (agents, agents)
+        Symmetric and doubly stochastic, as from `trref.manifolds.consensus.metropolis_weights`.
+    step_size : float
+        Of the gradient, in (0, inf).
+    consensus_step : float
+        Of the way to the neighbours' average, in (0, inf).
+    decay : float
+        The step of iteration k is ``step_size / (k + 1)**decay``: 0 for a constant step, 0.5 in the paper's analysis.
+    rounds : int
+        Rounds of averaging an iteration.
+    tol : float
+        Ends when the consensus error is at most `tol`, and the norm of the Riemannian gradient at the induced mean at
+        most `tol` times that of the Euclidean gradient at the start; in (0, 1).
+    max_iter : int
+
+    Returns
+    -------
+    DecentralisedResult
+        Fields x (the induced mean), agents, directions (the negative local gradients), losses, gradient_norms,
+        consensus_errors, iterations, converged.
+
+    Raises
+    ------
+    ValueError
+        `x0` off the manifold, wrong shapes, other weights, values that are not finite, a `step_size` so long that a
+        sum of frame and step lost its rank.
+
+    Warns
+    -----
+    ConvergenceWarning
+        `max_iter` was reached.
+    """
+    steps = {"step_size": step_size, "consensus_step": consensus_step, "decay": decay}
+    return _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking=False)
+
+
+def drgta(
+    loss_and_grad, x0, weights, *, step_size=0.1, consensus_step=1.0, decay=0.0, rounds=1, tol=1e-2, max_iter=200
+):
+    """Minimise a sum of functions, one an agent, by decentralised Riemannian gradients that track their mean.
+
+    Parameters
+    ----------
+    loss_and_grad, x0, weights
+        As in `drdgd`.
+    step_size, consensus_step, decay, rounds, tol, max_iter
+        As in `drdgd`; a constant step is enough here.
+
+    Returns
+    -------
+    DecentralisedResult
+        The directions are the negative tangent parts of the tracked gradients.
+
+    Raises
+    ------
+    ValueError
+        As in `drdgd`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        `max_iter` was reached.
+    """
+    steps = {"step_size": step_size, "consensus_step": consensus_step, "decay": decay}
+    return _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking=True)
+
+
+def _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking):
+    _, flags = validate.deferred(DECENTRALISED.inputs, loss_and_grad, x0, weights)
+    validate.require(*flags, doubly_stochastic(weights))
+    validate.interval("(0, inf)", step_size=steps["step_size"], consensus_step=steps["consensus_step"])
+    validate.interval("[0, inf)", decay=steps["decay"])
+    validate.interval("(0, 1)", tol=tol)
+    validate.integer("[1, inf)", rounds=rounds, max_iter=max_iter)
+
+    alpha, Wt = steps["consensus_step"], linalg.matrix_power(weights, rounds)
+    x = xp.stack([x0] * len(weights))
+    g = tangent_part(x, local_gradients(loss_and_grad, x))
+    y = v = g
+    mean, loss, norm, error, scale = measure(loss_and_grad, x, xp.ones_like(x0))
+    losses, norms, errors = [loss], [norm], [error]
+    while (norms[-1] > tol * scale or errors[-1] > tol) and len(losses) <= max_iter:
+        beta = steps["step_size"] / len(losses) ** steps["decay"]
+        c = tangent_part(x, mix(Wt, x) - x)  # eq. drdgd-consensus
+        x, s, _ = polar_factors(x + alpha * c - beta * v)  # eq. drdgd-step
+        previous, g = g, tangent_part(x, loss_and_grad(x)[1])
+        y = mix(Wt, y) + g - previous if tracking else g  # eq. drdgd-tracking
+        v = tangent_part(x, y)
+
+        mean, loss, norm, error, _ = measure(loss_and_grad, x, s)
+        losses.append(loss)
+        norms.append(norm)
+        errors.append(error)
+
+    iterations, converged = len(losses) - 1, norms[-1] <= tol * scale and errors[-1] <= tol
+    if not converged:
+        message = f"stopped after {iterations} iterations: consensus error {errors[-1]:.2e}, gradient {norms[-1]:.2e}"
+        warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
+    return DecentralisedResult(mean, x, -v, losses, norms, errors, iterations, converged)
+
+
+def _alone(inputs):
+    """one agent"""
+    return {**inputs, "loss_and_grad": AgentsPCA(inputs["loss_and_grad"].C[:1]), "weights": xp.eye(1)}
+
+
+SETTINGS = {
+    "default": {},
+    "probe": {"step_size": 0.2, "consensus_step": 0.8, "decay": 0.3, "rounds": 2, "tol": 0.03, "max_iter": 150},
+}
+METHOD = Method(
+    title="Decentralized Riemannian Gradient Descent on the Stiefel Manifold",
+    key="chen2021decentralized",
+    arxiv="2102.07091",
+    provenance="confirmed",
+    functions=(
+        Solver(
+            f=drdgd,
+            interface=DECENTRALISED,
+            settings=SETTINGS,
+            limits=(Limit("drcgd.dprgd", {}, where=_alone),),
+            **DESCENT,
+        ),
+        Solver(
+            f=drgta,
+            interface=DECENTRALISED,
+            settings=SETTINGS,
+            limits=(Limit("drdgd.drdgd", {}, where=_alone),),
+            **AGREEMENT,
+        ),
+    ),
+)
