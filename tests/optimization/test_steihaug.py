@@ -24,15 +24,6 @@ def _value(p, g, B):
     return g @ p + p @ B @ p / 2
 
 
-def test_inside_a_large_ball_it_is_conjugate_gradients():
-    rng = np.random.default_rng(0)
-    B, g = spd_matrix(rng, spectrum(12, 50.0)), rng.standard_normal(12)
-    step = steihaug_toint(g, DenseOperator(B), radius=1e6, rtol=1e-6)
-    expected = cg(DenseOperator(B), -g, rtol=1e-6)
-    assert step.status == "interior" and step.iterations == expected.iterations
-    assert np.allclose(step.p, expected.x, rtol=1e-9)
-
-
 @pytest.mark.parametrize("definite", [True, False])
 def test_between_the_cauchy_point_and_the_exact_step(definite):
     for g, B, radius in _problems(500, 1, definite):
@@ -100,11 +91,12 @@ def test_the_default_tolerance_follows_the_gradient():
 
 
 def test_a_tolerance_of_zero_ends_at_rounding():
-    """Steps past that would only make the residual smaller, until the curvature underflows to zero."""
-    g = np.random.default_rng(6).standard_normal(64)
-    step = steihaug_toint(g, DenseOperator(2 * np.eye(64)), radius=100.0, rtol=0.0)
-    assert step.status == "interior" and step.iterations <= 2 and step.converged
-    assert np.allclose(step.p, -g / 2, rtol=1e-14)
+    """Two eigenvalues need two steps; what follows would only carry the residual on towards an underflow."""
+    rng = np.random.default_rng(6)
+    B, g = spd_matrix(rng, rng.choice((1.0, 3.0), 64)), rng.standard_normal(64)
+    step = steihaug_toint(g, DenseOperator(B), radius=100.0, rtol=0.0)
+    assert step.status == "interior" and step.converged and step.iterations <= 4
+    assert np.allclose(step.p, -np.linalg.solve(B, g), rtol=1e-12)
 
 
 def test_more_products_than_unknowns_where_rounding_asks_for_them():

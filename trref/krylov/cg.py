@@ -23,9 +23,9 @@ It ends after at most as many steps as :math:`A` has distinct eigenvalues, and
 .. math:: \|e_k\|_A \le 2 \Big( \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1} \Big)^k \|e_0\|_A .
 
 On a singular but consistent system the part of :math:`x_0` in the null space stays as it is. Where :math:`b` is
-consistent only up to rounding, or not at all, the directions end in the null space: their curvature, relative to
-their length in :math:`M`, then is rounding of the largest one met. The iteration stops there, before it would divide
-by it.
+consistent only up to rounding, or not at all, the directions end in the null space: their curvature
+:math:`p^\top A p / p^\top M p` then is rounding of the largest one met. The iteration stops there, before it would
+divide by it.
 
 **Where implementations differ.** The recurred residual drifts away from :math:`b - Ax`. Here the true residual decides
 at the end: if it is above the target the iteration restarts from there, and gives up when restarts do not help. Some
@@ -115,7 +115,7 @@ def cg(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None):
 def recurrence(matvec, x, r, preconditioner=None):
     """Update the iterate x and its residual r in place; yield alpha, beta and the new r·z of each step.
 
-    It ends at a direction whose Rayleigh quotient p·A p / p·M p is zero, up to rounding of the largest one so far.
+    It ends where the matrix is singular: the curvature p·A p / p·M p is zero, up to rounding of the largest one so far.
     """
     apply_M = (lambda v: product(preconditioner, v, "preconditioner")) if preconditioner else (lambda v: v)
     z = apply_M(r)
@@ -126,7 +126,7 @@ def recurrence(matvec, x, r, preconditioner=None):
         # eq. cg-step
         Ap = matvec(p)
         curvature = float(p @ Ap)
-        if abs(curvature) <= rounding * largest * pMp and largest:
+        if largest and abs(curvature) <= rounding * largest * pMp:
             return
         if not (curvature > 0 and rz > 0):
             raise ValueError(_indefinite(curvature, rz))
@@ -142,7 +142,7 @@ def recurrence(matvec, x, r, preconditioner=None):
         p *= beta
         p += z
 
-        pMp = rz + beta * beta * pMp  # r is orthogonal to the direction before
+        pMp = rz + beta**2 * pMp  # r is orthogonal to the direction before
         yield alpha, beta, rz
 
 

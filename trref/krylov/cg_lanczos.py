@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Estimator, Input, Method, Solver
+from trref.catalog import Estimator, Input, Limit, Method, Solver
 from trref.krylov.cg import recurrence
 from trref.krylov.interfaces import norm, require_symmetric
 from trref.krylov.lanczos import lanczos, tridiagonal
@@ -169,7 +169,8 @@ def error_estimate(alpha, rz, *, delay=4):
 
 def _difference_from_lanczos(result, matvec, b, preconditioner=None, *, steps):
     """The first four steps of both recurrences give one matrix T, and the residual is orthogonal to their space; the
-    products r·z begin with b·M⁻¹b, follow beta, and with alpha add up to ‖x‖_A² = b·x.
+    products r·z begin with b·M⁻¹b, follow beta, and with alpha add up to ‖x‖_A² = b·x. Fewer steps than asked for end
+    with a residual of rounding size.
     """
     n, k = len(b), min(result.iterations, 4)
     dense = lambda f: xp.stack([f(e) for e in xp.eye(n)], 1)  # noqa: E731
@@ -187,6 +188,7 @@ def _difference_from_lanczos(result, matvec, b, preconditioner=None, *, steps):
         "residual in the Krylov space": float(abs(of_lanczos.basis.T @ residual).max()) / norm(start),
         "error of r·z": float(abs(rz / following - 1).max()),
         "error of the energy": abs(float(alpha @ rz) / energy - 1),
+        "residual of an early end": norm(b - A @ result.x) / norm(b) if result.iterations < steps else 0.0,
     }
 
 
@@ -235,12 +237,14 @@ METHOD = Method(
                 },
             },
             settings={"default": {"steps": 4}, "probe": {"steps": 3}},
+            limits=(Limit("cg.cg", {"steps": 4}, {"max_iter": 4, "rtol": 1e-14}),),
             certificate=_difference_from_lanczos,
             tolerances={
                 "difference from Lanczos": 1e-11,
                 "residual in the Krylov space": 1e-11,
                 "error of r·z": 1e-10,
                 "error of the energy": 1e-11,
+                "residual of an early end": 1e-13,
             },
             agreement=1e-9,
         ),

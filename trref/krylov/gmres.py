@@ -42,7 +42,7 @@ import math
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Method, Solver
+from trref.catalog import Limit, Method, Solver
 from trref.krylov import deviations
 from trref.krylov.interfaces import (
     GENERAL_SOLVER,
@@ -54,8 +54,11 @@ from trref.krylov.interfaces import (
     product,
     relative_residual,
 )
+from trref.problems.convex import DenseOperator
 
 __all__ = ["gmres"]
+
+THREE_STEPS = {"max_iter": 3, "rtol": 1e-14}
 
 
 def gmres(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None, restart=None):
@@ -165,6 +168,12 @@ def _back_substitution(columns, g):
     return y
 
 
+def _symmetric(inputs):
+    """a symmetric matrix, after three steps"""
+    A = xp.stack([inputs["matvec"](e) for e in xp.eye(len(inputs["b"]))], 1)
+    return {**inputs, "matvec": DenseOperator((A + A.T) / 2), "preconditioner": None}
+
+
 METHOD = Method(
     title="GMRES: A Generalized Minimal Residual Algorithm for Solving Nonsymmetric Linear Systems",
     key="saad1986gmres",
@@ -182,6 +191,7 @@ METHOD = Method(
             certificate=relative_residual,
             tolerances=TOLERANCES,
             agreement=1e-2,
+            limits=(Limit("minres.minres", THREE_STEPS, THREE_STEPS, where=_symmetric),),
             deviations=(deviations.GMRES_LEFT,),
         ),
     ),

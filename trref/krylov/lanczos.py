@@ -50,7 +50,7 @@ from typing import Any, NamedTuple
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Estimator, Input, Method, Solver
+from trref.catalog import Estimator, Input, Limit, Method, Solver
 from trref.krylov import _lanczos_cases as cases
 from trref.krylov.interfaces import norm, require_symmetric
 from trref.problems.spectral import Logarithm
@@ -215,6 +215,11 @@ def _certificate(result, matvec, v, steps, reorthogonalise=2):
     }
 
 
+def _one_probe(inputs):
+    """one probe"""
+    return {**inputs, "probes": inputs["probes"][:1], "v": inputs["probes"][0]}
+
+
 METHOD = Method(
     title="Lanczos's Iteration Method for Eigenvalue Problems, with Gauss Quadrature",
     key="lanczos1950iteration",
@@ -257,6 +262,7 @@ METHOD = Method(
             edges={"one probe": cases.one_probe},
             settings={"default": {}, "probe": {"steps": 3}},
             brute_force=cases.brute_force_trace,
+            limits=(Limit("lanczos.lanczos_quadrature", {}, where=_one_probe),),
         ),
     ),
 )

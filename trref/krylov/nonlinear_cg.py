@@ -181,7 +181,7 @@ def nonlinear_cg(loss_and_grad, x0, *, rule="HZ", gtol=1e-6, c1=1e-4, c2=0.1, re
     values, norms, slopes, trials, failed = [value], [math.sqrt(squared)], [], 0, False
     while norms[-1] > gtol and len(slopes) < max_iter:
         slope = float(d @ g)
-        if slope >= 0 or len(slopes) % restart == 0:
+        if slope >= 0 or len(slopes) % restart == 0:  # the first direction too
             d, slope = -g, -(norms[-1] ** 2)
         if slopes:  # the first trial expects the decrease of the last step again
             step *= min(slopes[-1] / slope, 100.0)

@@ -14,6 +14,7 @@ __all__ = [
     "Step",
     "boundary_steps",
     "boundary_violation",
+    "convex",
     "dense_inputs",
     "diagonal",
     "floats",
@@ -86,6 +87,12 @@ def _edge(g, B):
 def diagonal(g, w):
     """Return a subproblem with a diagonal matrix."""
     return {"g": xp.array(g, dtype=float), "B": xp.diag(xp.array(w, dtype=float))}
+
+
+def convex(inputs):
+    """a convex model"""
+    g, B = inputs["g"], inputs["B"]
+    return {"g": g, "B": B @ B + xp.eye(len(g))}
 
 
 SUBPROBLEM = Interface(

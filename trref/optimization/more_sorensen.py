@@ -44,9 +44,9 @@ import warnings
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Method, Solver
+from trref.catalog import Limit, Method, Solver
 from trref.optimization import deviations
-from trref.optimization.interfaces import SUBPROBLEM, ExactStep, dense_inputs, floats
+from trref.optimization.interfaces import SUBPROBLEM, ExactStep, convex, dense_inputs, floats
 from trref.optimization.trust_region_subproblem import SETTINGS, TIGHT, optimality
 
 __all__ = ["more_sorensen"]
@@ -156,6 +156,7 @@ METHOD = Method(
             settings={**SETTINGS, "probe": {"radius": 0.7, "rtol": 1e-11, "max_iter": 80}},
             certificate=optimality,
             tolerances=TIGHT,
+            limits=(Limit("trust_region_subproblem.eigen_step", {}, {"radius": 1.0}, where=convex),),
             deviations=(deviations.LOOSE_LENGTH,),
         ),
     ),

@@ -37,9 +37,9 @@ import warnings
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Input, Method, Solver
+from trref.catalog import Input, Limit, Method, Solver
 from trref.optimization import deviations
-from trref.optimization.interfaces import SUBPROBLEM, Step, boundary_steps, diagonal, floats
+from trref.optimization.interfaces import SUBPROBLEM, Step, boundary_steps, convex, diagonal, floats
 from trref.optimization.trust_region_steps import SETTINGS, TOLERANCES, sufficient_decrease
 from trref.problems.convex import DenseOperator
 
@@ -137,6 +137,13 @@ def _as_operator(make):
     return lambda: {"g": make()["g"], "matvec": DenseOperator(make()["B"])}
 
 
+def _convex(inputs):
+    """a convex model and a large radius"""
+    g = inputs["g"]
+    B = xp.stack([inputs["matvec"](e) for e in xp.eye(len(g))], 1)
+    return {"g": g, "matvec": DenseOperator(convex({"g": g, "B": B})["B"]), "b": -g}
+
+
 EDGES = SUBPROBLEM.edges | {
     "back along negative curvature": lambda: {"g": xp.array([1.0, 1.0]), "B": xp.array([[1.0, 2.0], [2.0, -2.0]])},
     "the better of both ends": lambda: {"g": xp.array([-0.25, -0.75]), "B": xp.array([[1.0, -3.0], [-3.0, 3.0]])},
@@ -158,6 +165,7 @@ METHOD = Method(
             certificate=_operator_certificate,
             tolerances=TOLERANCES,
             agreement=1e-6,
+            limits=(Limit("cg.cg", {"radius": 1e6, "rtol": 1e-6}, {"rtol": 1e-6}, where=_convex),),
             deviations=(deviations.POSITIVE_ROOT,),
         ),
     ),

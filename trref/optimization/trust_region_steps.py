@@ -47,7 +47,7 @@ import math
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Input, Method, Objective, Solver
+from trref.catalog import Input, Limit, Method, Objective, Solver
 from trref.optimization.interfaces import (
     SUBPROBLEM,
     Step,
@@ -233,7 +233,23 @@ TOLERANCES = {
     "length beyond the radius": 1e-10,
     "error of the reported value": 1e-9,
 }
-CONVEX = dict(inputs=SUBPROBLEM.inputs, example=_convex_example, edges=CONVEX_EDGES, settings=SETTINGS)
+NEWTON = Limit("trust_region_subproblem.eigen_step", {"radius": 1e6}, {"radius": 1e6})
+
+
+def _in_the_plane(inputs):
+    """two unknowns"""
+    return {"g": inputs["g"][:2], "B": inputs["B"][:2, :2]}
+
+
+CONVEX = dict(
+    inputs=SUBPROBLEM.inputs,
+    example=_convex_example,
+    edges=CONVEX_EDGES,
+    settings=SETTINGS,
+    certificate=sufficient_decrease,
+    tolerances=TOLERANCES,
+    agreement=1e-6,
+)
 
 METHOD = Method(
     title="Trust-Region Methods, chapter 7: Cauchy point, dogleg and subspace steps",
@@ -256,7 +272,15 @@ METHOD = Method(
             tolerances=TOLERANCES,
             agreement=1e-6,
         ),
-        Solver(f=dogleg, **CONVEX, certificate=sufficient_decrease, tolerances=TOLERANCES, agreement=1e-6),
-        Solver(f=subspace_step, **CONVEX, certificate=sufficient_decrease, tolerances=TOLERANCES, agreement=1e-6),
+        Solver(
+            f=dogleg,
+            **CONVEX,
+            limits=(NEWTON, Limit("trust_region_steps.cauchy_point", {"radius": 1e-4}, {"radius": 1e-4})),
+        ),
+        Solver(
+            f=subspace_step,
+            **CONVEX,
+            limits=(NEWTON, Limit("trust_region_subproblem.eigen_step", {}, {"radius": 1.0}, where=_in_the_plane)),
+        ),
     ),
 )

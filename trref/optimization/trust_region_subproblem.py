@@ -67,8 +67,8 @@ import warnings
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Method, Solver
-from trref.optimization.interfaces import SUBPROBLEM, ExactStep, boundary_steps, dense_inputs, floats
+from trref.catalog import Limit, Method, Solver
+from trref.optimization.interfaces import SUBPROBLEM, ExactStep, boundary_steps, convex, dense_inputs, floats
 
 __all__ = ["SETTINGS", "TIGHT", "eigen_step", "optimality", "pencil_step"]
 
@@ -251,6 +251,7 @@ METHOD = Method(
             settings={"default": {"radius": 1.0}, "probe": {"radius": 0.7}},
             certificate=optimality,
             tolerances=dict.fromkeys(TIGHT, 1e-5),
+            limits=(Limit("trust_region_subproblem.eigen_step", {}, {"radius": 1.0}, where=convex),),
         ),
     ),
 )
