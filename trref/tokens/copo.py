@@ -91,10 +91,11 @@ def _global_advantage(reward, group, eps):
     # eq. copo-global
     R, count = group_mean(reward, group)
     each = 1 / count / (1 / count).sum()  # every prompt counts once
-    equal = abs(R - R[0]) <= 16 * float(xp.finfo(R.dtype).eps) * abs(reward).max()
-    centred = xp.where(equal.all(), 0, R - (each * R).sum())
+    rounding = 16 * float(xp.finfo(R.dtype).eps) * abs(reward).max()
+    equal = (abs(R - R[0]) <= rounding).all()
+    centred = xp.where(equal, 0, R - (each * R).sum())
     std = xp.sqrt((each * centred**2).sum()) + eps
-    return centred / xp.where(equal.all(), 1, std)
+    return centred / xp.maximum(std, float(xp.finfo(R.dtype).tiny))  # 0 where all are equal
 
 
 def global_advantage(reward, group, *, eps=0.0):
@@ -210,6 +211,33 @@ def _global_by_loops(reward, group, *, eps=0.0):
     return [(R[g] - mean) / (std + eps) if std > 1e-12 * max(abs(mean), 1e-300) else 0.0 for g in group.tolist()]
 
 
+def _with_the_global_advantage(inputs):
+    """the advantage is the global one"""
+    return {**inputs, "advantage": global_advantage(inputs["reward"], inputs["group"])}
+
+
+def _rewards(reward, group):
+    return {"reward": xp.array(reward), "group": xp.array(group)}
+
+
+def _equal_prompts():
+    """Two prompts with one right answer of three: the mean of both is not quite 1/3."""
+    reward, old = xp.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]), xp.full((6, 2), -1.25)
+    return {
+        "log_prob": old + xp.array([0.1, -0.1]),
+        "old_log_prob": old,
+        "advantage": reward - 0.4,
+        "mask": xp.ones((6, 2)),
+        "group": xp.arange(6) // 3,
+        "reward": reward,
+        "answer": xp.arange(6) % 2,
+    }
+
+
+SCALES = {
+    "prompts equal but for rounding": lambda: _rewards([0.1, 0.2, 0.0, 0.1], [0, 0, 0, 1]),
+    "small rewards": lambda: _rewards([3e-20, 0.0, 1e-20], [0, 0, 1]),
+}
 METHOD = Method(
     title="COPO: Consistency-Aware Policy Optimization",
     key="han2025copo",
@@ -220,12 +248,14 @@ METHOD = Method(
         Estimator(
             f=global_advantage,
             interface=GROUP_REWARD,
+            edges={**GROUP_REWARD.edges, **SCALES},
             settings={"default": {}, "probe": {"eps": 0.3}},
             brute_force=_global_by_loops,
         ),
         Objective(
             f=copo,
             interface=WITH_ANSWERS,
+            edges={**WITH_ANSWERS.edges, "equal prompts": _equal_prompts},
             wrt="log_prob",
             settings={
                 "default": {},
@@ -234,8 +264,10 @@ METHOD = Method(
                 "probe": {**PROBE, "clip": 0.35, "eps": 0.3, "blend": "advantages"},
             },
             limits=(
-                Limit(to="grpo.grpo", hyper={"threshold": -1e6}),
-                Limit(to="grpo.grpo", hyper={"threshold": -1e6, "blend": "advantages"}),
+                Limit("grpo.grpo", {"threshold": -1e6}),
+                Limit("grpo.grpo", {"threshold": -1e6, "blend": "advantages"}),
+                Limit("grpo.grpo", {"threshold": 1e6}, where=_with_the_global_advantage),
+                Limit("grpo.grpo", {"threshold": 1e6, "blend": "advantages"}, where=_with_the_global_advantage),
             ),
         ),
     ),

@@ -44,7 +44,7 @@ from trref.catalog import Estimator, Limit, Method, Objective
 from trref.tokens.cppo_budget import check_budget, position_weight, prefix_threshold, spent_and_threshold
 from trref.tokens.deviations import cppo as deviations
 from trref.tokens.grpo import token_weights
-from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
+from trref.tokens.interfaces import TOKEN_OBJECTIVE, of_one_token, of_three_tokens, token_objective
 
 __all__ = ["cppo", "cppo_binary", "cppo_mask"]
 
@@ -52,10 +52,10 @@ WITH_DIVERGENCE = token_objective("divergence")
 
 
 def _keep(log_prob, old_log_prob, advantage, mask, divergence, delta, delta_b, w_min, budget):
-    A = advantage[:, None] if advantage.ndim == 1 else advantage
+    A, moved = advantage[:, None] if advantage.ndim == 1 else advantage, log_prob - old_log_prob
     Z, c = spent_and_threshold(mask, divergence, delta, delta_b, w_min, budget)
-    returns = xp.sign(A) * xp.sign(log_prob - old_log_prob) <= 0
-    return mask * (returns | (Z <= c))  # eq. cppo-mask
+    pushed_away = ((A > 0) & (moved > 0)) | ((A < 0) & (moved < 0))
+    return ~pushed_away | (Z <= c)  # eq. cppo-mask
 
 
 def cppo_mask(
@@ -90,7 +90,7 @@ def cppo_mask(
     """
     validate.inputs(WITH_DIVERGENCE.inputs, log_prob, old_log_prob, advantage, mask, divergence)
     check_budget(delta, delta_b, w_min, budget)
-    return _keep(log_prob, old_log_prob, advantage, mask, divergence, delta, delta_b, w_min, budget)
+    return mask * _keep(log_prob, old_log_prob, advantage, mask, divergence, delta, delta_b, w_min, budget)
 
 
 def _masked_surrogate(log_prob, old_log_prob, advantage, mask, keep):
@@ -166,7 +166,7 @@ def cppo_binary(log_prob, old_log_prob, advantage, mask, *, delta=0.15, delta_b=
     """
     validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
     check_budget(delta, delta_b, w_min, budget)
-    divergence = abs(xp.exp(xp.minimum(log_prob, 0)) - xp.exp(xp.minimum(old_log_prob, 0)))  # eq. cppo-binary
+    divergence = abs(xp.exp(log_prob) - xp.exp(old_log_prob))  # eq. cppo-binary
     keep = _keep(log_prob, old_log_prob, advantage, mask, divergence, delta, delta_b, w_min, budget)
     return _masked_surrogate(log_prob, old_log_prob, advantage, mask, keep)
 
@@ -185,6 +185,11 @@ def _on_policy():
     return {**WITH_DIVERGENCE.edges["on-policy"](), "divergence": xp.zeros((4, 3))}
 
 
+def _of_the_sampled_token(inputs):
+    """the divergence is the binary one"""
+    return {**inputs, "divergence": abs(xp.exp(inputs["log_prob"]) - xp.exp(inputs["old_log_prob"]))}
+
+
 PROBE = {"delta": 0.07, "delta_b": 0.03, "w_min": 0.45, "budget": "dynamic"}
 SETTINGS = {
     "default": {},
@@ -194,6 +199,7 @@ SETTINGS = {
 }
 EDGES = {**WITH_DIVERGENCE.edges, "on-policy": _on_policy}  # elsewhere a ratio of 1 is a jump
 EVERYTHING, NO_CLIP = {"delta": 1e15}, {"clip_low": 1e14, "clip_high": 1e14}
+ONE_THRESHOLD = {"delta_b": 1e9, "w_min": 1.0}
 METHOD = Method(
     title="Cumulative Prefix-divergence Policy Optimization",
     key="mao2026cppo",
@@ -207,7 +213,12 @@ METHOD = Method(
             edges=EDGES,
             wrt="log_prob",
             settings={"default": {}, "probe": PROBE},
-            limits=(Limit(to="dapo.dapo_over_batch", hyper=EVERYTHING, to_hyper=NO_CLIP),),
+            limits=(
+                Limit("dapo.dapo_over_batch", EVERYTHING, NO_CLIP),
+                Limit("cppo.cppo_binary", {}, where=_of_the_sampled_token),
+                Limit("drpo.dppo_measured", ONE_THRESHOLD, {"max_length": 3, "bound": 1e14}, where=of_three_tokens),
+                Limit("drpo.dppo_measured", {}, {"max_length": 1, "bound": 1e14}, where=of_one_token),
+            ),
             deviations=(deviations.TIGHTER_LATER, deviations.KEPT_TOKENS_ONLY),
         ),
         Objective(
@@ -215,7 +226,11 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": {}, "probe": PROBE},
-            limits=(Limit(to="dapo.dapo_over_batch", hyper=EVERYTHING, to_hyper=NO_CLIP),),
+            limits=(
+                Limit("dapo.dapo_over_batch", EVERYTHING, NO_CLIP),
+                Limit("drpo.dppo", ONE_THRESHOLD, {"max_length": 3, "bound": 1e14}, where=of_three_tokens),
+                Limit("drpo.dppo", {}, {"max_length": 1, "bound": 1e14}, where=of_one_token),
+            ),
             deviations=(deviations.ALWAYS_DYNAMIC,),
         ),
     ),

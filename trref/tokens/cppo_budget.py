@@ -84,13 +84,11 @@ def position_weight(mask, *, w_min=0.8):
 
 def _dynamic_budget(mask, divergence, smallest):
     # eq. cppo-budget-dynamic
-    n = mask.sum(1, keepdims=True)
-    place = 0.9 * xp.maximum(n - 1, 0)  # among the answer's sorted divergences, which stand behind the padding's zeros
-    low = xp.minimum(xp.floor(place) + mask.shape[1] - n, mask.shape[1] - 1)
-    high = xp.minimum(low + 1, mask.shape[1] - 1)
-    ordered = xp.sort(mask * divergence, axis=1)
-    below, above = (xp.take_along_axis(ordered, at.astype("int64"), 1) for at in (low, high))
-    decile = below + (place - xp.floor(place)) * (above - below)
+    largest_first = xp.flip(xp.sort(mask * divergence, axis=1), 1)  # the zeros of the padding stand last
+    place = 0.1 * (mask.sum(1, keepdims=True) - 1)  # of the ninth decile, from the largest, between two neighbours
+    share = xp.maximum(1 - abs(xp.arange(mask.shape[1], dtype=mask.dtype) - place), 0)
+    decile = (share * largest_first).sum(1, keepdims=True)
+
     return xp.clip(decile, smallest, 2 * smallest)
 
 

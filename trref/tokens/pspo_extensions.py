@@ -36,7 +36,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
 from trref.tokens.grpo import token_weights
-from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
+from trref.tokens.interfaces import TOKEN_OBJECTIVE, of_one_token, token_objective
 from trref.tokens.pspo import smooth
 
 __all__ = ["pspo_clipped", "pspo_sequence"]
@@ -76,7 +76,7 @@ def pspo_sequence(log_prob, old_log_prob, advantage, mask, *, alpha=0.1):
     # eq. pspo-extensions-sequence
     log_ratio = log_prob - old_log_prob
     product = xp.exp(log_product(log_ratio, mask, alpha))
-    each = advantage * product * (mask.sum(1) > 0) / len(mask)
+    each = advantage * product * mask.any(1) / len(mask)
     J = each.sum()
     dJ = mask * each[:, None] * xp.exp(log_ratio + math.log1p(-alpha) - log_smooth(log_ratio, alpha))
 
@@ -147,13 +147,17 @@ METHOD = Method(
             edges={name: edge for name, edge in ANSWERS.edges.items() if name != "far off policy"},
             wrt="log_prob",
             settings={"default": {}, "unsmoothed": {"alpha": 0.0}, "probe": {"alpha": 0.3}},
+            limits=(Limit("pspo.pspo", {}, where=of_one_token),),
         ),
         Objective(
             f=pspo_clipped,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": {}, "probe": {"alpha": 0.3, "clip": 0.35}},
-            limits=(Limit(to="grpo.grpo", hyper={"alpha": 0.0, "clip": 0.2}),),
+            limits=(
+                Limit("grpo.grpo", {"alpha": 0.0, "clip": 0.2}),
+                Limit("pspo.pspo", {"clip": 1e14}),
+            ),
         ),
     ),
 )
