@@ -77,6 +77,7 @@ def optimality(result, g, B, *, radius, **_):
     """The conditions that hold at a global minimiser and nowhere else, relative to the sizes of g, B and the step.
 
     ``(B + λI) p = -g``, ``B + λI`` positive semidefinite, ``λ >= 0``, ``‖p‖ <= radius``, ``λ (radius - ‖p‖) = 0``.
+    The last multiplier tried is λ.
     """
     # eq. trust-region-subproblem-optimality
     p, lam = result.p, result.multiplier
@@ -89,6 +90,7 @@ def optimality(result, g, B, *, radius, **_):
         "complementarity": lam * abs(radius - length) / scale,
         "indefiniteness": -(float(linalg.eigvalsh(B).min()) + lam) / (size or 1.0),
         "negative multiplier": -lam / (size or 1.0),
+        "last multiplier tried": abs(result.multipliers[-1] - lam) / (size or 1.0),
     }
 
 
@@ -148,26 +150,19 @@ def _secular(c, gap, radius, max_iter=100):
     """Return the shift at which the step has the length of the radius, all that were tried, and the verdict.
 
     The reciprocal of the length is concave in the shift: from where the step is too long Newton's method climbs to the
-    root without overshooting. One coordinate alone gives such a start.
+    root without overshooting. One coordinate alone gives such a start, at most √n times too long.
     """
-    low = max(0.0, *(abs(c_i) / radius - d for c_i, d in zip(c, gap, strict=True)))
-    high = max(low, math.hypot(*c) / radius)
-    shift, tried = low, []
-    while len(tried) < max_iter:
-        tried.append(shift)
+    tried = [max(0.0, *(abs(c_i) / radius - d for c_i, d in zip(c, gap, strict=True)))]
+    while True:
+        shift = tried[-1]
         # eq. trust-region-subproblem-secular
         length = _length(c, gap, shift)
         slope = sum((c_i / (d + shift)) ** 2 / (d + shift) for c_i, d in zip(c, gap, strict=True) if c_i)
 
-        if abs(length - radius) <= 4e-16 * radius:
-            break
-        low, high = (shift, high) if length > radius else (low, shift)
         new = shift + length * length / slope * (length - radius) / radius  # eq. trust-region-subproblem-newton
-        new = new if low <= new <= high else (low + high) / 2
-        if new == shift:
-            break
-        shift = new
-    return shift, tried, abs(length - radius) <= 1e-12 * radius
+        if not new > shift or len(tried) == max_iter:
+            return shift, tried, abs(length - radius) <= 1e-12 * radius
+        tried.append(new)
 
 
 def pencil_step(g, B, *, radius):
@@ -225,9 +220,8 @@ def _warn(name, converged, iterations):
 
 
 SETTINGS = {"default": {"radius": 1.0}, "short": {"radius": 0.05}, "long": {"radius": 40.0}, "probe": {"radius": 0.7}}
-TIGHT = dict.fromkeys(
-    ("stationarity", "feasibility", "complementarity", "indefiniteness", "negative multiplier"), 1e-11
-)
+CONDITIONS = ("stationarity", "feasibility", "complementarity", "indefiniteness", "negative multiplier")
+TIGHT = {**dict.fromkeys(CONDITIONS, 1e-11), "last multiplier tried": 1e-10}
 
 METHOD = Method(
     title="Solving the Trust-Region Subproblem by a Generalized Eigenvalue Problem",

@@ -76,7 +76,7 @@ def newton(g, B, radius):
             multiplier -= (np.linalg.norm(p) - radius) / slope
         except np.linalg.LinAlgError:
             break
-    return types.SimpleNamespace(p=p, multiplier=multiplier)
+    return types.SimpleNamespace(p=p, multiplier=multiplier, multipliers=[multiplier])
 
 
 for k in range(17):
