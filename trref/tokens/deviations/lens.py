@@ -8,19 +8,18 @@ __all__ = ["LENS_STANDARDISED", "LENS_UNBOUNDED"]
 
 
 def _lens(log_prob, old_log_prob, mask, group, reward, room, standardised, alpha=0.25):
-    log_p = (mask * xp.minimum(old_log_prob, 0)).sum(1) / xp.maximum(mask.sum(1), 1)
+    log_p = (mask * old_log_prob).sum(1) / xp.maximum(mask.sum(1), 1)
     same = group[:, None] == group[None, :]
-    each = same / same.sum(1, keepdims=True)
-    relative = xp.maximum(log_p - xp.where(same, log_p[None, :], log_p.min()).max(1), -60.0)
-    inverse = each @ (reward * xp.exp(-relative))
-    D = xp.maximum(xp.where(inverse > 0, 1 / xp.where(inverse > 0, inverse, 1), 0), room)
-    r = reward - (1 - reward) * each.max(1) * xp.exp(relative) / (D - xp.exp(relative))
-    r, right = r.astype(log_prob.dtype), (each @ reward).astype(log_prob.dtype)
-    centred = r - (each @ r).astype(r.dtype)
-    centred = xp.where((right < 1) & (abs(centred) > 1e-6), centred, 0)
-    n = same.sum(1)
-    std = xp.sqrt((each @ centred**2) * (n / xp.maximum(n - 1, 1))).astype(r.dtype)
-    A = xp.where((right > 0) | standardised, centred / xp.where(std > 0, std, 1), centred)
+    n = same.sum(1).astype(log_prob.dtype)
+    each = same.astype(log_prob.dtype) / n[:, None]
+    p = xp.exp(log_p - xp.where(same, log_p[None, :], log_p.min()).max(1))
+    inverse = each @ (reward / xp.maximum(p, float(xp.finfo(p.dtype).eps)))
+    D = 1 / xp.where(inverse > 0, xp.minimum(inverse, 1 / room), 1 / room)
+    r, right = reward - (1 - reward) / n * p / (D - p), each @ reward
+    differ = (same & (r[:, None] != r[None, :])).any(1)
+    centred = xp.where(differ & (right < 1), r - each @ r, 0)
+    std = xp.sqrt((each @ centred**2) * (n / xp.maximum(n - 1, 1)))
+    A = centred / xp.where(differ & ((right > 0) | standardised), std, 1)
     A = xp.where(right > 0, A, alpha * A)
     return weighted(seq_mean(mask), *clipped_terms(log_prob - old_log_prob, A, 0.2, 0.2))
 
