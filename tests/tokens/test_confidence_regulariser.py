@@ -63,7 +63,7 @@ def test_the_residual_is_small_and_moderates():
 
 
 def test_likely_wrong_answers_are_pushed_down():
-    """Of wrong answers alone, the one with the largest shift loses most, relative to its probability."""
+    """Where all answers are wrong, the one that has grown pays for the others."""
     rng = np.random.default_rng(3)
     reference = rng.standard_normal((1, 6))
     logits = reference + np.array([[2.0, 0.0, 0.0, 0.0, 0.0, 0.0]])

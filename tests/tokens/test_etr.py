@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from trref.tokens.dapo import dapo_over_batch
 from trref.tokens.etr import MAX_LOW, elastic_bounds, etr, macro_scale, micro_scale
 from trref.tokens.grpo import group_advantage, grpo
 
@@ -104,14 +103,6 @@ def test_against_a_loop(budget):
             terms.append(min(r * A[i], float(np.clip(r, 1 - low[i], 1 + high[i])) * A[i]))
         total += sum(terms) / len(terms)
     assert etr(log_prob, old, A, mask, reward, group, budget=budget)[0] == pytest.approx(-total / 12, rel=1e-13)
-
-
-def test_without_elasticity_it_is_grpo_or_dapo():
-    *batch, reward, group = _batch(3)
-    plain = {"micro": 0.0, "macro": 0.0}
-    _same(etr(*batch, reward, group, **plain), grpo(*batch))
-    _same(etr(*batch, reward, group, **plain, budget="matched"), grpo(*batch))
-    _same(etr(*batch, reward, group, **plain, clip_high=0.28, aggregation="token_mean"), dapo_over_batch(*batch))
 
 
 def test_equal_sizes_of_advantages_are_grpo_with_a_matched_budget():

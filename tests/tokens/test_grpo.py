@@ -10,8 +10,7 @@ from scipy.stats import binom, zscore
 
 from trref.catalog import find
 from trref.checks import check_gradient
-from trref.policy.ppo import clipped_surrogate
-from trref.tokens.grpo import clip_surrogate, group_advantage, grpo, logit_gradient, token_weights
+from trref.tokens.grpo import aggregation_weights, clip_surrogate, group_advantage, grpo, logit_gradient, token_weights
 
 
 def _batch(seed, B=12, T=7, spread=0.5, lengths=None):
@@ -113,6 +112,15 @@ def test_weights_by_hand():
         token_weights(mask, "mean")
 
 
+def test_the_constant_has_no_default():
+    mask, group = np.ones((2, 3)), np.zeros(2, int)
+    assert np.allclose(aggregation_weights(mask, group, aggregation="constant", max_length=4), 1 / 8)
+    with pytest.raises(TypeError, match="max_length must be a number"):
+        aggregation_weights(mask, group, aggregation="constant")
+    with pytest.raises(ValueError, match="aggregation must be one of"):
+        aggregation_weights(mask, group, aggregation="mean")
+
+
 def test_the_aggregations_agree_on_equal_lengths():
     mask, group = np.ones((6, 5)), np.repeat([0, 1], 3)
     first, *others = (
@@ -132,12 +140,6 @@ def test_loss_by_hand():
     loss, gradient = grpo(log_prob, np.zeros((2, 2)), np.array([1.0, -1.0]), mask)
     assert loss == pytest.approx(-(1.2 + (-0.8 - 1.1) / 2) / 2, rel=1e-14)
     assert np.allclose(gradient, [[0, 0], [0, 1.1 / 4]], rtol=1e-14)
-
-
-def test_with_one_token_each_it_is_ppo():
-    log_prob, old, advantage, mask = _batch(4, T=1)
-    ours, ppo = grpo(log_prob, old, advantage, mask), clipped_surrogate(log_prob[:, 0], old[:, 0], advantage)
-    assert ours[0] == pytest.approx(ppo[0], rel=1e-13) and np.allclose(ours[1][:, 0], ppo[1], rtol=1e-13)
 
 
 def test_on_fresh_data_no_clip_is_active():

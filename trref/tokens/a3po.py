@@ -64,6 +64,7 @@ arXiv:2512.06547.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
+from trref.tokens._a3po_cases import around_the_sampling_policy, proximal_by_loops, sampled_by_the_old_policy
 from trref.tokens.deviations import a3po as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
@@ -224,30 +225,20 @@ def a3po(
     return _decoupled(log_prob, proximal_log_prob, advantage, mask, behavior_log_prob, clip, weight_cap, over_cap)
 
 
-def _proximal_by_loops(log_prob, behavior_log_prob, version, *, current_version, interpolation="loglinear"):
-    v = current_version
-    alpha = xp.array([[(v - 1 - b) / (v - b) if b < v else 0.0 for b in row] for row in version.tolist()])
-    p, b = xp.exp(log_prob), xp.exp(behavior_log_prob)
-    return {
-        "loglinear": alpha * log_prob + (1 - alpha) * behavior_log_prob,
-        "linear": xp.log(alpha * p + (1 - alpha) * b),
-        "rollout": behavior_log_prob,
-    }[interpolation]
+def _of_the_last_version(inputs):
+    """the last version sampled, PPO's old policy"""
+    return {**around_the_sampling_policy(inputs), "version": xp.full_like(inputs["version"], 5)}
 
 
-def _sampled_by_the_old_policy(inputs):
-    """the old policy sampled"""
-    return {**inputs, "behavior_log_prob": inputs["old_log_prob"]}
-
-
-def _around_the_sampling_policy(inputs):
-    """PPO's old policy is the sampling one"""
-    return {**inputs, "old_log_prob": inputs["behavior_log_prob"]}
+def _around_the_interpolation(inputs):
+    """the proximal policy is the interpolated one"""
+    known = {name: inputs[name] for name in ANCHOR.inputs}
+    return {**inputs, "old_log_prob": proximal_approximation(**known, **NOW)}
 
 
 NOW = {"current_version": 6}
 PPO = {"clip_low": 0.2, "clip_high": 0.2}
-CAPS = {"masked above the cap": {"weight_cap": 1.1}, "clamped to the cap": {"weight_cap": 1.1, "over_cap": "clamp"}}
+MASKED, CLAMPED = {"weight_cap": 1.1}, {"weight_cap": 1.3, "over_cap": "clamp"}
 METHOD = Method(
     title="A-3PO: Staleness-aware Proximal Policy Approximation",
     key="li2025a3po",
@@ -263,14 +254,14 @@ METHOD = Method(
                 "just sampled": {"current_version": 3},
                 "probe": {"current_version": 3, "interpolation": "rollout"},
             },
-            brute_force=_proximal_by_loops,
+            brute_force=proximal_by_loops,
         ),
         Objective(
             f=decoupled,
             interface=STALE,
             wrt="log_prob",
-            settings={"default": {}, **CAPS, "probe": {"clip": 0.35, "weight_cap": 1.3, "over_cap": "clamp"}},
-            limits=(Limit("dapo.dapo_over_batch", {}, PPO, where=_sampled_by_the_old_policy),),
+            settings={"default": {}, "masked": MASKED, "probe": {"clip": 0.35, **CLAMPED}},
+            limits=(Limit("dapo.dapo_over_batch", {}, PPO, where=sampled_by_the_old_policy),),
             deviations=(deviations.WEIGHT_ABSENT,),
         ),
         Objective(
@@ -282,23 +273,13 @@ METHOD = Method(
                 "default": NOW,
                 "probability": {**NOW, "interpolation": "linear"},
                 "just sampled": {"current_version": 3},
-                **{name: {**NOW, **cap} for name, cap in CAPS.items()},
-                "probe": {
-                    "current_version": 4,
-                    "clip": 0.35,
-                    "interpolation": "rollout",
-                    "weight_cap": 1.3,
-                    "over_cap": "clamp",
-                },
+                "masked": {**NOW, **MASKED},
+                "probe": {"current_version": 4, "clip": 0.35, "interpolation": "rollout", **CLAMPED},
             },
             limits=(
-                Limit("dapo.dapo_over_batch", {"current_version": 0}, PPO, where=_around_the_sampling_policy),
-                Limit(
-                    "dapo.dapo_over_batch",
-                    {**NOW, "interpolation": "rollout"},
-                    PPO,
-                    where=_around_the_sampling_policy,
-                ),
+                Limit("a3po.decoupled", NOW, where=_around_the_interpolation),
+                Limit("dapo.dapo_over_batch", NOW, PPO, where=_of_the_last_version),
+                Limit("dapo.dapo_over_batch", {"interpolation": "rollout"}, PPO, where=around_the_sampling_policy),
             ),
             deviations=(deviations.ANCHOR_DIFFERENTIATED,),
         ),

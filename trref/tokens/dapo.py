@@ -149,7 +149,7 @@ def overlong_penalty(length, *, max_length, cache):
     max_length : float
         L, in (0, inf).
     cache : float
-        C, in (0, inf): the penalty falls from 0 to -1 over the last C tokens before L.
+        C, in (0, max_length]: the penalty falls from 0 to -1 over the last C tokens before L.
 
     Returns
     -------
@@ -158,10 +158,11 @@ def overlong_penalty(length, *, max_length, cache):
     Raises
     ------
     ValueError
-        A wrong shape, lengths that are negative or not finite, `max_length` or `cache` not positive.
+        A wrong shape, lengths that are negative or not finite, `max_length` or `cache` out of range.
     """
     validate.inputs(LENGTHS, length)
-    validate.interval("(0, inf)", max_length=max_length, cache=cache)
+    validate.interval("(0, inf)", max_length=max_length)
+    validate.interval(f"(0, {max_length}]", cache=cache)
     return xp.clip((max_length - cache - length) / cache, -1.0, 0.0)  # eq. dapo-overlong
 
 

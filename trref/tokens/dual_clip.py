@@ -143,7 +143,8 @@ METHOD = Method(
             wrt="log_prob",
             settings={"default": {}, "below the clip": {"delta": 1.1}, "probe": {"clip": 0.35, "delta": 1.6}},
             limits=(
-                Limit(to="grpo.grpo", hyper={"delta": 1e14}),
+                Limit("grpo.grpo", {"delta": 1e14}),
+                Limit("grpo.grpo", {}, where=_good_tokens),
                 Limit(to="dual_clip.dual_clip", hyper={"delta": 2.5}, to_hyper={"bound": 2.5}),
             ),
         ),
