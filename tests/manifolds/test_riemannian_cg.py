@@ -245,3 +245,22 @@ def test_errors_and_warnings():
         assert not riemannian_cg(f, x0, max_iter=3).converged
     with pytest.raises(ValueError, match="loss_and_grad must give finite values"):
         riemannian_cg(Brockett(np.full((4, 4), np.nan), np.ones(1)), np.eye(4)[:, :1])
+
+
+def test_a_search_that_finds_nothing_ends_with_a_warning():
+    """A gradient of the wrong sign: every step along the direction climbs."""
+    f, x0 = _brockett(11)
+    with pytest.warns(ConvergenceWarning, match="stopped after 0 iterations"):
+        result = riemannian_cg(lambda x: (f(x)[0], -f(x)[1]), x0)
+    assert not result.converged and np.array_equal(result.x, x0)
+
+
+def test_goes_downhill_from_the_top_and_from_a_saddle():
+    """Negative curvature along the first direction: the search must lengthen its steps."""
+    rng = np.random.default_rng(12)
+    f, x0 = _brockett(12)
+    vectors = np.linalg.eigh(f.A)[1]
+    for stationary in (vectors[:, :3], vectors[:, [-1, 0, 1]]):
+        start = retract_qr(stationary, project(stationary, 1e-4 * rng.standard_normal((20, 3))))
+        result = riemannian_cg(f, start)
+        assert result.converged and np.allclose(abs((result.x * vectors[:, :-4:-1]).sum(0)), 1, atol=1e-9)

@@ -162,14 +162,22 @@ MATRIX = Interface(
 
 
 def _minimiser(rng, size):
+    """Brockett's function from anywhere, from near its minimum or its maximum; orthogonal Procrustes."""
     p = min(size, int(rng.integers(1, 4)))
-    if rng.random() < 0.5:
-        A = spd_matrix(rng, xp.concatenate([rng.random(size - p), 2.0 + xp.arange(p)]))
-        problem = Brockett(rng.choice((0.1, 1.0, 30.0)) * A, xp.arange(p, 0, -1.0))
-    else:
+    x0 = random_frame(rng, size, p)
+    if rng.random() < 0.3:
         A = spd_matrix(rng, 1 + rng.random(size))
-        problem = Procrustes(A, A @ random_frame(rng, size, p) + 0.1 * rng.standard_normal((size, p)))
-    return {"loss_and_grad": problem, "x0": random_frame(rng, size, p)}
+        return {
+            "loss_and_grad": Procrustes(A, A @ x0 + 0.1 * rng.standard_normal((size, p))),
+            "x0": random_frame(rng, size, p),
+        }
+    A = spd_matrix(rng, xp.concatenate([rng.random(size - p), 2.0 + xp.arange(p)]))
+    vectors = linalg.eigh(A)[1]
+    near = {"minimum": vectors[:, ::-1][:, :p], "maximum": vectors[:, :p]}.get(
+        rng.choice(("minimum", "maximum", "any"))
+    )
+    x0 = x0 if near is None else random_near(rng, near, 1)[0]
+    return {"loss_and_grad": Brockett(rng.choice((0.1, 1.0, 30.0)) * A, xp.arange(p, 0, -1.0)), "x0": x0}
 
 
 MINIMISER = Interface(

@@ -154,24 +154,21 @@ def riemannian_cg(
     if not math.isfinite(loss + scale):
         raise ValueError("loss_and_grad must give finite values")
     target, losses, norms = gtol * math.sqrt(scale), [loss], [math.sqrt(gg)]
-    d, slope, dd = -g, -gg, gg
-    first = 1 / norms[0] if gg else 1.0
+    d, slope, dd, curvature, t = -g, -gg, gg, norms[0], None
     while norms[-1] > target and len(norms) <= max_iter:
 
         def move(t, x=x, g=g, d=d):
             return _Trial(loss_and_grad, x, g, d, t, retraction, transport)
 
-        trial = move(step_size) if step_size else _search(move, losses[-1], slope, first)
+        t = -slope / (curvature * dd) if curvature > 0 else 2 * t
+        trial = move(step_size) if step_size else _search(move, losses[-1], slope, t)
         if trial is None:
-            if slope == -gg:
-                break
-            d, slope, dd = -g, -gg, gg
-            continue
+            break
 
         # eq. riemannian-cg-direction
         multiple = _beta(beta, trial, gg)
         curvature = (trial.slope - slope) / (trial.t * dd)
-        x, g, gg = trial.x, trial.g, trial.gg
+        x, g, gg, t = trial.x, trial.g, trial.gg, trial.t
         d = multiple * trial.d - g
         slope = multiple * trial.slope - gg
         dd = gg - 2 * multiple * trial.slope + multiple**2 * trial.dd
@@ -180,7 +177,6 @@ def riemannian_cg(
         if slope >= 0 or (restart and abs(trial.g_old) >= restart * gg):
             d, slope, dd = -g, -gg, gg
 
-        first = -slope / (curvature * dd) if curvature > 0 and dd > 0 else 2 * trial.t
         losses.append(trial.loss)
         norms.append(math.sqrt(gg))
 
@@ -232,7 +228,7 @@ def _search(move, loss, slope, t):
     for _ in range(TRIALS):
         trial = move(t)
         enough = _change(trial, loss, slope) <= SUFFICIENT * t * slope  # eq. riemannian-cg-armijo
-        secant = t * slope / (slope - trial.slope) if trial.slope > slope else 4 * t  # eq. riemannian-cg-secant
+        secant = t * slope / (slope - trial.slope) if trial.slope > slope else math.inf  # eq. riemannian-cg-secant
         if fair:
             return trial if enough and abs(trial.slope) < abs(fair.slope) else fair
         if enough and abs(trial.slope) <= SLOPE_LEFT * abs(slope):
@@ -282,6 +278,7 @@ METHOD = Method(
             interface=MINIMISER,
             settings={
                 "default": {},
+                "to the last digits": {"gtol": 1e-10},
                 "Fletcher-Reeves, scaled transport": {"beta": "FR", "transport": "scaled"},
                 "Dai-Yuan": {"beta": "DY", "retraction": "polar", "transport": "differential"},
                 "probe": {

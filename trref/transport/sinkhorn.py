@@ -268,7 +268,7 @@ SETTINGS = {
 # the potentials move far from where they start
 EDGES = {
     **TRANSPORT.edges,
-    "mass that must go far": arrays(cost=[[0.0, 30.0], [30.0, 0.0]], a=[0.5, 0.5], b=[0.25, 0.75]),
+    "mass that must go far": arrays(cost=[[0.0, 30.0, 0.0], [30.0, 0.0, 30.0]], a=[0.5, 0.5], b=[0.125, 0.75, 0.125]),
     "routes too dear to take": arrays(
         cost=[[7.0, 0.0, 100.0], [0.0, 7.0, 7.0], [100.0, 100.0, 0.0]], a=[0.4, 0.3, 0.3], b=[0.4, 0.2, 0.4]
     ),

@@ -254,6 +254,7 @@ METHOD = Method(
                 "default": {"reg": 0.1},
                 "small regularisation": {"reg": 0.02},
                 "exact Newton": {"reg": 0.03, "rho": 1.0, "cg_rtol": 1e-8},
+                "one sweep, then Newton": {"reg": 0.03, "n_sinkhorn": 1, "rho": 0.5, "cg_rtol": 1e-9},
                 "warm start": {"reg": 0.02, "levels": 2},
                 "probe": {
                     "reg": 0.05,

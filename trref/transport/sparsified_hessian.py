@@ -191,10 +191,10 @@ def solve_reduced(kept, a, b, rows, columns, rtol):
     diagonal = xp.maximum(diagonal, eps * rows)
     df, r = xp.zeros_like(rows), q_f - kept @ (q_g / columns)
     z = r / diagonal
-    p, rz = z, float(r @ z)
+    p = z
+    rz, scale = xp.stack([r @ z, (rows * rows / diagonal).sum()]).tolist()
     norms = [math.sqrt(rz)]
-    # a residual of rounding alone needs no solution
-    target = max(rtol * norms[0], eps * math.sqrt(float((rows * rows / diagonal).sum())))
+    target = max(rtol * norms[0], eps * math.sqrt(scale))  # a residual of rounding alone needs no solution
     while norms[-1] > target and len(norms) <= 2 * len(r) + 10:
         Sp = rows * p - kept @ ((transposed @ p) / columns)
         curvature, rounding = xp.stack([p @ Sp, 8 * eps * ((p * rows) @ p)]).tolist()
