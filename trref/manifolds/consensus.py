@@ -41,9 +41,9 @@ rounds (:math:`t \ge \log_{\sigma_2}(1-\gamma)`, and a second bound that keeps t
 
 .. math:: \|\mathbf x^+ - \bar{\mathbf x}^+\| \le \frac{\sigma_2^t}{1 - \gamma}\, \|\mathbf x - \bar{\mathbf x}\| .
 
-**Where implementations differ.** Other decentralised methods move along the tangent projection of the consensus
-direction and retract. Frames that span one subspace but differ by a rotation are different points: averages of such
-frames shrink, and agents need a common start.
+**Where implementations differ.** Other methods (:mod:`trref.manifolds.drdgd`) retract along the tangent part of the
+consensus direction. Averages of frames that differ by a rotation shrink, also in one subspace: agents need a common
+start.
 
 **Provenance.** Confirmed: step, mean and theorem in arXiv:2308.10547v1; the weights, which the paper names, in material
 on Xiao, Boyd and Lall.
@@ -56,7 +56,7 @@ import math
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Estimator, Input, Method, Transform
+from trref.catalog import Estimator, Input, Limit, Method, Transform
 from trref.manifolds._decentralised import AGENTS_STEP, FRAMES
 from trref.manifolds.interfaces import PAIR, off_manifold
 from trref.manifolds.stiefel_retraction import checked_polar_factors, polar_adjoint, polar_differential, polar_factors
@@ -94,11 +94,9 @@ def metropolis_weights(adjacency):
         Not a symmetric array of zeros and ones, edges from an agent to itself.
     """
     _, flags = validate.deferred(GRAPH, adjacency)
-    symmetric = lambda: (adjacency == adjacency.T).all()  # noqa: E731
-    no_loops = lambda: (xp.diagonal(adjacency) == 0).all()  # noqa: E731
-    validate.require(
-        *flags, (symmetric, "adjacency must be symmetric"), (no_loops, "adjacency must have an empty diagonal")
-    )
+    flags.append((lambda: (adjacency == adjacency.T).all(), "adjacency must be symmetric"))
+    flags.append((lambda: (xp.diagonal(adjacency) == 0).all(), "adjacency must have an empty diagonal"))
+    validate.require(*flags)
     degree = adjacency.sum(0)
     W = adjacency / (1 + xp.maximum(degree[:, None], degree))  # eq. consensus-metropolis
     return W + xp.diag(1 - W.sum(1))
@@ -108,9 +106,7 @@ def _metropolis_by_hand(adjacency):
     n = len(adjacency)
     degree = [sum(float(a) for a in row) for row in adjacency]
     W = [[float(adjacency[i, j]) / (1 + max(degree[i], degree[j])) for j in range(n)] for i in range(n)]
-    for i in range(n):
-        W[i][i] = 1 - sum(W[i])
-    return W
+    return [[1 - sum(row) if i == j else w for j, w in enumerate(row)] for i, row in enumerate(W)]
 
 
 def doubly_stochastic(W):
@@ -264,6 +260,12 @@ def _graph(rng, size):
     return {"adjacency": graphs.erdos_renyi(rng, size, float(rng.choice((0.4, 0.9))) if size < 10 else 0.2)}
 
 
+def _alone(inputs):
+    """one agent"""
+    x, direction = inputs["x"][:1], inputs["direction"][:1]
+    return {"x": x, "weights": xp.eye(1), "direction": direction, "z": 0.1 * direction}
+
+
 METHOD = Method(
     title="Decentralized Riemannian Conjugate Gradient Method on the Stiefel Manifold: consensus",
     key="chen2023decentralized",
@@ -289,6 +291,7 @@ METHOD = Method(
             jvp=consensus_step_jvp,
             vjp=consensus_step_vjp,
             feasible=off_manifold,
+            limits=(Limit("stiefel_retraction.retract_polar", {}, where=_alone),),
         ),
         Estimator(f=induced_mean, interface=FRAMES, brute_force=_induced_mean_by_square_root),
         Estimator(f=consensus_error, interface=FRAMES, brute_force=_consensus_error_by_hand),

@@ -47,8 +47,8 @@ Edelman, Arias and Smith, *The Geometry of Algorithms with Orthogonality Constra
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Input, Method, Transform
-from trref.manifolds.interfaces import ALONG_STEP, STEP, off_tangent
+from trref.catalog import Estimator, Input, Limit, Method, Transform
+from trref.manifolds.interfaces import ALONG_STEP, ANY_STEP, off_tangent
 from trref.manifolds.stiefel import sym, tangent_part
 
 __all__ = ["METRICS", "inner", "riemannian_gradient", "riemannian_hessian"]
@@ -182,6 +182,16 @@ def _with_hessian_vector(make):
     return made
 
 
+def _as_any_matrix(inputs):
+    """the gradient as any matrix"""
+    return {**inputs, "z": inputs["gradient"]}
+
+
+def _flat(inputs):
+    """no Euclidean gradient"""
+    return {**inputs, "gradient": xp.zeros_like(inputs["gradient"]), "z": inputs["hessian_vector"]}
+
+
 BOTH_METRICS = {"default": {}, "probe": {"metric": "canonical"}}
 METHOD = Method(
     title="The Geometry of Algorithms with Orthogonality Constraints: metrics, gradients, Hessian",
@@ -199,12 +209,13 @@ METHOD = Method(
         Transform(
             f=riemannian_gradient,
             inputs=GRADIENT,
-            **_renamed(STEP, "x", "gradient"),
+            **_renamed(ANY_STEP, "x", "gradient"),
             settings=BOTH_METRICS,
             wrt="gradient",
             jvp=lambda x, gradient, tangent, metric="euclidean": riemannian_gradient(x, tangent, metric=metric),
             vjp=riemannian_gradient_vjp,
             feasible=lambda result, x, gradient: off_tangent(x, result, gradient),
+            limits=(Limit("stiefel.project", {}, where=_as_any_matrix),),
         ),
         Transform(
             f=riemannian_hessian,
@@ -215,6 +226,7 @@ METHOD = Method(
             jvp=riemannian_hessian_jvp,
             vjp=riemannian_hessian_vjp,
             feasible=lambda result, x, direction, gradient, hessian_vector: off_tangent(x, result, hessian_vector),
+            limits=(Limit("stiefel.project", {}, where=_flat),),
         ),
     ),
 )

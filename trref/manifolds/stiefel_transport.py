@@ -52,7 +52,7 @@ Convergent Riemannian Conjugate Gradient Method*, 2015, arXiv:1302.0125.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Method, Transform
+from trref.catalog import Limit, Method, Transform
 from trref.manifolds.interfaces import ALONG_STEP, TRANSPORT, off_tangent
 from trref.manifolds.stiefel import (
     checked_qr_factors,
@@ -242,6 +242,11 @@ def _ends_tangent(retract):
     return lambda result, x, step, z: off_tangent(retract(x, step), result, z)
 
 
+def _staying(inputs):
+    """a step that ends where it starts"""
+    return {**inputs, "y": inputs["x"]}
+
+
 METHOD = Method(
     title="Optimization Algorithms on Matrix Manifolds: vector transport",
     key="absil2008optimization",
@@ -256,6 +261,7 @@ METHOD = Method(
             vjp=transport_vjp,
             idempotent=True,
             feasible=lambda result, x, y, z: off_tangent(y, result, z),
+            limits=(Limit("stiefel.project", {}, where=_staying),),
         ),
         Transform(
             f=transport_qr,
