@@ -10,10 +10,8 @@ from scipy.special import log_softmax, rel_entr
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.bandpo import bandpo
-from trref.tokens.dr_grpo import dr_grpo
 from trref.tokens.drpo import dppo, dppo_measured, drpo, drpo_weight, keep_mask, spo
 from trref.tokens.grpo import logit_gradient
-from trref.tokens.r2vpo import r2vpo
 from trref.tokens.reduced_divergences import binary_rows, top_k_mask, top_k_rows
 
 
@@ -68,11 +66,7 @@ def test_truncated_ratio():
 
 
 def test_measured_divergence():
-    """With the sampled token's own total variation it is DPPO; with the top-K one, more tokens are dropped."""
-    batch = _batch(0)
-    binary = abs(np.exp(batch[0]) - np.exp(batch[1]))
-    for ours, theirs in zip(dppo_measured(*batch, binary, max_length=5), dppo(*batch, max_length=5), strict=True):
-        assert np.allclose(ours, theirs, rtol=1e-13)
+    """The top-K total variation is at least that of the sampled token, so that more tokens are dropped."""
     rng = np.random.default_rng(1)
     old, new = (log_softmax(rng.standard_normal((6, 4, 30)), -1) for _ in range(2))
     actions = rng.integers(0, 30, (6, 4))
@@ -139,30 +133,6 @@ def test_across_the_boundary():
     drpo_w = [_one(drpo, p, mu, 1, delta=delta)[1] / (p / mu) for p in pi]
     assert dppo_w == pytest.approx([1, 0, 0]) and drpo_w == pytest.approx([1e-4, -1e-4, -0.5], abs=1e-9)
     assert (drpo_w[1] - drpo_w[0]) / (pi[1] - pi[0]) == pytest.approx(-1 / delta)
-
-
-def test_limit_without_regulariser():
-    batch = _batch(4)
-    free = dr_grpo(*batch, max_length=5, clip=1e14)
-    for f, hyper in ((spo, {"eps": 1e14}), (drpo, {"delta": 1e14})):
-        ours = f(*batch, max_length=5, **hyper)
-        assert ours[0] == pytest.approx(free[0], rel=1e-11) and np.allclose(ours[1], free[1], rtol=1e-11)
-
-
-def test_spo_is_drpo_without_mu_and_r2vpo_with_the_advantage_as_weight():
-    log_prob, old, _, _ = _batch(5)
-    mask = np.ones_like(old)
-    A = np.where(np.arange(8) % 2, 0.8, -0.8)
-    ours = spo(log_prob, old, A, mask, max_length=5, eps=0.3)
-    braked = r2vpo(log_prob, old, A, mask, weight=0.8 / 0.6, target=0.0)
-    assert ours[0] == pytest.approx(braked[0], rel=1e-12) and np.allclose(ours[1], braked[1], rtol=1e-12)
-    # a certain token has mu = 1
-    certain = np.zeros((1, 1))
-    pair = [
-        f(certain - 0.3, certain, np.array([-1.0]), np.ones((1, 1)), max_length=1, **h)
-        for f, h in ((spo, {"eps": 0.4}), (drpo, {"delta": 0.4}))
-    ]
-    assert pair[0][0] == pytest.approx(pair[1][0]) and pair[0][1] == pytest.approx(pair[1][1])
 
 
 def test_no_advantage_no_pull():

@@ -9,7 +9,6 @@ from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.fiberpo import aggregate_gate, fiber_residual, fiberpo, gate_regimes, residual_pullback, sign_channels
 from trref.tokens.grpo import grpo
-from trref.tokens.gspo import gspo
 
 WIDE = {"budget_up": 50.0, "budget_down": 50.0}
 
@@ -178,16 +177,6 @@ def test_switched_off_channels_leave_the_residual():
 
 
 # ---- limits
-
-
-def test_a_tight_clip_is_gspo():
-    """No channel gated and no residual: all tokens of an answer share its mean ratio."""
-    log_prob, old, A, mask = _batch(7, spread=0.5)
-    loss, gradient = fiberpo(log_prob, old, A, mask, **WIDE, clip=1e-13)
-    several = mask.sum(1) > 1
-    expected = gspo(log_prob, old, A, mask, clip_low=1e9, clip_high=1e9)
-    assert loss == pytest.approx(expected[0], rel=1e-11)
-    assert np.allclose(gradient[several], expected[1][several], rtol=1e-11) and several.sum() > 2
 
 
 def test_one_token_is_the_gated_ratio():

@@ -24,6 +24,8 @@ def _garbage(inputs, specs, rng):
             continue
         if kind == "index":
             other = rng.integers(0, value.max() + 1, shape)
+        elif kind == "mask":
+            other = (rng.random(shape) < 0.5).astype(float)
         elif kind == "log_prob":
             other = -14 * rng.random(shape)
         elif name.endswith("logits"):

@@ -27,9 +27,9 @@ def test_projector(rank):
 
 def test_nearest_matrix_with_columns_in_the_span():
     G, delta = _pair(1)
-    U = dominant_directions(delta, 2).output
+    U = dominant_directions(delta, 2).vectors
     assert np.allclose(project_gradient(G, delta), U @ np.linalg.lstsq(U, G, rcond=None)[0])
-    V = dominant_directions(delta, 2).input
+    V = dominant_directions(delta.T, 2).vectors
     assert np.allclose(project_gradient(G, delta, side="input"), (V @ np.linalg.lstsq(V, G.T, rcond=None)[0]).T)
 
 
@@ -37,6 +37,20 @@ def test_limits_of_the_rank():
     G, delta = _pair(2)
     assert np.allclose(project_gradient(G, delta, rank=6), G) and not project_gradient(G, delta, rank=0).any()
     assert explained_share(G, delta, rank=6) == pytest.approx(1) and explained_share(G, delta, rank=0) == 0
+
+
+def test_directions_in_which_nothing_has_moved_are_not_trusted():
+    """A change of rank 1 has one direction, whatever the rank asked for; no change has none."""
+    G, _ = _pair(5)
+    u, v = np.random.default_rng(5).standard_normal(6), np.random.default_rng(6).standard_normal(9)
+    for delta in (np.outer(u, v), 1e-25 * np.outer(u, v)):
+        for f in (project_gradient, weighted_projection):
+            assert np.allclose(f(G, delta, rank=3), np.outer(u, u) @ G / (u @ u), atol=1e-12), (
+                "one direction, not three"
+            )
+        one_sided = project_gradient(G, delta, rank=3, side="input")
+        assert np.allclose(one_sided, G @ np.outer(v, v) / (v @ v), atol=1e-12), "one direction, not three"
+    assert not project_gradient(G, 0 * G).any() and explained_share(G, 0 * G) == 0
 
 
 def test_scaling_and_rotating_inputs_change_nothing():
@@ -55,7 +69,7 @@ def test_transposed_storage_exchanges_the_sides():
 def test_similarity_is_the_cosines_of_the_principal_angles():
     for seed in range(3):
         a, b = _pair(seed)
-        angles = subspace_angles(dominant_directions(a, 3).output, dominant_directions(b, 3).output)
+        angles = subspace_angles(dominant_directions(a, 3).vectors, dominant_directions(b, 3).vectors)
         assert direction_similarity(a, b, rank=3) == pytest.approx(np.cos(angles[::-1]), abs=1e-12)
     assert direction_similarity(a, 3 * a) == pytest.approx([1, 1])
 
@@ -66,7 +80,7 @@ def test_descent_and_share(seed):
     hard, weighted = project_gradient(G, delta), weighted_projection(G, delta)
     assert (G * hard).sum() == pytest.approx((hard**2).sum())
     assert explained_share(G, delta) == pytest.approx((hard**2).sum() / (G**2).sum())
-    U, _, s = dominant_directions(delta, 2)
+    U, s = dominant_directions(delta, 2)
     assert (G * weighted).sum() == pytest.approx((s / s[0]) @ ((U.T @ G) ** 2).sum(1)) and (G * weighted).sum() > 0
     kept = weighted_projection(G, delta, keep_norm=True)
     assert np.linalg.norm(kept) == pytest.approx(np.linalg.norm(G))

@@ -65,6 +65,7 @@ import math
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
+from trref.tokens import _drpo_cases as cases
 from trref.tokens.deviations import drpo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
@@ -250,11 +251,7 @@ METHOD = Method(
                 "kl": {**LENGTH, "d_low": 0.05, "d_high": 0.05, "kind": "forward_kl"},
                 "probe": {"max_length": 4.5, "d_low": 0.02, "d_high": 0.03, "kind": "forward_kl", "bound": 2.5},
             },
-            limits=(
-                Limit(
-                    to="dr_grpo.dr_grpo", hyper={**LENGTH, "d_low": 1.5, "d_high": 1.5, "bound": 1e14}, to_hyper=FREE
-                ),
-            ),
+            limits=(Limit("dr_grpo.dr_grpo", {**LENGTH, "d_low": 1.5, "d_high": 1.5, "bound": 1e14}, FREE),),
             deviations=(deviations.DPPO_LOG_PROB, deviations.DPPO_TOKEN_MEAN, deviations.DPPO_VERL),
         ),
         Objective(
@@ -262,18 +259,27 @@ METHOD = Method(
             interface=MEASURED,
             wrt="log_prob",
             settings={"default": LENGTH, "probe": {"max_length": 4.5, "d_low": 0.05, "d_high": 0.08, "bound": 2.5}},
+            limits=(Limit("drpo.dppo", LENGTH, LENGTH, where=cases.measured_by_the_token),),
         ),
         Objective(
             f=spo,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": LENGTH, "probe": {"max_length": 4.5, "eps": 0.7}},
+            limits=(
+                Limit("dr_grpo.dr_grpo", {**LENGTH, "eps": 1e14}, FREE, where=cases.moderate_ratios),
+                Limit("r2vpo.r2vpo", {**LENGTH, "eps": 0.4}, {"weight": 1.0, "target": 0.0}, where=cases.equal_sizes),
+            ),
         ),
         Objective(
             f=drpo,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": LENGTH, "tight": {**LENGTH, "delta": 0.1}, "probe": {"max_length": 4.5, "delta": 0.3}},
+            limits=(
+                Limit("dr_grpo.dr_grpo", {**LENGTH, "delta": 1e14}, FREE),
+                Limit("drpo.spo", {**LENGTH, "delta": 0.2}, {**LENGTH, "eps": 0.2}, where=cases.certain_before),
+            ),
             deviations=(deviations.DRPO_CLAMPED,),
         ),
     ),

@@ -212,8 +212,8 @@ def gate_regimes(log_prob, old_log_prob, mask, *, budget_up=0.3, budget_down=0.2
     shares = []
     for drift, C in ((up, budget_up), (down, budget_down)):
         off = drift >= (1 + 1 / T) * C
-        shares += [drift <= C, (drift > C) & ~off, off]  # eq. fiberpo-regimes
-    return xp.stack(shares).astype(log_prob.dtype).reshape(2, 3, -1).sum(2) / len(mask)
+        shares += [r[:, 0] for r in (drift <= C, (drift > C) & ~off, off)]  # eq. fiberpo-regimes
+    return xp.stack(shares).astype(log_prob.dtype).mean(1).reshape(2, 3)
 
 
 def _regimes_by_loops(log_prob, old_log_prob, mask, *, budget_up=0.3, budget_down=0.25):
@@ -238,7 +238,18 @@ def uneven(edges):
     return {name: lambda edge=edge: make(edge) for name, edge in edges.items()}
 
 
+def _one_advantage_an_answer(inputs):
+    """one advantage an answer, no token just at the drift"""
+    advantage, columns = inputs["advantage"], xp.arange(inputs["mask"].shape[1])
+    return {
+        **inputs,
+        "log_prob": inputs["log_prob"] - 0.01 * columns**2,
+        "advantage": advantage[:, 0] if advantage.ndim == 2 else advantage,
+    }
+
+
 OPEN = {"budget_up": 1e3, "budget_down": 1e3, "clip": 1e3}
+UNCLIPPED = {"clip_low": 1e14, "clip_high": 1e14}
 METHOD = Method(
     title="Fibration Policy Optimization",
     key="li2026fibration",
@@ -255,7 +266,10 @@ METHOD = Method(
                 "of a figure": {"budget_up": 0.12, "budget_down": 0.05, "clip": 0.04},
                 "probe": {"budget_up": 0.6, "budget_down": 0.4, "clip": 0.35},
             },
-            limits=(Limit(to="grpo.grpo", hyper=OPEN, to_hyper={"clip": 1e14}),),
+            limits=(
+                Limit("grpo.grpo", OPEN, {"clip": 1e14}),
+                Limit("gspo.gspo", {**OPEN, "clip": 1e-13}, UNCLIPPED, where=_one_advantage_an_answer),
+            ),
             deviations=(deviations.BASE_CLIPPED,),
         ),
         Estimator(

@@ -153,6 +153,12 @@ def fiberpo_domain(
     return -J, -gradient
 
 
+def _alone(inputs):
+    """one answer a prompt, one prompt a domain"""
+    each = xp.arange(len(inputs["group"]))
+    return {**inputs, "group": each, "domain": each}
+
+
 OPEN = {"budget_up": 1e3, "budget_down": 1e3}
 METHOD = Method(
     title="FiberPO-Domain: gating on four levels",
@@ -176,8 +182,9 @@ METHOD = Method(
                 },
             },
             limits=(
-                Limit(to="fiberpo.fiberpo", hyper=OPEN, to_hyper=OPEN),
-                Limit(to="grpo.grpo", hyper={**OPEN, "clip": 1e3}, to_hyper={"clip": 1e14}),
+                Limit("fiberpo.fiberpo", {}, where=_alone),
+                Limit("fiberpo.fiberpo", OPEN, OPEN),
+                Limit("grpo.grpo", {**OPEN, "clip": 1e3}, {"clip": 1e14}),
             ),
         ),
     ),

@@ -54,7 +54,6 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.tokens.deviations import noisy_rlvr as deviations
-from trref.tokens.grpo import group_mean
 from trref.tokens.interfaces import token_objective
 from trref.tokens.noisy_verifier import check, with_rates
 
@@ -149,9 +148,9 @@ def _advantage(reward, group, rho0, rho1, correction, baseline):
     else:
         s = reward - (1 - rho1) if correction == "forward" else reward
     if baseline == "none":
-        return s + 0
-    same_for_all = (group[:, None] != group[None, :]) | (s[:, None] == s[None, :])
-    return xp.where(same_for_all.all(1), 0, s - group_mean(s, group)[0])  # eq. noisy-rlvr-advantage
+        return xp.array(s)
+    same = (group[:, None] == group[None, :]).astype(s.dtype)
+    return (same * (s[:, None] - s[None, :])).sum(1) / same.sum(1)  # eq. noisy-rlvr-advantage; of equal ones exactly 0
 
 
 def corrected_gradient(log_prob, mask, reward, group, rho0, rho1, *, correction="backward", baseline="none"):
@@ -213,6 +212,16 @@ def _by_loops(reward, group, rho0, rho1, *, correction="backward", baseline="non
     return [x - sum(members[g]) / len(members[g]) for x, g in zip(s, group.tolist(), strict=True)]
 
 
+def _without_errors(inputs):
+    """the verifier makes no errors"""
+    return {**inputs, "rho0": xp.zeros_like(inputs["rho0"]), "rho1": xp.zeros_like(inputs["rho1"])}
+
+
+def _one_verifier(inputs):
+    """the same rates for all answers"""
+    return {**inputs, "rho0": xp.full_like(inputs["rho0"], 0.1), "rho1": xp.full_like(inputs["rho1"], 0.3)}
+
+
 EACH = {
     "default": {},
     "forward": {"correction": "forward"},
@@ -238,12 +247,15 @@ METHOD = Method(
             interface=GROUPS,
             settings=EACH,
             limits=(
+                Limit("dr_grpo.centred_advantage", {"correction": "naive", "baseline": "group_mean"}),
+                Limit("dr_grpo.centred_advantage", {"baseline": "group_mean"}, where=_without_errors),
                 Limit(
-                    to="dr_grpo.centred_advantage",
-                    hyper={"correction": "naive", "baseline": "group_mean"},
+                    "dr_grpo.centred_advantage",
+                    {"correction": "forward", "baseline": "group_mean"},
+                    where=_one_verifier,
                 ),
-                Limit(to="noisy_rlvr.backward_reward", hyper={}),
-                Limit(to="noisy_rlvr.forward_weight", hyper={"correction": "forward"}),
+                Limit("noisy_rlvr.backward_reward", {}),
+                Limit("noisy_rlvr.forward_weight", {"correction": "forward"}),
             ),
             deviations=(deviations.STANDARDISED_AFTER_CORRECTION,),
             brute_force=_by_loops,

@@ -1,8 +1,7 @@
 r"""TRE: an entropy bonus over the plausible tokens alone.
 
-What differs from GRPO or PPO: a bonus, and what differs from the usual entropy bonus: its region. Over a huge
-vocabulary the entropy mostly pays for moving mass into thousands of invalid tokens, and over long answers that leak
-multiplies up. TRE takes the entropy over a small set S of likely tokens after renormalising inside:
+Over a huge vocabulary the usual entropy bonus mostly pays for moving mass into thousands of invalid tokens, and over
+long answers that leak multiplies up. TRE takes the entropy over a small set S of likely tokens, normalised inside:
 
 .. math::
     :label: tre-region
@@ -46,7 +45,7 @@ which taking out the component along q prevents:
 
     g \leftarrow g - \frac{\langle g, q \rangle}{\langle q, q \rangle}\, q
 
-For K = 1 the released code has another quantity, the min-entropy
+For K = 1 the released code has the min-entropy
 
 .. math::
     :label: tre-min-entropy
@@ -68,6 +67,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
+from trref.tokens import _tre_cases as cases
 from trref.tokens.deviations import tre as deviations
 from trref.tokens.f_divergences import near
 from trref.tokens.grpo import clip_surrogate, logit_gradient, token_weights
@@ -95,22 +95,24 @@ def region(logits, rule, K, P):
     if rule == "top_k":
         return (rank < K).astype(logits.dtype)
     p = xp.take_along_axis(xp.exp(log_softmax(logits)), order, -1)
-    return xp.take_along_axis((xp.cumsum(p, axis=-1) - p < P).astype(logits.dtype), rank, -1)
+    from_here_on = xp.cumsum(p[..., ::-1], axis=-1)[..., ::-1]  # 1 less what comes before, exact for rare tokens
+    return xp.take_along_axis((from_here_on > 1 - P).astype(logits.dtype), rank, -1)
 
 
 def region_entropy(logits, keep):
     """Building block, unchecked: entropy (…) inside the set (…, V), its gradient, and the probabilities inside it."""
     # eq. tre-entropy
-    log_q = log_softmax(xp.where(keep > 0, logits, logits.min() - 1e3))
-    q = keep * xp.exp(log_q)
+    shifted = logits - logits.max(-1, keepdims=True)  # the likeliest token is in every region
+    e = keep * xp.exp(shifted)
+    Z = e.sum(-1, keepdims=True)
+    q, log_q = e / Z, shifted - xp.log(Z)
     H = -(q * log_q).sum(-1)
     return H, -q * (log_q + H[..., None]), q
 
 
 def _scaled(logits, keep):
     H, dH, _ = region_entropy(logits, keep)
-    size = keep.sum(-1)
-    scale = xp.where(size > 1, math.log(logits.shape[-1]) / xp.log(xp.maximum(size, 2)), 0)
+    scale = math.log(logits.shape[-1]) / xp.log(xp.maximum(keep.sum(-1), 2))  # of a set of one token H is 0
     return scale * H, scale[..., None] * dH  # eq. tre-scaled
 
 
@@ -121,7 +123,7 @@ def mass_preserving(gradient, q):
 
 
 def region_bonus(logits, mask, *, rule="top_k", K=2, P=0.99):
-    """The bonus alone, as a loss: minus the mean over all tokens of the scaled entropy inside the region.
+    """Minus the mean over all tokens of the scaled entropy inside the region: the bonus alone, as a loss.
 
     Parameters
     ----------
@@ -241,28 +243,15 @@ def tail_mass_drift(logits, *, rule="top_k", K=2, P=0.99):
     """
     validate.inputs(LOGITS, logits)
     _check(rule, K, P)
-    keep = region(logits, rule, K, P)
+    keep, p = region(logits, rule, K, P), xp.exp(log_softmax(logits))
     _, dH, q = region_entropy(logits, keep)
-    M = (keep * xp.exp(log_softmax(logits))).sum(-1)
     covariance = -(dH * q).sum(-1)  # the mean of q (log q + H)
-    return -M * ((1 - keep) * xp.exp(log_softmax(logits))).sum(-1) * covariance  # eq. tre-drift
-
-
-def _drift_by_loops(logits, *, rule="top_k", K=2, P=0.99):
-    drift = []
-    for z, keep in zip(logits, region(logits, rule, K, P).tolist(), strict=True):
-        p = xp.exp(z - z.max()).tolist()
-        inside = [x for x, k in zip(p, keep, strict=True) if k]
-        M, q = sum(inside) / sum(p), [x / sum(inside) for x in inside]
-        rest = sum(x for x, k in zip(p, keep, strict=True) if not k) / sum(p)
-        H = -sum(x * math.log(x) for x in q)
-        drift.append(sum(x * M * rest * -x * (math.log(x) + H) for x in q))  # dM/dz_k = p_k (1 - M) on S
-    return drift
+    return -(keep * p).sum(-1) * ((1 - keep) * p).sum(-1) * covariance  # eq. tre-drift
 
 
 LOGITS = {"logits": Input("N V")}
-SETTINGS = {"default": {}, "top_p": {"rule": "top_p"}, "all": {"rule": "all"}}
-PROBE = {"probe": {"rule": "top_p", "K": 3, "P": 0.8}}
+PROBE = {"rule": "top_p", "K": 3, "P": 0.8}
+SETTINGS = {"default": {}, "top_p": {"rule": "top_p"}, "all": {"rule": "all"}, "probe": PROBE}
 METHOD = Method(
     title="TRE: Encouraging Exploration in the Trust Region",
     key="huang2026tre",
@@ -276,24 +265,35 @@ METHOD = Method(
             f=region_bonus,
             interface=BONUS,
             wrt="logits",
-            settings={**SETTINGS, **PROBE, "K = 1": {"K": 1}},
-            limits=(Limit(to="tre.region_bonus", hyper={"K": 1000}, to_hyper={"rule": "all"}),),
+            settings={**SETTINGS, "K = 1": {"K": 1}},
+            limits=(
+                Limit("tre.region_bonus", {"K": 1000}, {"rule": "all"}),
+                Limit("tre.region_bonus", {"rule": "top_p", "P": 1.0}, {"rule": "all"}),
+            ),
             deviations=(deviations.MIN_ENTROPY_FOR_ONE,),
         ),
         Objective(
             f=tre,
             interface=FULL_DISTRIBUTION,
+            edges={
+                **FULL_DISTRIBUTION.edges,
+                "large logits": lambda: cases.large(FULL_DISTRIBUTION.edges["equal rewards"]()),
+            },
             wrt="logits",
-            settings={"default": {}, "probe": {"clip": 0.35, "coefficient": 0.3, "rule": "top_p", "K": 3, "P": 0.8}},
+            settings={"default": {}, "all": {"rule": "all"}, "probe": {"clip": 0.35, "coefficient": 0.3, **PROBE}},
+            limits=(
+                Limit("tre.region_bonus", {"coefficient": 1.0}, where=cases.without_advantage),
+                Limit("apo.apo", {"coefficient": 0.0}, {"push": 1.0, "pull": 0.0}, where=cases.of_one_length),
+            ),
         ),
         Objective(f=min_entropy, interface=BONUS, wrt="logits"),
         Estimator(
             f=tail_mass_drift,
             inputs=LOGITS,
-            example=lambda rng, size: {"logits": float(rng.choice((0.5, 1.5, 4.0))) * rng.standard_normal((size, 6))},
-            edges={"uniform": lambda: {"logits": xp.zeros((1, 4))}, "one token": lambda: {"logits": xp.zeros((1, 1))}},
-            settings=SETTINGS | PROBE,
-            brute_force=_drift_by_loops,
+            example=cases.rows,
+            edges=cases.ROWS,
+            settings=SETTINGS,
+            brute_force=cases.drift_by_loops,
         ),
     ),
 )

@@ -14,7 +14,8 @@ take the directions of a warm-up on trusted data. With :math:`\Delta = W_{warm} 
 
     G' = U_r U_r^\top G
 
-(``side="input"``: :math:`G V_r V_r^\top`; both: both), or weighted by the importance of each direction,
+(``side="input"``: :math:`G V_r V_r^\top`; both: both), never along directions with :math:`\sigma_k = 0`, in which
+nothing has moved; or weighted by the importance of each direction,
 
 .. math::
     :label: trusted-direction-weighted
@@ -52,6 +53,7 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import linalg, xp
 from trref.catalog import Estimator, Input, Method, Transform
+from trref.tokens import _trusted_direction_cases as cases
 
 __all__ = [
     "Directions",
@@ -67,30 +69,32 @@ PAIR = {"gradient": Input("M N"), "delta": Input("M N")}
 
 
 class Directions(NamedTuple):
-    """Singular vectors, as columns, output (M, r) and input (N, r), and their values (r,), falling."""
+    """Orthonormal vectors, as columns (M, r), and their singular values (r,), falling.
 
-    output: Any
-    input: Any
+    Columns are 0 where the value is less than a millionth of the first: nothing has moved there.
+    """
+
+    vectors: Any
     values: Any
 
 
 def dominant_directions(delta, rank):
-    """Building block, unchecked: the first `rank` singular directions of a change; their signs are arbitrary.
+    """Building block, unchecked: the first `rank` output directions of a change; their signs are arbitrary.
 
     Parameters
     ----------
     delta : array (M, N)
-        Rows stand for outputs.
+        Rows stand for outputs. The input directions are the output directions of its transpose.
     rank : int
         At least 0; no more directions than the matrix has.
 
     Returns
     -------
     Directions
-        Fields output, input, values.
+        Fields vectors, values.
     """
-    U, s, Vt = linalg.svd(delta, full_matrices=False)  # eq. trusted-direction-svd
-    return Directions(U[:, :rank], Vt[:rank].T, s[:rank])
+    U, s, _ = linalg.svd(delta, full_matrices=False)  # eq. trusted-direction-svd
+    return Directions((U * (s > 1e-6 * s[0]))[:, :rank], s[:rank])
 
 
 def project_gradient(gradient, delta, *, rank=2, side="output"):
@@ -116,11 +120,12 @@ def project_gradient(gradient, delta, *, rank=2, side="output"):
     validate.inputs(PAIR, gradient, delta)
     validate.integer("[0, inf)", rank=rank)
     validate.choice(("output", "input", "both"), side=side)
-    U, V, _ = dominant_directions(delta, rank)
     # eq. trusted-direction-hard
     if side != "input":
+        U = dominant_directions(delta, rank).vectors
         gradient = U @ (U.T @ gradient)
     if side != "output":
+        V = dominant_directions(delta.T, rank).vectors
         gradient = (gradient @ V) @ V.T
 
     return gradient
@@ -148,13 +153,13 @@ def weighted_projection(gradient, delta, *, rank=2, keep_norm=False):
     """
     validate.inputs(PAIR, gradient, delta)
     validate.integer("[0, inf)", rank=rank)
-    U, _, s = dominant_directions(delta, rank)
+    U, s = dominant_directions(delta, rank)
     # eq. trusted-direction-weighted
-    w = s / xp.where(s[:1] > 0, s[:1], 1)
+    tiny = float(xp.finfo(s.dtype).tiny)
+    w = s / xp.maximum(s[:1], tiny)
     projected = U @ (w[:, None] * (U.T @ gradient))
     if keep_norm:
-        size = linalg.norm(projected)
-        projected = projected * (linalg.norm(gradient) / xp.where(size > 0, size, 1))
+        projected = projected / xp.maximum(linalg.norm(projected), tiny) * linalg.norm(gradient)
 
     return projected
 
@@ -180,9 +185,9 @@ def explained_share(gradient, delta, *, rank=2):
     """
     validate.inputs(PAIR, gradient, delta)
     validate.integer("[0, inf)", rank=rank)
-    U = dominant_directions(delta, rank).output
-    whole = (gradient**2).sum()
-    return ((U.T @ gradient) ** 2).sum() / xp.where(whole > 0, whole, 1)  # eq. trusted-direction-share
+    U = dominant_directions(delta, rank).vectors
+    whole, tiny = (gradient**2).sum(), float(xp.finfo(gradient.dtype).tiny)
+    return ((U.T @ gradient) ** 2).sum() / xp.maximum(whole, tiny)  # eq. trusted-direction-share
 
 
 def direction_similarity(delta, other, *, rank=2):
@@ -206,40 +211,14 @@ def direction_similarity(delta, other, *, rank=2):
     """
     validate.inputs({"delta": Input("M N"), "other": Input("M N")}, delta, other)
     validate.integer("[1, inf)", rank=rank)
-    U, Z = (dominant_directions(x, rank).output for x in (delta, other))
+    U, Z = (dominant_directions(x, rank).vectors for x in (delta, other))
     return linalg.svd(U.T @ Z, compute_uv=False)  # eq. trusted-direction-similarity
 
 
-def _example(rng, size):
-    """A change of well-separated singular values, tall or wide, and a gradient."""
-    M, N = (size, max(size // 2, 2)) if rng.random() < 0.5 else (max(size // 2, 2), size)
-    k = min(M, N)
-    U, V = (linalg.qr(rng.standard_normal((n, k)))[0] for n in (M, N))
-    scale = float(rng.choice((0.01, 1.0, 30.0)))
-    return {"gradient": rng.standard_normal((M, N)), "delta": scale * (U * 0.7 ** xp.arange(k)) @ V.T}
-
-
-def _edge(gradient, delta):
-    return {"gradient": xp.array(gradient, dtype=float), "delta": xp.array(delta, dtype=float)}
-
-
-EDGES = {
-    "one direction": lambda: _edge([[1.0, 2.0], [3.0, -1.0], [0.5, 0.0]], [[2.0, 4.0], [0.0, 0.0], [-1.0, -2.0]]),
-    "one row": lambda: _edge([[1.0, -2.0, 0.5]], [[0.0, 3.0, 4.0]]),
-    "one number": lambda: _edge([[2.0]], [[-3.0]]),
-    "a small gradient": lambda: _edge([[0.01, 0.02, -0.01], [0.03, 0.0, 0.01]], [[3.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
-    "a gradient of 0": lambda: _edge([[0.0] * 3] * 2, [[3.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
-}
-
-
-def _pair(rng, size):
-    first = _example(rng, size)["delta"]
-    return {"delta": first, "other": first + abs(first).max() * rng.standard_normal(first.shape)}
-
-
 def _output_by_gram(delta, rank):
-    """Eigenvectors of the Gram matrix, up to signs."""
-    return linalg.eigh(delta @ delta.T)[1][:, ::-1][:, : min(rank, *delta.shape)]
+    """Eigenvectors of the Gram matrix, up to signs; 0 where the eigenvalue is."""
+    values, vectors = linalg.eigh(delta @ delta.T)
+    return (vectors * (values > 1e-12 * values[-1]))[:, ::-1][:, : min(rank, *delta.shape)]
 
 
 def _share_by_gram(gradient, delta, *, rank=2):
@@ -264,8 +243,8 @@ METHOD = Method(
         Transform(
             f=project_gradient,
             inputs=PAIR,
-            example=_example,
-            edges=EDGES,
+            example=cases.example,
+            edges=cases.EDGES,
             wrt="gradient",
             idempotent=True,
             jvp=lambda gradient, delta, tangent, **hyper: project_gradient(tangent, delta, **hyper),
@@ -275,23 +254,24 @@ METHOD = Method(
         Transform(
             f=weighted_projection,
             inputs=PAIR,
-            example=_example,
-            edges=EDGES,
+            example=cases.example,
+            edges=cases.EDGES,
             wrt="gradient",
             settings={"default": {}, "probe": {"rank": 3, "keep_norm": True}},
         ),
         Estimator(
             f=explained_share,
             inputs=PAIR,
-            example=_example,
-            edges=EDGES,
+            example=cases.example,
+            edges=cases.EDGES,
             settings={"default": {}, "probe": {"rank": 3}},
             brute_force=_share_by_gram,
         ),
         Estimator(
             f=direction_similarity,
             inputs={"delta": Input("M N"), "other": Input("M N")},
-            example=_pair,
+            example=cases.pair,
+            edges=cases.PAIRS,
             settings={"default": {}, "probe": {"rank": 3}},
             brute_force=_cosines_by_gram,
         ),
