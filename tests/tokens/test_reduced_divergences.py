@@ -7,6 +7,7 @@ import pytest
 from scipy.special import log_softmax
 from scipy.stats import entropy
 
+from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.f_divergences import DIVERGENCES, divergence_rows
 from trref.tokens.reduced_divergences import (
@@ -101,6 +102,19 @@ def test_a_certain_token():
         q = np.exp(-0.1)
         assert value == pytest.approx(entropy([q, 1 - q], [1 - 1e-7, 1e-7]), rel=1e-6)
         assert np.isfinite(gradient).all()
+
+
+def test_a_number_inside_the_logarithm_matters_near_certainty_only():
+    (deviation,) = find("reduced_divergences.binary_divergence").deviations
+    hyper, one = {"kind": "forward_kl"}, np.ones((1, 1))
+    apart, certain = (np.log([[0.3]]), np.log([[0.2]]), one), (np.array([[-1e-6]]), np.array([[-0.1]]), one)
+    for batch, relative in ((apart, 1e-6), (certain, 0.02)):
+        for ours, theirs in zip(binary_divergence(*batch, **hyper), deviation.f(*batch, **hyper), strict=True):
+            assert ours == pytest.approx(theirs, rel=relative)
+    assert binary_divergence(*certain, **hyper)[1] != pytest.approx(deviation.f(*certain, **hyper)[1], rel=1e-3)
+    q, p = np.exp(-0.1), np.exp(-1e-6)
+    by_hand = q * np.log(q / p) + (1 - q) * np.log((1 - q + 1e-8) / (1 - p + 1e-8))
+    assert deviation.f(*certain, **hyper)[0] == pytest.approx(by_hand, rel=1e-9)
 
 
 def test_the_cells_are_held_constant():

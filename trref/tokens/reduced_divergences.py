@@ -43,6 +43,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
+from trref.tokens.deviations import reduced_divergences as deviations
 from trref.tokens.f_divergences import DIVERGENCES, generator, near
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import full_distribution, token_objective
@@ -174,6 +175,7 @@ METHOD = Method(
             edges={**{name: SAMPLES.edges[name] for name in RATIOS}, "certain tokens": _certain},
             wrt="log_prob",
             settings={"default": {}, **EACH, "probe": {"kind": "forward_kl"}},
+            deviations=(deviations.INSIDE_THE_LOGARITHM,),
         ),
         Objective(
             f=top_k_divergence,
