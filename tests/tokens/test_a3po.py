@@ -235,3 +235,10 @@ def test_without_the_weight_is_another_objective():
         absent(batch["log_prob"], old, batch["advantage"], batch["mask"], old),
         decoupled(batch["log_prob"], old, batch["advantage"], batch["mask"], old),
     )
+
+
+def test_the_anchor_is_checked():
+    batch = _batch(15)
+    for anchor, message in ((np.zeros((8, 5)), "shape"), (batch["log_prob"] - 31, "within 30 of log_prob")):
+        with pytest.raises(ValueError, match=f"proximal_log_prob must .*{message}"):
+            a3po(**batch, current_version=NOW, proximal_log_prob=anchor)

@@ -113,6 +113,12 @@ def test_without_the_mean_the_penalty_grows_with_the_length():
     assert total > 20
 
 
+@pytest.mark.parametrize("bad", [np.ones(3), np.ones((8, 6)), np.full(8, np.nan)])
+def test_the_factor_is_checked(bad):
+    with pytest.raises(ValueError, match="factor must"):
+        ace(*_batch(6), factor=bad)
+
+
 def test_shares_by_hand():
     ref, mask = np.zeros((5, 1)) - 3, np.ones((5, 1))
     log_prob = ref + np.array([[0.5], [0.05], [-0.5], [0.7], [0.9]])

@@ -107,6 +107,11 @@ def test_k1_in_the_reward_is_k2_in_the_loss():
     assert np.allclose(kl_in_reward(*batch, estimator="k1")[1], kl_in_loss(*batch, estimator="k2")[1], rtol=1e-14)
 
 
+def test_the_charge_is_checked():
+    with pytest.raises(ValueError, match="charge must have shape"):
+        kl_in_reward(*_batch(0), charge=np.zeros(5))
+
+
 def test_on_policy_the_correction_changes_the_gradient_only():
     log_prob, mask, ref = _batch(1)
     corrected = kl_off_policy(log_prob, log_prob, mask, ref)

@@ -63,7 +63,7 @@ arXiv:2512.06547.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method, Objective
+from trref.catalog import Estimator, Input, Limit, Method, Objective
 from trref.tokens._a3po_cases import around_the_sampling_policy, proximal_by_loops, sampled_by_the_old_policy
 from trref.tokens.deviations import a3po as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
@@ -75,6 +75,7 @@ INTERPOLATIONS = ("loglinear", "linear", "rollout")
 OVER_CAP = ("mask", "clamp")
 STALE = token_objective("behavior_log_prob")
 VERSIONED = token_objective("behavior_log_prob", "version", without=("old_log_prob",))
+WITH_ANCHOR = {**VERSIONED.inputs, "proximal_log_prob": Input("B T", "log_prob", optional=True)}
 ANCHOR = token_objective("behavior_log_prob", "version", without=("old_log_prob", "advantage", "mask"))
 
 
@@ -215,7 +216,7 @@ def a3po(
     ValueError
         As `decoupled` and `proximal_approximation`.
     """
-    validate.inputs(VERSIONED.inputs, log_prob, advantage, mask, behavior_log_prob, version)
+    validate.inputs(WITH_ANCHOR, log_prob, advantage, mask, behavior_log_prob, version, proximal_log_prob)
     validate.integer("[0, inf)", current_version=current_version)
     validate.choice(INTERPOLATIONS, interpolation=interpolation)
     validate.interval("(0, inf)", clip=clip, weight_cap=1.0 if weight_cap is None else weight_cap)

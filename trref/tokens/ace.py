@@ -48,7 +48,7 @@ Reinforcement Learning*, 2026, arXiv:2602.21420.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method, Objective
+from trref.catalog import Estimator, Input, Limit, Method, Objective
 from trref.tokens.deviations import ace as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
@@ -58,6 +58,7 @@ __all__ = ["ace", "confidence_shift", "error_shares", "penalty_factor"]
 WITH_REFERENCE = token_objective("ref_log_prob")
 SHIFT = token_objective("ref_log_prob", without=("old_log_prob", "advantage"))
 SHARES = token_objective("ref_log_prob", "reward", without=("old_log_prob", "advantage"))
+WITH_FACTOR = {**WITH_REFERENCE.inputs, "factor": Input("B", optional=True)}
 SHIFTS, SHAPES, POLICIES = ("mean", "sum"), ("softplus", "relu"), ("current", "rollout")
 
 
@@ -182,7 +183,7 @@ def ace(
         Shapes that differ, values that are not finite, log-probabilities more than 30 apart, numbers out of range, an
         unknown choice.
     """
-    validate.inputs(WITH_REFERENCE.inputs, log_prob, old_log_prob, advantage, mask, ref_log_prob)
+    validate.inputs(WITH_FACTOR, log_prob, old_log_prob, advantage, mask, ref_log_prob, factor)
     validate.interval("[0, inf)", alpha=alpha)
     validate.interval("(0, inf)", clip_low=clip_low, clip_high=clip_high)
     validate.choice(("seq_mean", "token_mean"), aggregation=aggregation)

@@ -60,7 +60,7 @@ Schulman, *Approximating KL Divergence*, 2020, http://joschu.net/blog/kl-approx.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Limit, Method, Objective
+from trref.catalog import Input, Limit, Method, Objective
 from trref.tokens.deviations import kl_estimators as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
@@ -69,6 +69,7 @@ __all__ = ["ESTIMATORS", "grpo_with_kl", "kl_estimate", "kl_in_loss", "kl_in_rew
 
 ESTIMATORS = ("k1", "k2", "k3")
 PENALTY = token_objective("ref_log_prob", without=("old_log_prob", "advantage"))
+WITH_CHARGE = {**PENALTY.inputs, "charge": Input("B T", optional=True)}
 OFF_POLICY = token_objective("ref_log_prob", without=("advantage",))
 WITH_REFERENCE = token_objective("ref_log_prob")
 
@@ -152,7 +153,7 @@ def kl_in_reward(log_prob, mask, ref_log_prob, *, estimator="k1", charge=None):
     ValueError
         As `kl_in_loss`.
     """
-    validate.inputs(PENALTY.inputs, log_prob, mask, ref_log_prob)
+    validate.inputs(WITH_CHARGE, log_prob, mask, ref_log_prob, charge)
     validate.choice(ESTIMATORS, estimator=estimator)
     if charge is None:
         charge = reward_charge(log_prob, ref_log_prob, estimator=estimator)
