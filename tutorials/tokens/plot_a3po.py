@@ -87,9 +87,9 @@ axes[1].set(xlabel="iteration", ylabel="probability of a right answer", title="s
 axes[1].legend()
 
 # %%
-# Anchored at old data, PPO clips almost a quarter of the tokens and learns slowly. The guess is off by a quarter (age
-# 4) or a seventh (age 8) of the distance between sampling and proximal policy, and does at least as well as the exact
-# anchor, which clips a few tokens more. The saving is one forward pass a training step.
+# Anchored at old data, PPO clips many tokens and learns slowly. The guess is off by a part of the distance between
+# sampling and proximal policy, the smaller the older the data, and does at least as well as the exact anchor, which
+# clips a few tokens more. The saving is one forward pass a training step.
 
 mean = {}
 print(f"{'age':>4s} {'loss':12s}{'success':>16s}{'clipped':>9s}{'error':>8s}{'distance':>10s}")
@@ -105,8 +105,10 @@ for d in (4, 8):
     ppo, exact, guess = (mean[d, kind] for kind in ("PPO", "recomputed", "A-3PO"))
     assert (guess[0] > ppo[0] + 0.1).all(), "in every seed far ahead of PPO on the sampling policy"
     assert guess[0].mean() > exact[0].mean() - 0.03, "no worse than the exact anchor"
-    assert guess[1] < 0.25 * ppo[1] and guess[2] < 0.4 * guess[3], "few tokens clipped, the anchor close"
-assert mean[8, "A-3PO"][2] < 0.2 * mean[8, "A-3PO"][3], "the older the data, the more the guess is worth"
+    assert guess[1] < exact[1] < 0.25 * ppo[1], "few tokens clipped, by the guess fewest"
+part = {d: mean[d, "A-3PO"][2] / mean[d, "A-3PO"][3] for d in (4, 8)}
+print(f"error of the guess, as a part of the distance: {part[4]:.2f} at age 4, {part[8]:.2f} at age 8")
+assert part[8] < 0.7 * part[4] < 0.3, "the anchor is close, and the guess worth more on older data"
 lead = {d: (mean[d, "A-3PO"][0] - mean[d, "PPO"][0]).mean() for d in (4, 8)}
 assert lead[8] > lead[4], "and the further behind PPO falls"
 

@@ -136,7 +136,7 @@ axes[2].legend(fontsize=8)
 final = {name: histories[:, 0, -1] for name, histories in runs.items()}
 assert (final["APO"] > final["GRPO"]).all() and (final["APO"] > final["push alone"]).mean() >= 0.8, "faster"
 assert steps["APO, K = 3"][2] * p[2] > 0 and p[2] * (steps["APO, K = 3"][2] - p @ steps["APO, K = 3"]) < 0, (
-    "an anchor outside the support: its logit is raised, its probability falls"
+    "a rare anchor: its logit is raised, and its probability falls all the same"
 )
 for name in ("APO", "APO, pull 0.5"):
     gap = diversity[name] - diversity["GRPO"]

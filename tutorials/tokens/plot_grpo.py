@@ -16,6 +16,7 @@ three ways only, and look at two further choices that hide in the same few lines
 
 import numpy as np
 from scipy.special import log_softmax
+from scipy.stats import binom
 
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.tokens.dapo import dapo_over_batch
@@ -79,8 +80,6 @@ for other in controls:
 
 P, G = np.linspace(0.02, 0.98, 97), 8
 k = np.arange(G + 1)
-from scipy.stats import binom
-
 outcomes = [np.concatenate([np.ones(j), np.zeros(G - j)]) for j in k]
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
 factors = {}
