@@ -12,7 +12,7 @@ from trref.optimizers import adam
 from trref.problems.tokens import TokenTask
 from trref.tokens.grpo import group_advantage, logit_gradient
 
-__all__ = ["BanditTraining", "Training", "train", "train_bandit"]
+__all__ = ["BanditTraining", "Training", "tempting_prompts", "train", "train_bandit"]
 
 
 class Training(NamedTuple):
@@ -240,3 +240,27 @@ def train_bandit(
             logits = logits - lr * P * gradient.reshape(P, answers, V).sum(1)
         probabilities.append(xp.exp(log_softmax(logits)))
     return BanditTraining(logits, xp.stack(probabilities))
+
+
+def tempting_prompts(seed, *, prompts=16, answers=64):
+    """Prompts for `train_bandit` with one right answer and a tempting wrong one, which starts at 0.3.
+
+    The right answer starts at 0.15 on the first half of the prompts, and at 0.01 on the other, hard half.
+
+    Parameters
+    ----------
+    seed, prompts, answers : int
+
+    Returns
+    -------
+    start, right, tempting : array (P, V)
+        The first logits; 1 on the right answers; 1 on the tempting ones.
+    """
+    rng, rows = np.random.default_rng([seed, 7]), np.arange(prompts)
+    p = rng.dirichlet(np.ones(answers), prompts) + 1e-4
+    right, tempting = np.array([rng.choice(answers, 2, replace=False) for _ in rows]).T
+    share = np.where(rows < prompts // 2, 0.15, 0.01)
+    p[rows, right] = p[rows, tempting] = 0
+    p *= ((0.7 - share) / p.sum(1))[:, None]
+    p[rows, right], p[rows, tempting] = share, 0.3
+    return tuple(xp.asarray(table) for table in (np.log(p), np.eye(answers)[right], np.eye(answers)[tempting]))

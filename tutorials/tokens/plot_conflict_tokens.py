@@ -32,8 +32,9 @@ axis.set_yticks(range(3), ["right", "wrong", "wrong"])
 axis.grid(visible=False)
 figure.colorbar(picture, ax=axis, label="weight", ticks=[0, 1, 2])
 
-assert weights[0].tolist() == [2, 2, 2, 1, 2, 2]
-assert weights[1].tolist() == [0, 0, 1, 0, 0, 1] and not weights[2, :5].any(), "the last column is padding"
+assert weights[0].tolist() == [2, 2, 2, 1, 2, 2], "the right answer: all but its own token are doubled"
+assert weights[1, :5].tolist() == [0, 0, 1, 0, 0], "the second: only its own token is penalised"
+assert not weights[2, :5].any(), "the third: nothing is"
 
 # %%
 # Which share of the penalties is dropped?
@@ -60,8 +61,9 @@ for G in (4, 8, 16):
 axis.set(xlabel="tokens to choose from", ylabel="protected share of wrong answers' tokens", title="random answers")
 axis.legend()
 print({G: s.mean(0).round(2).tolist() for G, s in shares.items()})
-assert (shares[16][:, 0] > 0.9).all() and (shares[16].mean(0) > shares[4].mean(0)).all()
-assert (shares[4][:, -1] < 0.3).all()
+assert (shares[16][:, 0] > 0.9).all(), "of two tokens and sixteen answers, next to all is protected"
+assert (shares[16].mean(0) > shares[4].mean(0)).all(), "larger groups protect more"
+assert (shares[4][:, -1] < 0.3).all(), "with many tokens and small groups chance protects little"
 
 # %%
 # .. claim:: Tokens in conflict are format tags and common openings, which right and wrong answers share.

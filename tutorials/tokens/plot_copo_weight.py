@@ -47,8 +47,9 @@ for (unit, G), (largest, between) in switch.items():
 # With the constants of the paper a group of four never gets to teach itself, however much its answers differ, and one
 # of sixteen does at once. In units of log G the switch stands at the same relative entropy for all.
 
-assert switch["nats", 4][0] < 0.1 and switch["nats", 6][0] > 0.99
-assert all(switch["log_group", G][0] > 0.98 for G in (4, 6, 8, 16))
+assert switch["nats", 4][0] < 0.1, "a group of four never teaches itself"
+assert switch["nats", 6][0] > 0.99, "one of six does where all its answers differ"
+assert all(switch["log_group", G][0] > 0.98 for G in (4, 6, 8, 16)), "in units of log G all do"
 assert all(between < 0.35 for _, between in switch.values()), "nearly a switch"
 
 # %%
