@@ -17,10 +17,15 @@ def of_one_length(inputs):
     return {**inputs, "mask": xp.ones_like(inputs["mask"]), "ref_logits": inputs["old_logits"]}
 
 
-def large(batch):
-    """One logit near 800, whose exponential overflows."""
-    first = 800.0 * (xp.arange(batch["logits"].shape[-1]) == 0)
-    return {**batch, "logits": batch["logits"] + first, "old_logits": batch["old_logits"] + first}
+def large(edges):
+    """One more edge: a logit near 800, whose exponential overflows."""
+
+    def make():
+        batch = edges["equal rewards"]()
+        first = 800.0 * (xp.arange(batch["logits"].shape[-1]) == 0)
+        return {name: value + first if name.endswith("logits") else value for name, value in batch.items()}
+
+    return {**edges, "a large logit": make}
 
 
 def rows(rng, size):

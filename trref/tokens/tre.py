@@ -264,6 +264,7 @@ METHOD = Method(
         Objective(
             f=region_bonus,
             interface=BONUS,
+            edges=cases.large(BONUS.edges),
             wrt="logits",
             settings={**SETTINGS, "K = 1": {"K": 1}},
             limits=(
@@ -275,10 +276,7 @@ METHOD = Method(
         Objective(
             f=tre,
             interface=FULL_DISTRIBUTION,
-            edges={
-                **FULL_DISTRIBUTION.edges,
-                "large logits": lambda: cases.large(FULL_DISTRIBUTION.edges["equal rewards"]()),
-            },
+            edges=cases.large(FULL_DISTRIBUTION.edges),
             wrt="logits",
             settings={"default": {}, "all": {"rule": "all"}, "probe": {"clip": 0.35, "coefficient": 0.3, **PROBE}},
             limits=(
