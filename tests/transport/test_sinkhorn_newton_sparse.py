@@ -76,6 +76,13 @@ def test_the_share_matters():
     assert 2 * steps[8] < steps[2]
 
 
+def test_the_default_share_is_eight_entries_a_row():
+    rng = np.random.default_rng(12)
+    problem = rng.random((30, 40)), np.full(30, 1 / 30), np.full(40, 1 / 40)
+    plans = [_quietly(sinkhorn_newton_sparse, *problem, reg=0.02, max_iter=21, rho=r).plan for r in (None, 8 / 30, 0.3)]
+    assert np.array_equal(plans[0], plans[1]) and not np.allclose(plans[0], plans[2], rtol=1e-6)
+
+
 def test_the_dual_ascends_at_every_step():
     problem, values = _assignment(5, 100), []
     for iterations in range(20, 36):

@@ -96,6 +96,11 @@ DECENTRALISED = Interface(
             "x0": xp.eye(3)[:, :2],
             "weights": xp.full((2, 2), 0.5),
         },
+        "weak functions": lambda: {
+            "loss_and_grad": _covariances((0.8, 0.02, 0.01), (0.8, 0.03, 0.01)),
+            "x0": xp.array([[0.8], [0.6], [0.0]]),
+            "weights": xp.full((2, 2), 0.5),
+        },
         "identical functions on a path": lambda: {
             "loss_and_grad": _covariances(*[(4.0, 3.0, 0.5)] * 3),
             "x0": xp.array([[0.6, 0.0], [0.0, 1.0], [-0.8, 0.0]]),

@@ -3,12 +3,13 @@ r"""Decentralised Riemannian gradients on the Stiefel manifold: DRDGD, and DRGTA
 Each of :math:`n` agents on a graph knows one function :math:`f_i` and holds one frame :math:`x_i`; together they
 minimise :math:`\frac1n \sum_i f_i(x)` over frames. Averaging over neighbours leaves the manifold. DRDGD stays on it: it
 takes what is tangent of the way to the neighbours' average, with :math:`t` rounds of averaging by symmetric, doubly
-stochastic weights :math:`W`,
+stochastic weights :math:`W` (the frame itself has no tangent part, and may be subtracted or not),
 
 .. math::
     :label: drdgd-consensus
 
-    c_{i,k} = P_{x_{i,k}}\Big( \sum_j [W^t]_{ij}\, x_{j,k} - x_{i,k} \Big) ,
+    c_{i,k} = P_{x_{i,k}}\Big( \sum_j [W^t]_{ij}\, x_{j,k} \Big)
+    = P_{x_{i,k}}\Big( \sum_j [W^t]_{ij}\, x_{j,k} - x_{i,k} \Big) ,
 
 adds a step against the local gradient, and retracts. With :math:`R_x(\xi)` the polar factor of :math:`x + \xi` and
 :math:`v` the direction,
@@ -153,7 +154,7 @@ def _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking)
     losses, norms, errors = [loss], [norm], [error]
     while (norms[-1] > tol * scale or errors[-1] > tol) and len(losses) <= max_iter:
         beta = steps["step_size"] / len(losses) ** steps["decay"]
-        c = tangent_part(x, mix(Wt, x) - x)  # eq. drdgd-consensus
+        c = tangent_part(x, mix(Wt, x))  # eq. drdgd-consensus
         x, s, _ = polar_factors(x + alpha * c - beta * v)  # eq. drdgd-step
         previous, g = g, tangent_part(x, loss_and_grad(x)[1])
         y = mix(Wt, y) + g - previous if tracking else g  # eq. drdgd-tracking

@@ -193,6 +193,10 @@ MINIMISER = Interface(
             "loss_and_grad": Brockett(xp.diag(xp.array([3.0, 2.0, 1.0])), xp.array([2.0, 1.0])),
             "x0": xp.eye(3)[:, 1:],
         },
+        "a weak function": lambda: {
+            "loss_and_grad": Brockett(xp.diag(xp.array([0.03, 0.02, 0.015, 0.01])), xp.array([2.0, 1.0])),
+            "x0": xp.array([[0.5, 0.5], [0.5, -0.5], [0.5, 0.5], [0.5, -0.5]]),
+        },
         "sphere": lambda: {
             "loss_and_grad": Brockett(xp.diag(xp.array([4.0, 1.0, 1.0, 1.0])), xp.array([1.0])),
             "x0": xp.full((4, 1), 0.5),

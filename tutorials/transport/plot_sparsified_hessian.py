@@ -43,7 +43,7 @@ budgets = [1, 2, 4, 8, 16, 32]
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6))
 lost = {}
 for eta, colour in zip((300, 600, 1200), COLOURS, strict=False):
-    lost[eta] = [[float(dropped_mass(random_plan(k, eta), rho=c / n)) / 2 for c in budgets] for k in range(3)]
+    lost[eta] = [[float(dropped_mass(random_plan(k, eta), rho=c / n)) / 2 for c in budgets] for k in range(5)]
     spread(axes[0], budgets, lost[eta], f"assignment, eta = {eta}", color=colour)
 of_smooth = [float(dropped_mass(smooth, rho=c / n)) / 2 for c in budgets]
 axes[0].plot(budgets, of_smooth, color=COLOURS[5], linestyle="--", label="smooth, eta = 1200")
@@ -60,7 +60,7 @@ counts = {"whole matrix": {}, "one block": {}}
 for eta in (100, 200, 400, 800, 1600):
     for name in counts:
         counts[name][eta] = []
-    for seed in range(3):
+    for seed in range(5):
         plan = random_plan(seed, eta)
         M, q = dense_matrix(plan, 8 / n), np.concatenate([uniform - plan.sum(1), uniform - plan.sum(0)])
         whole = cg(DenseOperator(M), q, preconditioner=DenseOperator(np.diag(1 / np.diag(M))), rtol=1e-8, max_iter=5000)
@@ -94,7 +94,7 @@ assert min(counts["whole matrix"][1600]) > 5 * max(counts["whole matrix"][100]),
 # %%
 # .. claim:: After a few sweeps the Hessian of the dual is nearly sparse, so that a Newton step costs about as much as
 #     a sweep.
-#     :experiment: random assignments of 200 points after twenty sweeps, three seeds, eta 100 to 1600; one smooth
+#     :experiment: random assignments of 200 points after twenty sweeps, five seeds, eta 100 to 1600; one smooth
 #         problem
 #     :controls: the smooth problem; the whole matrix with the paper's preconditioner against the system of one block
 #     :shown: in part: eight entries a row hold all but a hundredth of the mass of assignments at eta = 1200, but not
