@@ -10,121 +10,261 @@ members can be compared.
 # %%
 # Who takes part
 # --------------
-# One objective a method: those on log-probabilities whose inputs the common training loop provides.
+# Every training objective of the family, with its published defaults. Most take log-probabilities and advantages as
+# they are; some need a word. FiberPO's sample objective (``apc``) takes a prompt for the state and an answer for the action;
+# two penalties are added to GRPO; the correction of noisy rewards meets a verifier without errors; TROLL on sparse rows
+# gets its support; GTPO is told the entropy of the start; trusted directions change GRPO's gradient, not the objective.
+# Nothing lags here, so the methods for stale samples (``decoupled``, ``a3po``) are PPO.
+
+import math
+import time
 
 import numpy as np
 
 from trref import catalog
 from trref.experiments.figures import use_style
 from trref.experiments.tokens import train
-from trref.tokens.grpo import group_advantage
+from trref.problems.tokens import TokenTask
+from trref.tokens.apc import apc
+from trref.tokens.confidence_regulariser import selective_regulariser
+from trref.tokens.dr_grpo import centred_advantage
+from trref.tokens.f_divergences import divergence
+from trref.tokens.grpo import group_advantage, grpo, logit_gradient
+from trref.tokens.interfaces import token_objective
+from trref.tokens.noisy_rlvr import corrected_gradient
+from trref.tokens.troll_sparse import support, troll_sparse
+from trref.tokens.trusted_direction import project_gradient
 
 plt = use_style()
-provided = set(
-    "log_prob old_log_prob behavior_log_prob ref_log_prob advantage mask group reward answer domain version"
-    " actions entropy divergence".split()
-)
-members = {}
+
+
+def log_softmax(z):
+    z = z - z.max(-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+def taken(logits, actions):
+    return np.take_along_axis(log_softmax(logits), actions[..., None], 2)[..., 0]
+
+
+def apc_of_answers(log_prob, old_log_prob, advantage, mask, group):
+    ratio = np.exp((mask * (log_prob - old_log_prob)).sum(1))
+    loss, g = apc(ratio, advantage, group, delta=0.2)
+    return loss, mask * (g * ratio)[:, None]
+
+
+def grpo_in_logits(logits, old_logits, actions, advantage, mask):
+    loss, g = grpo(taken(logits, actions), taken(old_logits, actions), advantage, mask)
+    return loss, logit_gradient(logits, actions, g)
+
+
+def with_divergence(logits, old_logits, actions, advantage, mask):
+    loss, gradient = grpo_in_logits(logits, old_logits, actions, advantage, mask)
+    far, pull = divergence(logits, old_logits, mask, kind="reverse_kl")
+    return loss + 0.5 * far, gradient + 0.5 * pull
+
+
+def with_regulariser(logits, old_logits, actions, advantage, mask, ref_logits, reward):
+    """Of the tokens of wrong answers, those that were sampled."""
+    loss, gradient = grpo_in_logits(logits, old_logits, actions, advantage, mask)
+    wrong = (actions[..., None] == np.arange(logits.shape[-1])) * (mask * (reward[:, None] == 0))[..., None]
+    rows = (x.reshape(-1, logits.shape[-1]) for x in (logits, ref_logits, wrong.astype(float)))
+    penalty, push = selective_regulariser(*rows)
+    return loss + 0.5 * penalty, gradient + 0.5 * push.reshape(logits.shape)
+
+
+def without_noise(log_prob, mask, reward, group):
+    none = np.zeros(len(reward))
+    return corrected_gradient(log_prob, mask, reward, group, none, none, baseline="group_mean")
+
+
+def sparse(logits, old_logits, actions, advantage, mask):
+    return troll_sparse(logits, old_logits, actions, advantage, mask, support(logits, old_logits, actions))
+
+
+MADE = {
+    "apc": (apc_of_answers, {}),
+    "f_divergences": (with_divergence, {}),
+    "confidence_regulariser": (with_regulariser, {}),
+    "noisy_rlvr": (without_noise, {}),
+    "troll_sparse": (sparse, {}),
+}
+PARTS = {  # what has no objective of its own, and where it is used
+    "conflict_tokens": "gtpo",
+    "copo_weight": "copo",
+    "cppo_bound": "cppo",
+    "cppo_budget": "cppo",
+    "kl_projection": "troll",
+    "lens_likelihood": "lens",
+    "maspo_gate": "maspo",
+    "noisy_verifier": "noisy_rlvr",
+    "reduced_divergences": "dppo",
+}
+slugs, members = set(), {}
 for method in catalog.methods():
     if method.family != "tokens":
         continue
+    slugs.add(method.slug)
     for record in method.functions:
-        own = isinstance(record, catalog.Objective) and record.wrt == "log_prob" and "advantage" in record.inputs
-        if own and set(record.inputs) <= provided and method.slug not in members:
-            members[method.slug] = record
+        trains = isinstance(record, catalog.Objective) and {"advantage", "reward"} & set(record.inputs)
+        if trains and method.slug not in (*MADE, *PARTS):
+            hyper = {k: v for k, v in record.settings["default"].items() if k != "current_version"}
+            members[record.f.__name__] = record.f, hyper
+            slugs.discard(method.slug)
+members |= {name: MADE[name] for name in sorted(MADE)}
+members["trusted_direction"] = grpo, {}
+members["gtpo"] = members["gtpo"][0], {"initial_entropy": math.log(TokenTask().vocabulary)}
+assert slugs == {*MADE, *PARTS, "trusted_direction"} and set(PARTS.values()) <= set(members), "nobody is left out"
 print(len(members), "members:", ", ".join(members))
 
 # %%
 # The weight of a token
 # ---------------------
-# One token's ratio moves, all else stays on-policy. The weight is what multiplies the gradient of the token's
-# log-probability, relative to its value on-policy; solid for a good response (advantage 1), dashed for a bad one
-# (advantage -2). Where it is 0 the token is left alone.
+# One token's probability moves from a quarter to between a twelfth and three quarters, the rest of its row shrinks or
+# grows in proportion, and all else stays on-policy. The weight is what multiplies the gradient of the token's
+# log-probability, over advantage times its value on-policy: 1 is the plain policy gradient, 0 leaves the token alone, a
+# negative weight takes it back. Colours are advantages.
 
-ratios = np.geomspace(0.3, 3.0, 61)
-
-
-def weights(record, row):
-    """The gradient's entry of the moved token, over its value at ratio 1."""
-    start = record.edges["on-policy"]()
-    values = []
-    for ratio in (1.0, *ratios):
-        log_prob = start["log_prob"].copy()
-        log_prob[row, 1] += np.log(ratio)
-        values.append(record({**start, "log_prob": log_prob}, record.settings["default"])[1][row, 1])
-    return np.array(values[1:]) / values[0] if values[0] else np.zeros(len(ratios))
+V, B, T = 6, 4, 3
+ratios, advantages = np.geomspace(0.34, 2.9, 41), (-2.0, -0.5, 0.5, 2.0)
+names = ("version", "group", "reward", "answer", "domain", "actions", "entropy", "divergence")
+COMMON = token_objective(*names).edges["on-policy"]()
+ROW = np.log([0.25, 0.3, 0.2, 0.12, 0.08, 0.05])
 
 
-columns = 5
-rows = -(-len(members) // columns)
-figure, axes = plt.subplots(rows, columns, figsize=(10, 1.7 * rows), sharex=True, sharey=True)
-found = {}
-for axis, (name, record) in zip(axes.flat, members.items(), strict=False):
-    found[name] = weights(record, 0), weights(record, 1)
-    for values, style in zip(found[name], ("-", "--"), strict=True):
-        axis.plot(ratios, values, style)
-    axis.set(title=name, xscale="log", ylim=(-0.6, 3.1))
+def coefficient(objective, hyper, ratio, advantage):
+    """What multiplies the gradient of the log-probability of token 0 of answer 0."""
+    actions = np.zeros((B, T), int)
+    old = np.tile(ROW, (B, T, 1))
+    logits = old.copy()
+    p = ratio * np.exp(ROW[0])
+    logits[0, 0] = np.append(np.log(p), ROW[1:] + np.log((1 - p) / (1 - np.exp(ROW[0]))))
+    batch = {**COMMON, "actions": actions, "logits": logits, "old_logits": old, "ref_logits": old}
+    batch |= {"log_prob": taken(logits, actions), "group": np.array([0, 0, 1, 1]), "domain": np.zeros(B, int)}
+    batch |= {name: taken(old, actions) for name in ("old_log_prob", "behavior_log_prob", "ref_log_prob")}
+    batch |= {"mask": np.ones((B, T)), "version": np.full((B, T), 3)}
+    batch["entropy"] = -(np.exp(logits) * logits).sum(-1)
+    batch["divergence"] = np.maximum((np.exp(logits) * (logits - old)).sum(-1), 0)
+    good = advantage > 0
+    batch["advantage"] = np.array([advantage, -advantage, 0.5, -0.5])
+    batch["reward"] = np.array([good, not good, 1, 0], float)
+    _, gradient = catalog.call(objective, batch, {"current_version": 3}, hyper)
+    if gradient.ndim == 2:
+        return -gradient[0, 0]
+    return -gradient[0, 0, 0] / (1 - p)
+
+
+def weights(objective, hyper):
+    """One row an advantage."""
+    found = []
+    for A in advantages:
+        at_start = coefficient(objective, hyper, 1.0, A)
+        moved = np.array([coefficient(objective, hyper, ratio, A) for ratio in ratios])
+        found.append(moved / at_start if abs(at_start) > 1e-12 else 0 * moved)
+    return np.array(found)
+
+
+drawn = {name: member for name, member in members.items() if name != "trusted_direction"}
+weight = {name: weights(*member) for name, member in drawn.items()}
+columns = 6
+rows = -(-len(drawn) // columns)
+figure, axes = plt.subplots(rows, columns, figsize=(11, 1.55 * rows), sharex=True, sharey=True)
+colours = plt.cm.RdBu(np.array([0.05, 0.25, 0.75, 0.95]))
+for axis, (name, curves) in zip(axes.flat, weight.items(), strict=False):
+    for A, curve, colour in zip(advantages, curves, colours, strict=True):
+        axis.plot(ratios, curve, color=colour, label=f"advantage {A:g}", linewidth=1.4)
+    axis.set(xscale="log", ylim=(-1.2, 3.1))
+    axis.set_title(name, fontsize=8)
     axis.set_xticks([0.5, 1, 2], ["½", "1", "2"])
     axis.minorticks_off()
-for axis in axes.flat[len(members) :]:
+for axis in axes.flat[len(drawn) :]:
     axis.set_visible(False)
 for axis in axes[:, 0]:
     axis.set_ylabel("weight")
 for axis in axes[-1]:
     axis.set_xlabel("ratio")
+axes[0, 0].legend(fontsize=5, loc="upper left")
 
 # %%
 # One task, one step size
 # -----------------------
 # The same policy, task, seeds, batches and step size for all (five seeds, mean and standard deviation at the end). A
 # method whose weights are smaller takes smaller steps, so this is no ranking; it shows what each does to success,
-# diversity and the distance from the start under equal conditions.
+# diversity and the distance from the start under equal conditions. The trusted directions are the first four of a run
+# of GRPO of five iterations.
 
-ADVANTAGE = {"dr_grpo": {"std": "none"}}
-seeds, table = range(5), {}
-for name, record in members.items():
-    keywords = ADVANTAGE.get(name, {})
+ADVANTAGE = {
+    "dr_grpo": centred_advantage,
+    "dppo": centred_advantage,
+    "spo": centred_advantage,
+    "drpo": centred_advantage,
+}
+COLUMNS = {"success": "pass@1", "pass_at_k": "pass@8", "entropy": "entropy", "kl": "KL to start"}
+SEEDS, ITERATIONS, task = range(5), 20, TokenTask()
 
-    def advantage(reward, group, keywords=keywords):
-        return group_advantage(reward, group, **keywords)
 
-    runs = [
-        train(record.f, seed=s, hyper=record.settings["default"], advantage=advantage, iterations=30) for s in seeds
-    ]
-    table[name] = {
-        key: np.array([getattr(run, key)[-1] for run in runs]) for key in ("success", "pass_at_k", "entropy", "kl")
-    }
-header = f"{'method':20} {'pass@1':>15} {'pass@8':>15} {'entropy':>15} {'KL to start':>15}"
-print(header)
-for name, row in sorted(table.items(), key=lambda item: -item[1]["success"].mean()):
-    cells = " ".join(f"{v.mean():7.3f} ± {v.std():5.3f}" for v in row.values())
-    print(f"{name:20} {cells}")
+def trusted(seed):
+    """A projection of gradients onto the directions of a warm-up; rows of the matrix stand for tokens."""
+    warm = train(grpo, seed=100 + seed, task=task, iterations=5).theta.reshape(-1, task.vocabulary).T
+    return lambda g: project_gradient(g.reshape(-1, task.vocabulary).T, warm, rank=4).T.ravel()
 
-figure, axis = plt.subplots(figsize=(8, 4.5))
-for i, (name, row) in enumerate(table.items()):
-    x, y = row["kl"].mean(), row["success"].mean()
-    axis.errorbar(x, y, xerr=row["kl"].std(), yerr=row["success"].std(), fmt="o", color=f"C{i % 7}", alpha=0.8)
-    axis.annotate(name, (x, y), textcoords="offset points", xytext=(4, 4), fontsize=8)
-axis.set(xlabel="mean KL to the start (nats)", ylabel="pass@1 after 30 iterations")
+
+def final(name, seed):
+    """The last figures of a run, and the seconds that it took the processor."""
+    objective, hyper = members[name]
+    change = trusted(seed) if name == "trusted_direction" else None
+    options = {"task": task, "hyper": hyper, "iterations": ITERATIONS, "change_gradient": change}
+    start = time.process_time()
+    run = train(objective, seed=seed, advantage=ADVANTAGE.get(name, group_advantage), **options)
+    return [*(getattr(run, key)[-1] for key in COLUMNS), time.process_time() - start]
+
+
+table = {name: np.array([final(name, seed) for seed in SEEDS]) for name in members}  # seed, column
+order = sorted(table, key=lambda name: -table[name][:, 0].mean())
+print(f"{'method':24}" + " ".join(f"{title:>15}" for title in COLUMNS.values()))
+for name in order:
+    cells = " ".join(f"{v.mean():7.3f} ± {v.std(ddof=1):5.3f}" for v in table[name].T[:4])
+    print(f"{name:24}{cells}")
+
+figure, axes = plt.subplots(1, 4, figsize=(11, 0.21 * len(order) + 0.6), sharey=True)
+place = np.arange(len(order))[::-1]
+for column, (axis, title) in enumerate(zip(axes, COLUMNS.values(), strict=True)):
+    values = np.array([table[name][:, column] for name in order])
+    axis.errorbar(values.mean(1), place, xerr=values.std(1, ddof=1), fmt="o", markersize=4, linewidth=1)
+    axis.set(xlabel=title)
+axes[0].set_yticks(place, order, fontsize=8)
+axes[0].set_ylim(-0.6, len(order) - 0.4)
 
 # %%
 # What the figures show
 # ---------------------
-# The members differ where ratios have moved. Under one step size what they reach follows how much of the gradient they
-# let through: the wide intervals and soft gates move furthest from the start, GSPO's interval of 3e-4 least. GTPO
-# leaves out answers of high entropy, and so all answers of the uniform policy that this comparison starts from.
-#
-# .. claim:: The published variants change which tokens get a gradient off-policy; on-policy they agree.
-#     :experiment: weight of one token against its ratio, and 30 iterations on the verifiable token task, 5 seeds
-#     :controls: same policy, task, seeds, batches and step size
-#     :shown: in part: the weights differ clearly; under one step size success goes with the distance from the start
+# Next to the old policy most members are the plain policy gradient; they differ where ratios have moved. Under one step
+# size what they reach follows how much of the gradient they let through: the wide intervals, the soft gates and GTPO's
+# doubled weights move furthest from the start, GSPO's interval of 3e-4 and SPO's brake on rare tokens least. At its released radius DRPO is
+# no regulariser. Trusted directions hold the policy most for the distance that it goes: four directions are few.
 
-grpo_good, grpo_bad = found["grpo"]
-assert (grpo_good[ratios > 1.25] == 0).all(), "GRPO gives a good token nothing above its interval"
-assert (grpo_bad[ratios < 0.75] == 0).all(), "and a bad one nothing below"
-distinct = {tuple(np.round(np.concatenate(pair), 6)) for pair in found.values()}
-assert len(distinct) > len(members) / 2, "most members weigh tokens in a way of their own"
-learned = {name: row for name, row in table.items() if name != "gtpo"}
-assert all(row["success"].mean() > 0.2 for row in learned.values()), "every other member learns on the task"
-success, kl = (np.array([row[key].mean() for row in learned.values()]) for key in ("success", "kl"))
+seconds = max(values[:, -1].mean() for values in table.values())
+print(f"The slowest member takes {seconds:.2f} s a run.")
+assert seconds < 1, "one loop trains with any of them, in less than a second a run"
+
+assert (weight["grpo"][2:, ratios > 1.25] == 0).all(), "GRPO gives a good token nothing above its interval"
+assert (weight["grpo"][:2, ratios < 0.75] == 0).all(), "and a bad one nothing below"
+near = abs(ratios - 1) < 0.1
+plain = [name for name, curves in weight.items() if abs(curves - ratios)[:, near].max() < 0.02]
+print(f"{len(plain)} of {len(weight)} are the plain policy gradient at ratios between 0.9 and 1.1.")
+assert len(plain) > len(weight) / 2, "on-policy most members agree"
+distinct = {tuple(np.round(curves, 3).ravel() + 0.0) for curves in weight.values()}
+print(f"{len(distinct)} weights of {len(weight)} are distinct.")
+assert len(distinct) > len(weight) / 2, "off-policy most weigh tokens in a way of their own"
+
+start = float(task.success_probability(np.zeros(task.size)).mean())
+assert all((values[:, 0] > 2 * start).all() for values in table.values()), "every member learns, in every seed"
+success, kl = (np.array([table[name][:, column].mean() for name in order]) for column in (0, 3))
+print(f"correlation of pass@1 with the distance from the start: {np.corrcoef(success, kl)[0, 1]:.2f}")
 assert np.corrcoef(success, kl)[0, 1] > 0.8, "success goes with the distance from the start"
+
+# %%
+# .. claim:: The published variants change which tokens get a gradient off-policy; on-policy they agree.
+#     :experiment: weight of one token against its ratio at four advantages; 20 iterations on the token task, 5 seeds
+#     :controls: same policy, task, seeds, batches and step size
+#     :shown: in part: most agree near the old policy and differ away from it; success goes with the distance moved
