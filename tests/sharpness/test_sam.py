@@ -6,7 +6,7 @@ import pytest
 from trref.nn import mlp
 from trref.problems.convex import Quadratic, logistic, spd_matrix
 from trref.problems.networks import ClassifierLoss
-from trref.sharpness.sam import perturbation, perturbed_gradient
+from trref.sharpness.sam import perturbation, perturbed_gradient, share_gradient, sharpness
 
 
 def _problem(seed=0):
@@ -23,6 +23,22 @@ def test_the_constraint_is_active_and_the_gain_is_the_dual_norm(rho):
     for _ in range(100):
         other = rng.standard_normal(6)
         assert g @ other / np.linalg.norm(other) * rho <= g @ e
+
+
+@pytest.mark.parametrize(("p", "order"), [(1.5, 1.5), (3.0, 3.0), (20.0, 20.0), ("inf", np.inf)])
+def test_the_constraint_is_active_in_other_norms(p, order):
+    f, w, rng = _problem()
+    g, e = f(w)[1], perturbation(f, w, rho=0.2, p=p)
+    dual = 1.0 if p == "inf" else p / (p - 1)
+    assert np.linalg.norm(e, order) == pytest.approx(0.2, rel=1e-12)
+    assert g @ e == pytest.approx(0.2 * np.linalg.norm(g, dual), rel=1e-12)
+    others = rng.standard_normal((200, 6))
+    assert (others @ g / np.linalg.norm(others, order, axis=1) * 0.2 <= g @ e).all()
+
+
+def test_tiny_gradients_have_a_direction_too():
+    f = Quadratic(1e-180 * np.eye(2), np.zeros(2))
+    assert perturbation(f, np.array([3.0, -4.0]), rho=0.5) == pytest.approx([0.3, -0.4], rel=1e-14)
 
 
 def test_the_gradient_is_the_one_at_the_moved_point():
@@ -93,11 +109,44 @@ def test_never_above_the_exact_sharpness_of_a_quadratic():
     mu = brentq(lambda mu: np.linalg.norm(step(mu)) - rho, 5 + 1e-9, 1e4)
     exact = f(w + step(mu))[0]
     assert f(w)[0] < perturbed_gradient(f, w, rho=rho)[0] <= exact
+    estimates = [sharpness(f, w, rho=rho, steps=k) for k in range(1, 60)]
+    assert min(np.diff(estimates)) >= -1e-15, "for a convex loss no step falls"
+    assert estimates[-1] == pytest.approx(exact - f(w)[0], rel=1e-9)
+
+
+def test_shares_by_hand():
+    """Five examples in shares of two, two and one: each perturbs for itself, and counts by its size."""
+    rng = np.random.default_rng(5)
+    loss = ClassifierLoss(rng.standard_normal((5, 3)), rng.integers(0, 3, 5), (3, 4, 3))
+    theta, value, gradient = mlp.init(rng, loss.sizes), 0.0, 0.0
+    for rows, weight in (([0, 1], 0.4), ([2, 3], 0.4), ([4], 0.2)):
+        part = loss.on(np.array(rows))
+        g = part(theta)[1]
+        there = part(theta + 0.3 * g / np.linalg.norm(g))
+        value, gradient = value + weight * there[0], gradient + weight * there[1]
+    ours = share_gradient(loss, theta, share=2, rho=0.3)
+    assert ours[0] == pytest.approx(value, rel=1e-13) and np.allclose(ours[1], gradient, rtol=1e-12, atol=1e-15)
+
+
+def test_small_shares_are_sharper():
+    """The sum of maxima is no less than the maximum of the sum: to first order, norms of parts against their mean's."""
+    rng = np.random.default_rng(6)
+    loss = ClassifierLoss(rng.standard_normal((32, 3)), rng.integers(0, 3, 32), (3, 8, 3))
+    theta = mlp.init(rng, loss.sizes)
+    values = [float(share_gradient(loss, theta, share=m, rho=1e-4)[0]) for m in (32, 16, 4, 1)]
+    assert values == sorted(values) and values[-1] > values[0]
 
 
 def test_bad_input():
     f, w, _ = _problem()
     with pytest.raises(ValueError, match="rho must lie in"):
         perturbed_gradient(f, w, rho=-0.1)
+    for bad in (1.0, 0.5):
+        with pytest.raises(ValueError, match="p must lie in"):
+            perturbed_gradient(f, w, p=bad)
+    with pytest.raises(TypeError, match="p must be a number"):
+        perturbed_gradient(f, w, p="two")
+    with pytest.raises(ValueError, match="steps must lie in"):
+        sharpness(f, w, steps=0)
     with pytest.raises(TypeError, match="loss_and_grad must be callable"):
         perturbed_gradient(None, w)

@@ -9,7 +9,7 @@ from trref.nn import mlp
 from trref.optimizers import adam
 from trref.problems.digits import digits
 from trref.problems.networks import ClassifierLoss, curvature
-from trref.sharpness import sam
+from trref.sharpness import asam, sam
 
 __all__ = ["DigitsTask", "Training", "digits_task", "train"]
 
@@ -40,7 +40,7 @@ def digits_task(*, points=400, noise=0.0, sizes=(64, 100, 10), activation="relu"
     return DigitsTask(loss, data.X_test, data.y_test)
 
 
-def train(task, *, seed, rho=0.0, at_random=False, epochs=60, batch=50, lr=1e-3, progress=None):
+def train(task, *, seed, rho=0.0, at_random=False, adaptive=False, epochs=60, batch=50, lr=1e-3, progress=None):
     """Train with Adam on plain (``rho = 0``) or sharpness-aware gradients.
 
     Parameters
@@ -52,6 +52,8 @@ def train(task, *, seed, rho=0.0, at_random=False, epochs=60, batch=50, lr=1e-3,
         Radius of SAM; 0 for plain gradients.
     at_random : bool
         The control: gradients at a random point of the sphere of radius `rho` instead of the worst one.
+    adaptive : bool
+        ASAM, which measures the ball relative to the weights.
     epochs, batch : int
     lr : float
     progress : callable, optional
@@ -64,6 +66,7 @@ def train(task, *, seed, rho=0.0, at_random=False, epochs=60, batch=50, lr=1e-3,
     rng = np.random.default_rng(seed)
     theta = mlp.init(rng, task.loss.sizes, scale=2**0.5)
     state, points = adam.init([theta]), len(task.loss.labels)
+    perturbed_gradient = (asam if adaptive else sam).perturbed_gradient
     losses, accuracies = [], []
     for _ in range(epochs):
         order = rng.permutation(points)
@@ -73,7 +76,7 @@ def train(task, *, seed, rho=0.0, at_random=False, epochs=60, batch=50, lr=1e-3,
                 direction = xp.asarray(rng.standard_normal(theta.size), dtype=theta.dtype)
                 _, gradient = on_batch(theta + rho * direction / xp.sqrt((direction**2).sum()))
             else:
-                _, gradient = sam.perturbed_gradient(on_batch, theta, rho=rho) if rho else on_batch(theta)
+                _, gradient = perturbed_gradient(on_batch, theta, rho=rho) if rho else on_batch(theta)
             (theta,), state = adam.update([theta], [gradient], state, lr=lr)
         losses.append(float(task.loss(theta)[0]))
         accuracies.append(float((task.loss.predict(theta, task.X_test) == task.y_test).mean()))

@@ -3,14 +3,15 @@ Sharpness-aware minimisation and noisy labels
 =============================================
 
 Digits, 400 training images, 30 % of the labels replaced at random: a network that fits them all has learned the noise.
-We train it with Adam, with Adam on SAM's gradient, and, as a control, with Adam on gradients at a *random* point of the
-same ball.
+We train it with Adam, with Adam on SAM's gradient, and, as controls, with Adam on gradients at a *random* point of the
+same ball, and with Adam on as many gradients as SAM computes.
 """
 
 # %%
 # Training
 # --------
-# Each method gets the same start, the same batches and the same step size, in five seeds.
+# Each method gets the same start, the same batches and the same step size, in five seeds. A step of SAM takes two
+# gradients; so one of the controls gets twice as many steps.
 
 import numpy as np
 
@@ -20,21 +21,24 @@ from trref.experiments.figures import spread, use_style
 plt = use_style()
 seeds, epochs = range(5), 80
 task = digits_task(noise=0.3)
+choices = {  # radius, at random, epochs, gradients a step
+    "Adam": (0.0, False, epochs, 1),
+    "Adam, as many gradients": (0.0, False, 2 * epochs, 1),
+    "SAM, radius 0.1": (0.1, False, epochs, 2),
+    "SAM, radius 0.3": (0.3, False, epochs, 2),
+    "random direction, radius 0.3": (0.3, True, epochs, 1),
+}
 runs = {
-    name: [train(task, seed=s, rho=rho, at_random=at_random, epochs=epochs, lr=2e-3) for s in seeds]
-    for name, rho, at_random in [
-        ("Adam", 0.0, False),
-        ("SAM, radius 0.1", 0.1, False),
-        ("SAM, radius 0.3", 0.3, False),
-        ("random direction, radius 0.3", 0.3, True),
-    ]
+    name: [train(task, seed=s, rho=rho, at_random=at_random, epochs=n, lr=2e-3) for s in seeds]
+    for name, (rho, at_random, n, _) in choices.items()
 }
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.6))
-for name, results in runs.items():
-    spread(axes[0], range(epochs), [r.losses for r in results], name)
-    spread(axes[1], range(epochs), [r.accuracies for r in results], name)
-axes[0].set(xlabel="epoch", ylabel="training loss (noisy labels)")
-axes[1].set(xlabel="epoch", ylabel="test accuracy (clean labels)")
+for name, (_, _, n, gradients) in choices.items():
+    passes = gradients * np.arange(1, n + 1)
+    spread(axes[0], passes, [r.losses for r in runs[name]], name)
+    spread(axes[1], passes, [r.accuracies for r in runs[name]], name)
+axes[0].set(xlabel="gradients of the whole training set", ylabel="training loss (noisy labels)")
+axes[1].set(xlabel="gradients of the whole training set", ylabel="test accuracy (clean labels)")
 axes[0].legend()
 
 # %%
@@ -50,8 +54,10 @@ axis.legend()
 # %%
 # What the figures show
 # ---------------------
-# SAM ends in flatter places and keeps more accuracy; a random perturbation of the same length does neither. It is the
-# direction that matters, not the noise.
+# At the end SAM is in flatter places and has kept more accuracy; a random perturbation of the same length does neither.
+# It is the direction that matters, not the noise. Nor is it the second gradient: Adam with as many fits the noise all
+# the more. But look at the early epochs: before it fits the noise Adam is nearly as accurate as SAM ever is. Whoever
+# knows when to stop, as with test labels we would, gains little from SAM here; SAM does not need to know.
 
 accuracy = {name: np.array([r.accuracies[-1] for r in results]) for name, results in runs.items()}
 curvature = {name: np.array([r.curvature for r in results]) for name, results in runs.items()}
@@ -63,6 +69,13 @@ for name in runs:
 sam, plain, control = "SAM, radius 0.3", "Adam", "random direction, radius 0.3"
 assert accuracy[sam].min() > accuracy[plain].max() + 0.01, "SAM is more accurate in every seed"
 assert curvature[sam].max() < 0.7 * curvature[plain].min(), "and flatter in every seed"
+double = accuracy["Adam, as many gradients"]
+assert accuracy[sam].min() > double.max() + 0.01, "also than Adam with as many gradients"
+best = {name: np.array([max(r.accuracies) for r in results]) for name, results in runs.items()}
+for name, values in best.items():
+    print(f"{name:30} stopped at its best test accuracy: {values.mean():.3f} ± {values.std():.3f}")
+assert (best[plain] > accuracy[sam]).all(), "Adam at its best moment beats SAM at the end"
+assert 0 < best[sam].mean() - best[plain].mean() < 0.02, "and is hardly worse than SAM at its best"
 halfway = (accuracy[plain].mean() + accuracy[sam].mean()) / 2
 assert accuracy[control].mean() < halfway, "a random direction of equal length gains less than half as much"
 assert curvature[sam].max() < curvature[control].min(), "and does not end in flat places"
@@ -71,7 +84,8 @@ assert curvature[sam].max() < curvature[control].min(), "and does not end in fla
 # .. claim:: Minimising the worst loss nearby leads to flatter minima, which generalise better and resist noisy
 #     labels.
 #     :experiment: a small network on 400 digits, 30 % of the labels noise, 80 epochs, five seeds of start and batches
-#     :controls: Adam without perturbation; a random perturbation of the same length; both have one gradient a step,
-#         SAM has two
-#     :shown: yes: more accurate and flatter in every seed, and the random direction is neither. That flatness is the
-#         cause is not shown
+#     :controls: Adam without perturbation, with as many steps and with as many gradients (a step of SAM has two); a
+#         random perturbation of the same length
+#     :shown: in part: at the end it is more accurate in every seed than Adam with as many gradients, and flatter than
+#         Adam with as many steps; the random direction is neither. But Adam stopped at its best moment is more
+#         accurate than SAM at the end, and within 0.02 of SAM at its best. That flatness is the cause is not shown
