@@ -153,6 +153,13 @@ def test_the_pull_is_along_the_gradient_of_coverage(seed):
     assert np.allclose(pull[S == 1], scale * p[S == 1] * (1 - M), rtol=1e-12)
 
 
+def test_the_plain_update_squeezes():
+    """Off policy, within the clip: every other logit moves by |A| times ratio times its probability."""
+    old = np.array([0.58, 0.2, 0.05, 0.17])
+    step = _update(_one(-1.7, old=old), push=1.0, pull=0.0)
+    assert np.allclose(step[:3], 1.7 * (0.15 / 0.17) * P[:3], rtol=1e-12) and step[3] < 0
+
+
 def test_a_starved_anchor_is_not_revived():
     p = np.array([0.7, 0.2, 1e-9, 0.1 - 1e-9])
     step = _update(_one(p=p), K=3)

@@ -228,6 +228,11 @@ def _at_the_reference(inputs):
     return {**inputs, "ref_log_prob": inputs["log_prob"]}
 
 
+def _from_the_old_policy(inputs):
+    """the reference is the old policy"""
+    return {**inputs, "ref_log_prob": inputs["old_log_prob"]}
+
+
 EACH = {k: {"estimator": k} for k in ESTIMATORS}
 METHOD = Method(
     title="Estimates of the KL divergence",
@@ -249,7 +254,13 @@ METHOD = Method(
             stopped={"charge": reward_charge},
             settings={"default": {}, "k2": EACH["k2"], "k3": EACH["k3"], "probe": EACH["k3"]},
         ),
-        Objective(f=kl_off_policy, interface=OFF_POLICY, wrt="log_prob", deviations=(deviations.UNCORRECTED_K3,)),
+        Objective(
+            f=kl_off_policy,
+            interface=OFF_POLICY,
+            wrt="log_prob",
+            limits=(Limit("f_divergences.divergence_from_samples", {}, where=_from_the_old_policy),),
+            deviations=(deviations.UNCORRECTED_K3,),
+        ),
         Objective(
             f=grpo_with_kl,
             interface=WITH_REFERENCE,
