@@ -203,6 +203,9 @@ FULL_EDGES = {
     ),
     "two tokens to choose from": lambda: _full_edge([[[0.5, -0.5]] * 2] * 2, [1.0, 0.0], [1.0, -1.0]),
     "one response of one token": lambda: _full_edge([[[0.5, 0.0, -1.0]]], STEP, [-0.7]),
+    "a larger vocabulary": lambda: _full_edge(
+        [[2 * xp.cos(1.7 * xp.arange(40) ** 2)]] * 2, 0.3 * xp.sin(xp.arange(40)), [1.0, -1.0]
+    ),
 }
 
 
