@@ -226,6 +226,8 @@ METHOD = Method(
                 "default": {},
                 "for quasi-Newton": {"c2": 0.9},
                 "a large decrease": {"c1": 0.45, "c2": 0.9},
+                "nearly exact": {"c2": 1e-3},
+                "nearly exact, from afar": {"c2": 1e-3, "first_step": 40.0},
                 "probe": {"first_step": 0.3, "c1": 0.01, "c2": 0.4, "max_iter": 30},
             },
             certificate=_certificate,

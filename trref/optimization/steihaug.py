@@ -148,6 +148,7 @@ EDGES = SUBPROBLEM.edges | {
     "back along negative curvature": lambda: {"g": xp.array([1.0, 1.0]), "B": xp.array([[1.0, 2.0], [2.0, -2.0]])},
     "the better of both ends": lambda: {"g": xp.array([-0.25, -0.75]), "B": xp.array([[1.0, -3.0], [-3.0, 3.0]])},
     "0.6 of the residual after one step": lambda: diagonal([1, 1], [10, 40]),
+    "a dozen eigenvalues": lambda: diagonal([1] * 12, range(1, 13)),
 }
 
 METHOD = Method(

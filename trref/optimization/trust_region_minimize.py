@@ -210,11 +210,11 @@ def _certificate(result, loss_and_grad, hessian, x0, *, gtol=1e-6, **_):
 
 
 def _example(rng, size):
-    """A quadratic, whose curvature the model may take for smaller than it is, or a logistic loss."""
+    """A quadratic whose curvature the model takes for smaller than it is, or a logistic loss."""
     x0 = rng.choice((0.1, 1.0, 5.0)) * rng.standard_normal(size)
     if rng.random() < 0.5:
         A = spd_matrix(rng, rng.choice((1.0, 10.0)) * spectrum(size, 10.0))
-        model = QuadraticHessian(rng.choice((1.0, 0.6)) * A)
+        model = QuadraticHessian(rng.choice((0.6, 0.4)) * A)
         return {"loss_and_grad": Quadratic(A, rng.standard_normal(size)), "hessian": model, "x0": x0}
     X, y = rng.standard_normal((20, size)), xp.where(xp.asarray(rng.random(20)) < 0.5, -1.0, 1.0)
     return {"loss_and_grad": Logistic(X, y, 0.1), "hessian": LogisticHessian(X, y, 0.1), "x0": x0}
@@ -246,6 +246,7 @@ METHOD = Method(
                 "too little curvature, a ratio of 0.3": lambda: _edge([[2.0]], [4.0], [2.5], share=1 / 1.7),
                 "half of the curvature, a ratio of 0": lambda: _edge([[2.0]], [4.0], [2.5], share=0.5),
                 "a decrease that rounding hides": lambda: _edge([[1.0]], [1e6], [1e6 + 1e-3]),
+                "a rise that rounding hides": lambda: _edge([[1.0]], [1e6], [1e6 + 1e-3], share=0.3),
             },
             settings={
                 "default": {},

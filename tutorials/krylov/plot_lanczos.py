@@ -30,7 +30,7 @@ for axis, (label, passes) in zip(axes, {"plain recurrence": 0, "reorthogonalised
     for k in range(1, steps + 1):
         theta = np.linalg.eigvalsh(T[:k, :k])
         axis.plot(np.full(k, k), theta, ".", markersize=2.5, color=COLOURS[0])
-    copies[label] = [(abs(np.linalg.eigvalsh(T) - w) < 1e-6).sum() for w in (1.6, 2.2)]
+    copies[label] = [int((abs(np.linalg.eigvalsh(T) - w) < 1e-6).sum()) for w in (1.6, 2.2)]
     lost[label] = abs(result.basis.T @ result.basis - np.eye(steps)).max()
     axis.set(xlabel="step", title=label)
 axes[0].set_ylabel("Ritz values")

@@ -67,7 +67,8 @@ axis.legend()
 assert accepted[0.1] < accepted[0.4] < accepted[0.9], "the tighter the curvature condition, the fewer steps pass"
 means = {c2: counts.mean(0) for c2, counts in trials.items()}
 best = {c2: mean.min() for c2, mean in means.items()}
-print("mean trials at the best first step:", best, "and from 1e-6:", {c2: mean[0] for c2, mean in means.items()})
+for c2, mean in means.items():
+    print(f"c2 = {c2}: {mean.min():.1f} trials on average from the best first step, {mean[0]:.1f} from 1e-6")
 assert best[0.1] < 5 and best[0.9] < 3, "from a first trial of the right size a handful of trials is enough"
 assert all(mean.max() < 40 for mean in means.values()), (
     "from one that is off by six orders, some tens: log2 of the error"

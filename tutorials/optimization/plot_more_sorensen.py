@@ -101,7 +101,8 @@ print("mean factorisations over k:", counts.mean(1).round(1).tolist())
 assert violations.max() < 1e-11, "every problem is solved, the hard ones included"
 print("share that ended with a piece of the softest direction:", status.mean(1).round(1).tolist())
 assert not status[0].any() and status[12:].all(), "near the hard case by adding a piece of the softest direction"
-assert counts.max() < 30, "no problem needs thirty factorisations"
+assert counts[5:].mean() < 12, "near the hard case about ten factorisations"
+assert counts.max() < 30, "no problem needs thirty"
 assert np.mean([r.iterations for r in ordinary]) < 6, "and ordinary ones a handful"
 
 # %%
