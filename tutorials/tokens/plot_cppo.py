@@ -86,13 +86,12 @@ for (name, results), colour in zip(runs.items(), COLOURS, strict=False):
     curves, drift = np.array([r[0] for r in results]), np.array([r[1] for r in results])
     spread(axes[0], range(1, BATCHES + 1), curves, name, color=colour)
     end[name], (variation[name], residual[name], mean_d[name]) = curves[:, -1], drift.T
-    axes[1].errorbar(*drift[:, :2].mean(0), drift[:, 1].std(), drift[:, 0].std(), "o", color=colour)
-    axes[1].annotate(name, drift[:, :2].mean(0), textcoords="offset points", xytext=(6, -10))
+    axes[1].errorbar(*drift[:, :2].mean(0), drift[:, 1].std(), drift[:, 0].std(), "o", color=colour, label=name)
     print(f"{name:10s} reward {end[name].mean():.2f} ± {end[name].std():.2f}, variation {variation[name].mean():.3f}, "
           f"residual {residual[name].mean():.3f}, divergence {mean_d[name].mean():.3f}")  # fmt: skip
 axes[0].set(xlabel="batch", ylabel="exact mean reward")
-axes[0].legend(fontsize=8)
 axes[1].set(xlabel="total variation of the answers, a batch", ylabel="residual of the surrogate, a batch")
+axes[1].legend(fontsize=8, loc="upper left")
 
 # %%
 # CPPO's surrogate errs half as much as DPPO's at the same threshold, on average, and the policy moves less far. The

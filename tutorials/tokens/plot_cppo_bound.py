@@ -55,7 +55,7 @@ assert (seen[..., 0] <= seen[..., 1]).all() and (seen[..., 1] <= seen[..., 2]).a
 )
 looseness = float(np.median(seen[..., 1] / seen[..., 0]))
 print(f"the bound is {looseness:.0f} times the residual (median)")
-assert looseness > 20, "the bound is far from tight"
+assert 100 < looseness < 300, "the bound is far from tight"
 
 # %%
 # Early and late

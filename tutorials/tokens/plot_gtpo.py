@@ -107,6 +107,8 @@ for name in ("GRPO", "GTPO, no entropies"):
     axis.errorbar(RATES, swept[name].mean(1), error, label=name, marker="o", capsize=3)
     print(f"{name:28s} success by step {dict(zip(RATES, swept[name].mean(1).round(3).tolist(), strict=True))}")
 axis.set(xscale="log", xlabel="step", ylabel=f"success after {STEPS} updates")
+axis.set_xticks(RATES, RATES)
+axis.minorticks_off()
 axis.legend()
 
 plain, ours = (swept[name].mean(1) for name in ("GRPO", "GTPO, no entropies"))

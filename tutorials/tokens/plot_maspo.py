@@ -70,13 +70,12 @@ for (name, objective), colour in zip(LOSSES.items(), COLOURS, strict=False):
     end[name], lost[name], largest[name], moved[name] = (np.array(x) for x in zip(*runs, strict=True))
     end[name] = end[name][:, -1]
     spread(axes[0], range(BATCHES + 1), [r[0] for r in runs], name, color=colour)
-    axes[1].errorbar(lost[name].mean(), moved[name].mean(), moved[name].std(), lost[name].std(), "o", color=colour)
-    axes[1].annotate(name, (lost[name].mean(), moved[name].mean()), textcoords="offset points", xytext=(5, 4))
+    axes[1].plot(moved[name], end[name], "o", color=colour, alpha=0.7, label=name)
     print(f"{name:18s} mass {end[name].mean():.2f} ± {end[name].std():.2f}, no gradient {lost[name].mean():.2f}, "
           f"largest ratio {largest[name].max():6.1f}, KL of a batch {moved[name].mean():.2f}")  # fmt: skip
 axes[0].set(xlabel="batch", ylabel="mass of the good token")
-axes[0].legend(fontsize=8)
-axes[1].set(xlabel="share of tokens without a gradient", ylabel="KL of a batch's step, in nats")
+axes[1].set(xlabel="KL of a batch's steps, in nats", ylabel="mass of the good token at the end")
+axes[1].legend(fontsize=8)
 
 # %%
 # No token is without a gradient, and the rare token grows faster than under either clip, in every seed. The price: the

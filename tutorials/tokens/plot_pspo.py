@@ -120,6 +120,8 @@ for name in ("clip 0.2", "PSPO, alpha 0.1"):
         RATES, ends[name].mean(1), ends[name].std(1, ddof=1) / len(SEEDS) ** 0.5, label=name, marker="o", capsize=3
     )
 axes[1].set(xscale="log", xlabel="learning rate", ylabel="success after 25 iterations", title="equal learning rates")
+axes[1].set_xticks(RATES, RATES)
+axes[1].minorticks_off()
 axes[1].legend()
 for name, values in ends.items():
     print(f"{name:28s} success at learning rates {RATES}: {values.mean(1).round(3)}")
