@@ -81,9 +81,23 @@ def _callable(candidate):
 
 
 def _declared(a, b):
-    """A declared limit between the two records, or two settings that coincide by their defaults."""
-    names = {limit.to for c in (a, b) for limit in c.record.limits}
-    return a.record.name in names or b.record.name in names or a.record is b.record
+    """A declared limit between the two, for all inputs; or one function under settings that come to the same."""
+    same = a.record is b.record and _hyper(a.record, a.hyper) == _hyper(b.record, b.hyper)
+    return same or _becomes(a, b) or _becomes(b, a)
+
+
+def _becomes(a, b):
+    return any(
+        catalog.find(limit.to) is b.record
+        and limit.where is None
+        and limit.hyper.items() <= _hyper(a.record, a.hyper).items()
+        and _hyper(b.record, limit.to_hyper) == _hyper(b.record, b.hyper)
+        for limit in a.record.limits
+    )
+
+
+def _hyper(record, hyper):
+    return {**record.hyper_parameters, **hyper}
 
 
 def test_command(tmp_path, capsys):

@@ -145,7 +145,8 @@ METHOD = Method(
             limits=(
                 Limit("grpo.grpo", {"delta": 1e14}),
                 Limit("grpo.grpo", {}, where=_good_tokens),
-                Limit(to="dual_clip.dual_clip", hyper={"delta": 2.5}, to_hyper={"bound": 2.5}),
+                Limit("dual_clip.dual_clip", {}),
+                Limit("dual_clip.dual_clip", {"delta": 2.5}, {"bound": 2.5}),
             ),
         ),
     ),
