@@ -11,10 +11,10 @@ members can be compared.
 # Who takes part
 # --------------
 # Every training objective of the family, with its published defaults. Most take log-probabilities and advantages as
-# they are; some need a word. FiberPO's sample objective (``apc``) takes a prompt for the state and an answer for the action;
-# two penalties are added to GRPO; the correction of noisy rewards meets a verifier without errors; TROLL on sparse rows
-# gets its support; GTPO is told the entropy of the start; trusted directions change GRPO's gradient, not the objective.
-# Nothing lags here, so the methods for stale samples (``decoupled``, ``a3po``) are PPO.
+# they are; some need a word. FiberPO's sample objective (``apc``) takes a prompt for the state and an answer for the
+# action; two penalties are added to GRPO; the correction of noisy rewards meets a verifier without errors; TROLL on
+# sparse rows gets its support; GTPO is told the entropy of the start; trusted directions change GRPO's gradient, not
+# the objective. Nothing lags here, so the methods for stale samples (``decoupled``, ``a3po``) are PPO.
 
 import math
 import time
@@ -240,8 +240,8 @@ axes[0].set_ylim(-0.6, len(order) - 0.4)
 # ---------------------
 # Next to the old policy most members are the plain policy gradient; they differ where ratios have moved. Under one step
 # size what they reach follows how much of the gradient they let through: the wide intervals, the soft gates and GTPO's
-# doubled weights move furthest from the start, GSPO's interval of 3e-4 and SPO's brake on rare tokens least. At its released radius DRPO is
-# no regulariser. Trusted directions hold the policy most for the distance that it goes: four directions are few.
+# doubled weights move furthest from the start, GSPO's interval of 3e-4 and SPO's brake on rare tokens least. At its
+# released radius DRPO is no regulariser. Trusted directions reach least for the distance that they go: four are few.
 
 seconds = max(values[:, -1].mean() for values in table.values())
 print(f"The slowest member takes {seconds:.2f} s a run.")

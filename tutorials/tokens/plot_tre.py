@@ -117,9 +117,9 @@ for c in COEFFICIENTS:
 
 small = np.array([learn(full, 3e-4, seed) for seed in SEEDS])
 print(f"full entropy, c = 0.0003: tail mass {small[:, 1, -1].mean():.4f}, entropy inside {small[:, 2, -1].mean():.2f}")
-assert (small[:, 1, -1] > tail["TRE, K = 2", 0.03]).all()
-assert small[:, 2, -1].mean() < inner["TRE, K = 2", 0.03].mean()
-assert tail["K = 2, no leak", 0.03].mean() < tail["TRE, K = 2", 0.03].mean()
+assert (small[:, 1, -1] > tail["TRE, K = 2", 0.03]).all(), "a hundredth of the coefficient still feeds the tail more"
+assert small[:, 2, -1].mean() < inner["TRE, K = 2", 0.03].mean(), "and raises the entropy inside less"
+assert tail["K = 2, no leak", 0.03].mean() < tail["TRE, K = 2", 0.03].mean(), "without the leak the tail is smaller"
 
 # %%
 # How much of this is Adam?
@@ -145,18 +145,19 @@ for (name, c), runs in plain.items():
 axis.set(xlabel="entropy inside the plausible set", ylabel="mass on implausible tokens", title="plain gradient ascent")
 axis.legend(fontsize=8)
 broad, narrow = plain["full entropy", 0.1], plain["TRE, P = 0.99", 0.03]
-assert (narrow[:, 1, -1] < broad[:, 1, -1]).all() and narrow[:, 2, -1].mean() > 0.98 * broad[:, 2, -1].mean()
+equal = narrow[:, 2, -1].mean() > 0.98 * broad[:, 2, -1].mean()
+assert (narrow[:, 1, -1] < broad[:, 1, -1]).all() and equal, "at equal entropy inside, a smaller tail in every seed"
 assert broad[:, 1, -1].mean() < 2 * narrow[:, 1, -1].mean(), "no collapse without Adam"
 
 # %%
-# No bonus is as valid as TRE here: exploration is not what this task lacks.
+# No bonus is even a little more valid than TRE here: exploration is not what this task lacks.
 
 gap = valid["TRE, K = 2", 0.03] - valid["no bonus", 0.03]
 print(f"TRE (K = 2) minus no bonus, valid answers: {gap.mean():+.3f} ± {gap.std(ddof=1) / len(gap) ** 0.5:.3f}")
-assert abs(gap.mean()) < 0.05
+assert (gap < 0).all() and gap.mean() > -0.05, "no bonus gives a few more valid answers, in every seed"
 
 # %%
 # .. claim:: Entropy inside a region explores plausible tokens; the full entropy feeds an invalid tail.
 #     :experiment: answers of 24 tokens, 4 of 300 plausible at each position, two coefficients, 5 seeds
 #     :controls: equal and smaller coefficients of the full entropy, no bonus, TRE without its leak, plain ascent
-#     :shown: yes, but no bonus is as valid here, and without Adam the full entropy feeds the tail little more
+#     :shown: yes, but no bonus is a little more valid here, and without Adam the full entropy feeds the tail little more
