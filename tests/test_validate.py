@@ -74,8 +74,19 @@ def test_kinds(kind, good, bad, message):
 def test_log_probabilities_too_far_apart():
     spec = {"a": Input("N", "log_prob"), "b": Input("N", "log_prob")}
     validate.inputs(spec, np.array([-30.0]), np.array([0.0]))
-    with pytest.raises(ValueError, match="b must be within 30 of a"):
-        validate.inputs(spec, np.array([-30.1]), np.array([0.0]))
+    for far in (-30.1, 30.1):
+        with pytest.raises(ValueError, match="b must be within 30 of a"):
+            validate.inputs(spec, np.array([far]), np.array([0.0]))
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [("float64", 1e100), ("float32", 1e15)])
+def test_the_norm_is_bounded(dtype, largest):
+    spec = {"x": Input("N N")}
+    entry = np.full((2, 2), largest / 2, dtype)  # the norm of four is twice an entry
+    validate.inputs(spec, 0.999 * entry)
+    for bad in (1.001 * entry, -1.001 * entry, 1e10 * entry, np.array([[0, np.nan], [1, 1]], dtype)):
+        with pytest.raises(ValueError, match="x must be finite, with a norm"):
+            validate.inputs(spec, bad)
 
 
 def test_orthonormal():
@@ -83,6 +94,8 @@ def test_orthonormal():
     validate.inputs(spec, np.eye(4)[:, :2])
     with pytest.raises(ValueError, match="x must have orthonormal columns"):
         validate.inputs(spec, np.ones((4, 2)))
+    with pytest.raises(ValueError, match="x must have orthonormal columns"):
+        validate.inputs(spec, 0.9 * np.eye(4)[:, :2])
 
 
 def test_one_synchronisation_when_all_is_well():

@@ -102,7 +102,8 @@ def forward(theta, X, sizes, activation="tanh"):
         raise ValueError(f"X must have shape (N, {sizes[0]}), not {tuple(X.shape)}")
     h, inputs, pre_activations = X, [], []
     for l, (W, b) in enumerate(layers):
-        a = h @ W + b
+        a = h @ W
+        a += b
         inputs.append(h)
         pre_activations.append(a)
         if l + 1 < len(layers):
@@ -141,7 +142,8 @@ def _backward(cache, cotangent):
         h = cache.inputs[l]
         parts.append((h.T @ delta, delta.sum(0)))
         if l > 0:
-            delta = (delta @ W.T) * phi.first(cache.pre_activations[l - 1], h)
+            delta = delta @ W.T
+            delta *= phi.first(cache.pre_activations[l - 1], h)
     return _pack(reversed(parts)), delta
 
 
@@ -167,13 +169,15 @@ def _tangents(cache, v, X_tangent=None):
     sizes = (*(W.shape[0] for W, _ in cache.layers), cache.layers[-1][0].shape[1])
     h_dot, inputs_dot, pre_dot = X_tangent, [], []
     for l, (W_dot, b_dot) in enumerate(unpack(v, sizes)):
-        a_dot = cache.inputs[l] @ W_dot + b_dot
+        a_dot = cache.inputs[l] @ W_dot
+        a_dot += b_dot
         if h_dot is not None:
-            a_dot = a_dot + h_dot @ cache.layers[l][0]
+            a_dot += h_dot @ cache.layers[l][0]
         inputs_dot.append(h_dot)
         pre_dot.append(a_dot)
         if l + 1 < len(cache.layers):
-            h_dot = phi.first(cache.pre_activations[l], cache.inputs[l + 1]) * a_dot
+            h_dot = phi.first(cache.pre_activations[l], cache.inputs[l + 1])
+            h_dot *= a_dot
     return inputs_dot, pre_dot
 
 

@@ -92,7 +92,7 @@ class CategoricalPolicy(_Categorical):
 
     def vjp(self, cache, cotangent):
         """Pull a cotangent of the outputs (N, K) back to theta (P,)."""
-        return mlp.vjp(cache, cotangent)[0]
+        return mlp.gradient(cache, cotangent)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +175,7 @@ class GaussianPolicy:
     def vjp(self, cache, cotangent):
         """Pull a cotangent of the outputs (N, 2 d) back to theta (P,)."""
         d = self.actions
-        return xp.concatenate([mlp.vjp(cache, cotangent[:, :d])[0], cotangent[:, d:].sum(0)])
+        return xp.concatenate([mlp.gradient(cache, cotangent[:, :d]), cotangent[:, d:].sum(0)])
 
     @staticmethod
     def _join(mean, log_std):
@@ -249,7 +249,7 @@ class ValueNetwork:
 
     def vjp(self, cache, cotangent):
         """Pull a cotangent of the values (N,) back to phi (P,)."""
-        return mlp.vjp(cache, cotangent[:, None])[0]
+        return mlp.gradient(cache, cotangent[:, None])
 
 
 @dataclasses.dataclass(frozen=True)

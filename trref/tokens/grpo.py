@@ -169,7 +169,7 @@ def aggregation_weights(mask, group, *, aggregation="seq_mean", max_length=None)
 
 def seq_mean(mask):
     """Building block, unchecked: the weights of the mean over answers of the mean over tokens."""
-    return mask / (len(mask) * xp.maximum(mask.sum(1), 1))[:, None]  # eq. grpo-weights
+    return mask * (1 / (len(mask) * xp.maximum(mask.sum(1), 1)))[:, None]  # eq. grpo-weights
 
 
 def token_weights(mask, aggregation, *, group=None, max_length=None):
