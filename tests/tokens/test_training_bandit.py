@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trref.experiments.tokens import train_bandit
+from trref.experiments.tokens import tempting_prompts, train_bandit
 from trref.tokens.apo import apo
 from trref.tokens.grpo import group_advantage, grpo, logit_gradient
 
@@ -54,3 +54,12 @@ def test_a_verifier_may_err():
 
     train_bandit(grpo, START, np.full((3, 5), 0.25), seed=5, answers=200, iterations=4, lr=0.0, advantage=advantage)
     assert np.mean(rewards) == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 2400))
+
+
+def test_tempting_prompts():
+    """Distributions in which the right and the tempting answer start where the docstring says."""
+    start, right, tempting = tempting_prompts(6, prompts=6, answers=9)
+    p = np.exp(start)
+    assert np.allclose(p.sum(1), 1) and (right.sum(1) == 1).all() and (tempting.sum(1) == 1).all()
+    assert not (right * tempting).any(), "the tempting answer is wrong"
+    assert np.allclose((p * right).sum(1), [0.15] * 3 + [0.01] * 3) and np.allclose((p * tempting).sum(1), 0.3)

@@ -180,10 +180,8 @@ def copo(
     validate.choice(UNITS, unit=unit)
     validate.choice(BLENDS, blend=blend)
     local = weight_of_groups(group, answer, log_prob.dtype, gamma, threshold, unit)[:, None]
-    A, A_global = (
-        advantage[:, None] if advantage.ndim == 1 else advantage,
-        _global_advantage(reward, group, eps)[:, None],
-    )
+    A = advantage[:, None] if advantage.ndim == 1 else advantage
+    A_global = _global_advantage(reward, group, eps)[:, None]
     w = token_weights(mask, "seq_mean")
     if blend == "advantages":
         term, derivative = clip_surrogate(log_prob, old_log_prob, local * A + (1 - local) * A_global, clip, clip)
@@ -260,7 +258,6 @@ METHOD = Method(
             settings={
                 "default": {},
                 "blended advantages": {"blend": "advantages"},
-                "global only": {"threshold": 1e6},
                 "probe": {**PROBE, "clip": 0.35, "eps": 0.3, "blend": "advantages"},
             },
             limits=(
