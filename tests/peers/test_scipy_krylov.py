@@ -7,6 +7,7 @@ import pytest
 import scipy.optimize
 import scipy.sparse.linalg as scipy_solvers
 
+from trref.conformance import verify
 from trref.krylov.cg import cg
 from trref.krylov.gmres import gmres
 from trref.krylov.line_search import strong_wolfe
@@ -33,6 +34,34 @@ def test_cg_has_the_same_iterates(preconditioned):
         theirs, _ = scipy_solvers.cg(A, b, x0=x0, rtol=1e-15, atol=0, maxiter=k, M=M)
         ours = _ours(cg, A, b, k, x0=x0, preconditioner=DenseOperator(M) if preconditioned else None)
         assert np.allclose(ours, theirs, rtol=1e-10)
+
+
+def _scipy(solver, n, matvec, preconditioner, **more):
+    A, M = (f and scipy_solvers.LinearOperator((n, n), matvec=f, dtype=float) for f in (matvec, preconditioner))
+    return solver(A, M=M, **more)[0]
+
+
+def _their_cg(matvec, b, x0=None, preconditioner=None, rtol=1e-8):
+    return _scipy(scipy_solvers.cg, len(b), matvec, preconditioner, b=b, x0=x0, rtol=rtol / 2)
+
+
+def _their_cg_step_by_step(matvec, b, x0=None, preconditioner=None, rtol=1e-8, max_iter=None):
+    return _scipy(scipy_solvers.cg, len(b), matvec, preconditioner, b=b, x0=x0, rtol=rtol / 2, maxiter=max_iter)
+
+
+def _their_gmres(matvec, b, x0=None, preconditioner=None, rtol=1e-8):
+    more = {"b": b, "x0": x0, "rtol": 1e-3 * rtol, "restart": len(b)}  # smaller: it is asked of M⁻¹(b - A x)
+    return _scipy(scipy_solvers.gmres, len(b), matvec, preconditioner, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [("cg.cg", _their_cg), ("cg.cg", _their_cg_step_by_step), ("gmres.gmres", _their_gmres)],
+)
+def test_verify_accepts_scipy(name, theirs):
+    """With the iterates compared where there is a keyword for their number, and by the certificate alone elsewhere."""
+    verdict = verify(name, theirs)
+    assert verdict.conforms, str(verdict)
 
 
 @pytest.mark.parametrize("preconditioned", [False, True])

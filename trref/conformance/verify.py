@@ -198,6 +198,8 @@ def verify(
         usable = {s: h for s, h in settings.items() if s == "default" or all(described.accepts(k) for k in h)}
         judged = _Judge(record, runner, described)
         everything = list(trials.trials(record, usable, constants, seeds=seeds, sizes=sizes))
+        if not described.accepts("max_iter") or "max_iter" in constants:  # it cannot be stopped on its way
+            everything = [trial for trial in everything if not trial.iterate]
         for number, trial in enumerate(everything, start=1):
             judged.add(trial)
             if progress:
