@@ -53,5 +53,5 @@ def test_methods_know_where_they_are():
 
 def test_hyper_parameters():
     record = catalog.find("sam.perturbed_gradient")
-    assert record.hyper_parameters == {"rho": 0.05}
+    assert record.hyper_parameters == {"rho": 0.05, "p": 2.0}
     assert catalog.find("cg.cg").hyper_parameters == {"rtol": 1e-8, "max_iter": None}

@@ -207,6 +207,8 @@ def response(policy, value, mdp, *, steps=10):
     """
     validate.inputs(cases.RESPONSE_INPUTS, policy, value, mdp)
     validate.integer("[1, inf)", steps=steps)
+    if policy.shape != mdp.reward.shape:
+        raise ValueError(f"policy must have shape {tuple(mdp.reward.shape)}, as the mdp, not {tuple(policy.shape)}")
     shaped = mdp.reward + mdp.gamma * (mdp.transition * value).sum(2) - value[:, None]
     rows = []
     for _ in range(steps):
