@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trref.tokens import bandpo, drpo, kl_projection, r2vpo, tre, troll
+from trref.tokens import bandpo, drpo, kl_projection, r2vpo, tre, troll, troll_sparse
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -164,24 +164,32 @@ class _Projection(torch.autograd.Function):
         return dz + deta * slope, None, None
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("spread", [0.05, 0.4, 1.5])
-def test_projection_and_troll(spread):
+def test_projection_and_troll(spread, sparse):
     """Through the multiplier by the implicit function theorem, in the place of the closed form."""
     batch = _batch(1, spread=spread)
     V = batch["logits"].shape[-1]
+    names = ("logits", "old_logits", "actions", "advantage", "mask")
+    keep = troll_sparse.support(*(batch[n] for n in names[:3]), K=3, mass=0.8)
+
+    def row(logits):
+        log_p = torch.log_softmax(logits, -1)
+        floor = torch.full_like(log_p, 1e-3).log()
+        return torch.log_softmax(torch.where(torch.tensor(keep) > 0, log_p, floor), -1) if sparse else log_p
+
     z = torch.tensor(batch["logits"], requires_grad=True)
-    b = torch.log_softmax(torch.tensor(batch["old_logits"]), -1)
-    log_pi = _Projection.apply(z.reshape(-1, V), b.reshape(-1, V), 0.05).reshape(z.shape)
-    _close(kl_projection.project_kl(batch["logits"], batch["old_logits"]), log_pi, 1e-7)
+    log_p, b = row(z), row(torch.tensor(batch["old_logits"]))
+    log_pi = _Projection.apply(log_p.reshape(-1, V), b.reshape(-1, V), 0.05).reshape(z.shape)
+    _close(kl_projection.project_kl(log_p.detach().numpy(), b.numpy()), log_pi, 1e-7)
     y = torch.tensor(batch["actions"])[..., None]
     ratio = (log_pi - b).gather(-1, y)[..., 0].exp()
-    log_p = torch.log_softmax(z, -1)
     pull = (log_p.exp() * (log_p - log_pi.detach())).sum(-1)
     x = {"mask": torch.tensor(batch["mask"])}
     loss = _token_mean(-(ratio * torch.tensor(batch["advantage"])[:, None] - pull), x)
     loss.backward()
-    names = ("logits", "old_logits", "actions", "advantage", "mask")
-    value, gradient = troll.troll(*(batch[n] for n in names))
+    inputs = [batch[n] for n in names]
+    value, gradient = troll_sparse.troll_sparse(*inputs, keep, floor=1e-3) if sparse else troll.troll(*inputs)
     _close(value, loss, 1e-7)
     _close(gradient, z.grad, 1e-6)
 

@@ -160,4 +160,4 @@ assert (gap < 0).all() and gap.mean() > -0.05, "no bonus gives a few more valid 
 # .. claim:: Entropy inside a region explores plausible tokens; the full entropy feeds an invalid tail.
 #     :experiment: answers of 24 tokens, 4 of 300 plausible at each position, two coefficients, 5 seeds
 #     :controls: equal and smaller coefficients of the full entropy, no bonus, TRE without its leak, plain ascent
-#     :shown: yes, but no bonus is a little more valid here, and without Adam the full entropy feeds the tail little more
+#     :shown: yes, but no bonus is a little more valid, and without Adam the full entropy feeds the tail little more
