@@ -74,6 +74,7 @@ def _task(rng, size):
     agents, r = (3, 2) if size > 1 else (1, 1)
     noise = 1e-3 / size * rng.standard_normal((agents, size, size))
     C = xp.diag(xp.where(xp.arange(size) < r, 1.0, 0.2)) + noise + xp.swapaxes(noise, 1, 2)
+    C[0] *= agents == 1 or rng.random() < 0.5  # an agent without data has no gradient
     return {
         "loss_and_grad": AgentsPCA(rng.choice((3.0, 5.0)) * C),
         "x0": random_frame(rng, size, r),

@@ -47,7 +47,7 @@ for eta, colour in zip((300, 600, 1200), COLOURS, strict=False):
     spread(axes[0], budgets, lost[eta], f"assignment, eta = {eta}", color=colour)
 of_smooth = [float(dropped_mass(smooth, rho=c / n)) / 2 for c in budgets]
 axes[0].plot(budgets, of_smooth, color=COLOURS[5], linestyle="--", label="smooth, eta = 1200")
-axes[0].set(xlabel="entries kept per row", ylabel="mass dropped", xscale="log", yscale="log")
+axes[0].set(xlabel="entries kept per row", ylabel="mass dropped", xscale="log", yscale="log", ylim=(1e-20, 2))
 axes[0].legend()
 
 # %%
