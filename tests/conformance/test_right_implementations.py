@@ -177,9 +177,8 @@ def kl_of_gaussians_by_variances(old_mean, old_log_std, mean, log_std):
 @right("sam.perturbed_gradient")
 def sam_in_two_passes(loss_and_grad, theta, rho=0.05):
     _, first = loss_and_grad(theta)
-    scale = rho / max(math.sqrt(float(first @ first)), 1e-300)
-    ascent = theta + scale * first
-    return loss_and_grad(ascent)
+    norm = math.sqrt(float(first @ first))
+    return loss_and_grad(theta + rho / (norm or 1.0) * first)
 
 
 @right("entropic_dual.dual_value")
@@ -672,7 +671,7 @@ def test_no_false_alarm(how, request):
     if how in KNOWN:
         request.applymarker(pytest.mark.xfail(reason=KNOWN[how], strict=False))
     name, f, options = RIGHT[how]
-    verdict = verify(name, f, options)
+    verdict = verify(name, f, options, explain=False, seeds=(0,) if name.startswith("sinkhorn") else (0, 1))
     assert verdict.conforms, str(verdict)
 
 
@@ -680,5 +679,5 @@ def test_no_false_alarm(how, request):
 def test_no_false_alarm_in_torch(how):
     torch = pytest.importorskip("torch")
     name, make, options = TORCH[how]
-    verdict = verify(name, make(torch), options)
+    verdict = verify(name, make(torch), options, explain=False)
     assert verdict.conforms, str(verdict)
