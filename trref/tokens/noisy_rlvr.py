@@ -149,8 +149,9 @@ def _advantage(reward, group, rho0, rho1, correction, baseline):
         s = reward - (1 - rho1) if correction == "forward" else reward
     if baseline == "none":
         return xp.array(s)
+    # as a mean of differences, which is exactly 0 for equal scores
     same = (group[:, None] == group[None, :]).astype(s.dtype)
-    return (same * (s[:, None] - s[None, :])).sum(1) / same.sum(1)  # eq. noisy-rlvr-advantage; of equal ones exactly 0
+    return (same * (s[:, None] - s[None, :])).sum(1) / same.sum(1)  # eq. noisy-rlvr-advantage
 
 
 def corrected_gradient(log_prob, mask, reward, group, rho0, rho1, *, correction="backward", baseline="none"):
