@@ -25,13 +25,6 @@ def _batch(seed, B=6, T=5, symbols=3):
     }
 
 
-def _plain(x, advantage):
-    """Mean over answers of the mean over tokens of ratio times advantage."""
-    ratio = np.exp(x["log_prob"] - x["old_log_prob"])
-    each = x["mask"] * ratio * advantage[:, None] / (len(advantage) * np.maximum(x["mask"].sum(1), 1))[:, None]
-    return -each.sum(), -each
-
-
 def test_loss_by_hand():
     """Tokens 1 2 | 1 3, advantages 1 and -1, entropies 0.2 and 0.4, ratios 2, 1 | 3, 0.5: weights 2, 1 | 0, 1."""
     x = {
@@ -48,13 +41,11 @@ def test_loss_by_hand():
     assert loss == pytest.approx(gradient.sum())
 
 
-def test_equal_rewards_leave_a_penalty_of_entropy():
+def test_equal_rewards_push_down_whatever_was_sampled():
     x = _batch(1)
     x["advantage"] = np.zeros(6)
-    mean = (x["mask"] * x["entropy"]).sum(1) / x["mask"].sum(1)
     loss, gradient = gtpo(**x, initial_entropy=1.0)
-    assert np.allclose(gradient, _plain(x, -0.1 * mean)[1], rtol=1e-12)
-    assert loss > 0 and (gradient[x["mask"] == 1] > 0).all(), "whatever was sampled is pushed down"
+    assert loss > 0 and (gradient[x["mask"] == 1] > 0).all()
 
 
 def test_signs_are_those_before_the_entropy_is_subtracted():

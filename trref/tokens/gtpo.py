@@ -206,6 +206,12 @@ def _no_right_answer(inputs):
     return {**inputs, "advantage": -abs(inputs["advantage"])}
 
 
+def _equal_rewards(inputs):
+    """all advantages are 0; GRPO's is the mean entropy times -gamma"""
+    mean = _mean(inputs["entropy"], inputs["mask"])
+    return {**inputs, "advantage": 0 * mean}, {**inputs, "advantage": -0.1 * mean}
+
+
 NO_ENTROPIES, NO_CLIP = {"entropy_weight": 0.0, "initial_entropy": 0.8}, {"clip": 1e14}
 METHOD = Method(
     title="GTPO: Trajectory-Based Policy Optimization in Large Language Models",
@@ -234,6 +240,7 @@ METHOD = Method(
             },
             limits=(
                 Limit("grpo.grpo", {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0}, NO_CLIP),
+                Limit("grpo.grpo", {"initial_entropy": 0.8}, NO_CLIP, where=_equal_rewards),
                 Limit("grpo.grpo", NO_ENTROPIES, NO_CLIP, where=_no_wrong_answer),
                 Limit("grpo.grpo", NO_ENTROPIES, NO_CLIP, where=_no_right_answer),
                 Limit("grpo.grpo", {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0}, where=on_policy),
