@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from trref import catalog
 from trref.krylov.cg_lanczos import cg_coefficients, error_estimate, tridiagonal_from_cg
 from trref.krylov.lanczos import lanczos, tridiagonal
 from trref.problems.convex import DenseOperator, spd_matrix, spectrum
@@ -28,6 +29,23 @@ def test_by_hand():
     assert result.rz == pytest.approx([2, 2 / 9]) and result.iterations == 2
     assert np.allclose(_matrix(result), [[1.5, 0.5], [0.5, 1.5]])
     assert np.allclose(result.x, [1, 0.5])
+
+
+def test_the_certificate_sees_every_coefficient():
+    A, b, exact, _ = _problem(6)
+    record = catalog.find("cg_lanczos.cg_coefficients")
+    good = cg_coefficients(DenseOperator(A), b, steps=4)
+    worst = lambda result: max(  # noqa: E731
+        value / record.tolerances[name]
+        for name, value in record.certificate(result, DenseOperator(A), b, steps=4).items()
+    )
+    assert worst(good) <= 1
+    for name in ("alpha", "beta", "rz"):
+        for j in range(3 if name == "beta" else 4):  # the last beta is of a step that was not taken
+            values = list(getattr(good, name))
+            values[j] *= 1 + 1e-6
+            assert worst(good._replace(**{name: values})) > 1, f"{name}[{j}]"
+    assert worst(good._replace(x=exact)) > 1
 
 
 @pytest.mark.parametrize("preconditioned", [False, True])

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from trref import catalog
 from trref.krylov.lanczos import lanczos, lanczos_quadrature, stochastic_trace, tridiagonal
 from trref.problems.convex import DenseOperator, spd_matrix, spectrum
 from trref.problems.spectral import Exponential, Logarithm, Polynomial
@@ -23,6 +24,25 @@ def test_basis_of_the_krylov_space_in_which_the_matrix_is_tridiagonal():
     assert np.allclose(V.T @ A @ V, T, atol=1e-13)
     K = np.linalg.qr(np.stack([np.linalg.matrix_power(A, j) @ v for j in range(4)], 1))[0]
     assert np.allclose(K @ K.T @ V[:, :4], V[:, :4], atol=1e-9)
+
+
+def test_the_certificate_asks_for_the_start_and_for_signs():
+    A, v, _ = _problem(8)
+    record = catalog.find("lanczos.lanczos")
+    good = lanczos(DenseOperator(A), v, steps=4)
+    signs = np.array([1.0, -1.0, 1.0, 1.0])
+    wrong = {
+        "start": lanczos(DenseOperator(A), v[::-1].copy(), steps=4),
+        "negative off-diagonal": good._replace(
+            basis=good.basis * signs,
+            off_diagonal=[-good.off_diagonal[0], -good.off_diagonal[1], *good.off_diagonal[2:]],
+        ),
+        "steps left out": lanczos(DenseOperator(A), v, steps=3),
+    }
+    for name, result in wrong.items():
+        figures = record.certificate(result, DenseOperator(A), v, steps=4)
+        failing = [figure for figure, value in figures.items() if not value <= record.tolerances[figure]]
+        assert failing == [name]
 
 
 def test_by_hand():

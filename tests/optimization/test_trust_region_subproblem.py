@@ -97,6 +97,18 @@ def test_hard_case_by_hand(solver):
     assert _value(result, g, B) == pytest.approx(-64 / 15, rel=1e-9)
 
 
+@pytest.mark.parametrize("solver", [*EXACT, pencil_step])
+@pytest.mark.parametrize("w", [(1.0, 2.0, 3.0), (-1.0, 0.5, 2.0)])
+@pytest.mark.parametrize("radius", [0.1, 40.0])
+def test_the_certificate_sees_a_wrong_multiplier(solver, w, radius):
+    g, B = np.array([0.3, -0.2, 0.5]), np.diag(w)
+    result = solver(g, B, radius=radius)
+    assert max(optimality(result, g, B, radius=radius).values()) < 1e-9
+    for wrong in (result.multiplier * 1.001 + 1e-3, -result.multiplier - 1e-3, np.nan):
+        figures = optimality(result._replace(multiplier=wrong, multipliers=[wrong]), g, B, radius=radius)
+        assert not all(value <= 1e-6 for value in figures.values())
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_brute_force_in_two_dimensions(seed):
     """No point of a fine grid over the disc is lower."""
@@ -121,6 +133,7 @@ def test_three_solvers_agree():
         for other in results[1:]:
             assert np.allclose(other.p, results[0].p, rtol=1e-6, atol=1e-7 * radius)
             assert other.multiplier == pytest.approx(results[0].multiplier, rel=1e-7, abs=1e-9)
+            assert other.status == results[0].status
 
 
 def test_length_falls_with_the_multiplier_and_the_multiplier_with_the_radius():

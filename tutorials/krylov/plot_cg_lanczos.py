@@ -9,6 +9,7 @@ one.
 # %%
 # A lower bound that hugs the error
 # ---------------------------------
+# Five right-hand sides for each matrix; the figure shows the last one.
 
 import numpy as np
 
@@ -36,18 +37,19 @@ problems = {
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.6))
 shares, bounded = {}, []
 for axis, (name, (matvec, matrix, steps)) in zip(axes, problems.items(), strict=True):
-    b = np.random.default_rng(1).standard_normal(len(matrix))
-    exact = np.linalg.solve(matrix, b)
-    true = errors(matvec, b, exact, steps)[:-1]
-    result = cg_coefficients(matvec, b, steps=steps)
-    alpha, rz = np.array(result.alpha), np.array(result.rz)
+    for seed in range(5):
+        b = np.random.default_rng(seed).standard_normal(len(matrix))
+        true = errors(matvec, b, np.linalg.solve(matrix, b), steps)[:-1]
+        result = cg_coefficients(matvec, b, steps=steps)
+        alpha, rz = np.array(result.alpha), np.array(result.rz)
+        estimates = {delay: np.sqrt(error_estimate(alpha, rz, delay=delay)) for delay in (1, 5, 20)}
+        for delay, estimate in estimates.items():
+            bounded.append((estimate <= true * (1 + 1e-8)).all())
+            shares.setdefault((name, delay), []).append(np.median((estimate / true)[: steps - delay]))
     axis.semilogy(true, color=COLOURS[0], label="error in the A-norm")
     axis.semilogy(np.sqrt(rz), color="#8c8c8c", linestyle=":", label="residual norm")
-    for delay, colour in ((1, COLOURS[1]), (5, COLOURS[2]), (20, COLOURS[3])):
-        estimate = np.sqrt(error_estimate(alpha, rz, delay=delay))
+    for (delay, estimate), colour in zip(estimates.items(), COLOURS[1:], strict=False):
         axis.semilogy(estimate, color=colour, linestyle="--", linewidth=1.3, label=f"estimate, delay {delay}")
-        bounded.append((estimate <= true * (1 + 1e-8)).all())
-        shares[name, delay] = np.median((estimate / true)[: steps - delay])
     axis.set(xlabel="iteration", title=name)
 axes[0].set_ylabel("error")
 axes[0].legend(fontsize=8)
@@ -76,13 +78,15 @@ axis.set(xlabel="iteration", ylabel="Ritz values (lines: isolated eigenvalues)")
 
 assert all(bounded), "never above the true error"
 for (name, delay), share in shares.items():
-    print(f"{name}, delay {delay}: the estimate is {share:.2f} of the error in the median")
+    print(f"{name}, delay {delay}: in the median the estimate is {min(share):.2f} to {max(share):.2f} of the error")
 easy, hard = problems
-assert shares[easy, 5] > 0.85, "with a delay of 5 the estimate hugs the error of Poisson's equation from below"
+assert min(shares[easy, 5]) > 0.85, "with a delay of 5 the estimate hugs the error of Poisson's equation from below"
 # where 5 steps do not reduce the error by much, as with the geometric spectrum, no more than half of it is seen
-assert shares[hard, 5] < 0.6 < 0.8 < shares[hard, 20], "there the delay must be longer"
+assert max(shares[hard, 5]) < 0.6 < 0.8 < min(shares[hard, 20]), "there the delay must be longer"
 for name in problems:
-    assert shares[name, 1] < shares[name, 5] < shares[name, 20], "a longer delay is always closer"
+    assert max(shares[name, 1]) < min(shares[name, 5]) and max(shares[name, 5]) < min(shares[name, 20]), (
+        "a longer delay is always closer"
+    )
 print(
     f"condition number {4e3:.0f}, from the Ritz values after 20 and 40 steps {conditions[19]:.0f}, {conditions[39]:.0f}"
 )
@@ -91,8 +95,8 @@ assert abs(conditions[-1] / 4e3 - 1) < 1e-2, "the Ritz values tell the condition
 # %%
 # .. claim:: The step lengths of the next few iterations give a lower bound of the error of conjugate gradients that
 #     hugs it.
-#     :experiment: Poisson's equation on 24 x 24 points, and a geometric spectrum of condition 10,000; one right-hand
-#         side each
+#     :experiment: Poisson's equation on 24 x 24 points, and a geometric spectrum of condition 10,000; five
+#         right-hand sides each
 #     :controls: the true error; the residual norm; delays of 1, 5 and 20 iterations
 #     :shown: in part: never above the error. With a delay of 5 it is nine tenths of the error for Poisson's equation,
 #         but half of it for the geometric spectrum, which needs 20
