@@ -21,7 +21,8 @@ and a step to the smaller noise time :math:`s` puts back the noise that belongs 
 :math:`\eta = 0` is the deterministic DDIM, one Euler step of
 :math:`\mathrm d(x/\alpha) = \hat\varepsilon\,\mathrm d(\sigma/\alpha)`; :math:`\eta = 1` is DDPM with the posterior
 variance. The schedule here is the variance-preserving one with a linear rate
-(`trref.problems.mixtures.vp_schedule`).
+(`trref.problems.mixtures.vp_schedule`). How a model of the noise is learned, and what it can be turned into, is
+in :mod:`trref.diffusion.score_matching`.
 
 **Where implementations differ.** DDPM comes with two standard variances; the posterior one is the smaller and visibly
 under-dispersed with few steps. The last step should end at :math:`t_{min} > 0` or return :math:`\hat x_0`.
@@ -106,7 +107,7 @@ def ddim_sample(
     t_min : float
         Where the last step ends, in (0, 1).
     beta0, beta1 : float
-        Rates of the schedule, 0 < beta0 <= beta1.
+        Rates of the schedule at noise times 0 and 1, in (0, inf).
     dtype : dtype
         Of the draws.
 
