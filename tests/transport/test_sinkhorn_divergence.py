@@ -88,3 +88,9 @@ def test_large_regularisation_compares_means():
     x, z, a, b = _clouds(6)
     distance = ((a @ x - b @ z) ** 2).sum()
     assert sinkhorn_divergence(x, z, a, b, reg=1e4) == pytest.approx(distance, rel=1e-2)
+
+
+def test_masses_are_divided_by_their_sums():
+    x, z, a, b = _clouds(7)
+    exact = sinkhorn_divergence(x, z, a, b, reg=REG)
+    assert sinkhorn_divergence(x, z, a * (1 + 4e-6), b * (1 - 3e-6), reg=REG) == pytest.approx(exact, rel=1e-10)
