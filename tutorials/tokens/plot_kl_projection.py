@@ -3,7 +3,8 @@ Back into the ball: the KL projection of a categorical distribution
 ===================================================================
 
 A token's new distribution has drifted too far from the old one. TROLL moves it to the nearest distribution inside the
-trust region. We draw where that is, how fast the root is found, and what the gradient does at the surface.
+trust region. We draw where that is, the dual whose highest point is the multiplier, and what the gradient does at the
+surface.
 """
 
 # %%
