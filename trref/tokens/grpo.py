@@ -240,7 +240,7 @@ def grpo(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
     validate.interval("(0, inf)", clip=clip)
     term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, clip, clip)
     w = seq_mean(mask)
-    J = (w * term).sum()  # eq. grpo-objective
+    J = xp.vdot(w, term)  # eq. grpo-objective
     return -J, -w * derivative
 
 
