@@ -165,7 +165,18 @@ def test_augmented_potential_has_one_maximum():
         assert moved[0] - centred[0] == pytest.approx((12 * s) ** 2 / 2)
 
 
-@pytest.mark.parametrize("bad", [{"rho": 1.5}, {"rho": -0.1}, {"cg_rtol": 0.0}, {"cg_rtol": 1.0}, {"n_sinkhorn": 0}])
+OUT_OF_RANGE = [
+    {"rho": 1.5},
+    {"rho": -0.1},
+    {"cg_rtol": 0.0},
+    {"cg_rtol": 1.0},
+    {"n_sinkhorn": 0},
+    {"levels": -1},
+    {"levels": 21},
+]
+
+
+@pytest.mark.parametrize("bad", OUT_OF_RANGE)
 def test_settings_out_of_range(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))} must lie in"):
         sinkhorn_newton_sparse(*_assignment(11, 4), reg=0.1, **bad)

@@ -131,7 +131,7 @@ def sinkhorn_newton_sparse(cost, a, b, *, reg, tol=1e-9, max_iter=500, n_sinkhor
     tol : float
         Ends when the marginal error is at most this, in (0, inf).
     max_iter : int
-        Sweeps and Newton steps together, in [1, inf).
+        Sweeps and Newton steps together, in [1, inf); but at least one sweep a level.
     n_sinkhorn : int
         Sweeps at the start, and in the place of a failed Newton step; in [1, inf), 20 in the paper.
     rho : float, optional
@@ -161,6 +161,7 @@ def sinkhorn_newton_sparse(cost, a, b, *, reg, tol=1e-9, max_iter=500, n_sinkhor
     """
     a, b = checked_problem(cost, a, b, reg=reg, tol=tol, max_iter=max_iter)
     validate.integer("[1, inf)", n_sinkhorn=n_sinkhorn)
+    validate.integer("[0, 20]", levels=levels)
     rho = min(1.0, 8 / min(cost.shape)) if rho is None else rho
     validate.interval("[0, 1]", rho=rho)
     validate.interval("(0, 1)", cg_rtol=cg_rtol)
