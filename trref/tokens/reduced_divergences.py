@@ -152,7 +152,7 @@ def top_k_divergence(logits, old_logits, actions, mask, *, K=20, kind="total_var
     return (w * value).sum(), w[..., None] * gradient
 
 
-EACH = {kind: {"kind": kind} for kind in DIVERGENCES if kind != "forward_kl"}
+EACH = {kind: {"kind": kind} for kind in DIVERGENCES if kind not in ("total_variation", "forward_kl")}
 APART = ("a row without tokens", "certain and all but impossible tokens", "two tokens to choose from")
 RATIOS = ("on the clip bounds", "on-policy", "a row without tokens", "one token", "far off policy")
 
@@ -184,6 +184,7 @@ METHOD = Method(
             wrt="logits",
             settings={
                 "default": {},
+                "K = 2": {"K": 2},
                 **{f"{kind}, K = 2": {"K": 2, **hyper} for kind, hyper in EACH.items()},
                 "probe": {"K": 3, "kind": "forward_kl"},
             },
