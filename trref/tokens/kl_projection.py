@@ -221,6 +221,7 @@ def _edge(logits, old_logits):
 
 EDGES = {
     "on-policy": lambda: _edge([[0.5, -1.0, 2.0]], [[0.5, -1.0, 2.0]]),
+    "one token to choose from": lambda: _edge([[0.5], [2.0]], [[-1.0], [2.0]]),
     "nearly certain": lambda: _edge([[12.0, 0.0, -3.0], [0.0, 11.0, 1.0]], [[0.0, 0.5, -3.0], [11.0, 0.0, 1.0]]),
     "a rare token risen by 1e11": lambda: _edge([[0.0, 0.0, 3.0]], [[0.0, 0.0, -22.0]]),
     "far outside": lambda: _edge([[9.0, 0.0, 0.0, -9.0]], [[-5.0, 0.0, 0.0, 5.0]]),

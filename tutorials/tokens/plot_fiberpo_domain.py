@@ -132,10 +132,13 @@ axes[0].legend(fontsize=7)
 reward = {name: np.array([h[0][9] for h in histories]) for name, histories in runs.items()}
 noise = {name: np.mean([h[1][:10, 1].mean() for h in histories]) for name, histories in runs.items()}
 for name in ("with domains", "with domains, a tenth"):
-    assert reward[name].mean() > reward["FiberPO"].mean() - 0.05 and noise[name] > noise["FiberPO"]
-    assert abs(noise[name] / noise["GRPO"] - 1) < 0.15
+    assert abs(reward[name].mean() - reward["GRPO"].mean()) < 0.1, "as fast as GRPO"
+    assert reward[name].mean() > reward["FiberPO"].mean(), "faster than FiberPO"
+    assert noise[name] > noise["FiberPO"], "and the domain of noise drifts further than under FiberPO"
+    assert abs(noise[name] / noise["GRPO"] - 1) < 0.15, "as far as under GRPO"
 half = "FiberPO, half the budget"
-assert noise[half] < 0.8 * noise["FiberPO"] and reward[half].max() < reward["FiberPO"].min()
+assert noise[half] < 0.8 * noise["FiberPO"], "a smaller budget for answers does hold it back"
+assert reward[half].max() < reward["FiberPO"].min(), "at the price of learning"
 
 # %%
 # .. claim:: Independent budgets by domain, prompt, answer and token keep heterogeneous training stable.
