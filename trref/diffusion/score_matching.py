@@ -9,7 +9,7 @@ predicts the noise by weighted least squares
     L = \frac1N \sum_n w_n\, \| \hat\varepsilon_n - \varepsilon_n \|^2
 
 learns its conditional mean, and so the score of noisy data: :math:`E[\varepsilon|x] = -\sigma\nabla\log p(x)`.
-For with :math:`\hat s = -\hat\varepsilon/\sigma` the loss differs from the score's own squared error by a constant only,
+With :math:`\hat s = -\hat\varepsilon/\sigma` the loss differs from the score's own squared error by a constant only,
 
 .. math::
 
