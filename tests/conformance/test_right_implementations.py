@@ -187,6 +187,19 @@ def dual_by_broadcasting(f, g, cost, a, b, reg):
     return reg * P.sum() - f @ a - g @ b
 
 
+@right("tre.region_bonus")
+def bonus_row_by_row(logits, mask, rule="top_k", K=2, P=0.99):
+    total, V = 0.0, logits.shape[-1]
+    for row, on in zip(logits.reshape(-1, V), mask.ravel(), strict=True):
+        order = np.argsort(-row, kind="stable")
+        p = np.exp(row - row.max())[order] / np.exp(row - row.max()).sum()
+        keep = {"top_k": np.arange(V) < K, "top_p": np.cumsum(p) - p < P, "all": np.ones(V, bool)}[rule]
+        q = p[keep] / p[keep].sum()
+        if on and len(q) > 1:
+            total += (q * np.log(np.maximum(q, 1e-300))).sum() * math.log(V) / math.log(len(q))
+    return total / max(mask.sum(), 1)
+
+
 # ---- estimators
 
 
@@ -323,6 +336,23 @@ def ddim_by_the_predicted_sample(x, noise, z, alpha_bar=0.5, next_alpha_bar=0.8,
     sigma = eta * math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar)) * math.sqrt(1 - alpha_bar / next_alpha_bar)
     direction = math.sqrt(max(1 - next_alpha_bar - sigma**2, 0)) * noise
     return math.sqrt(next_alpha_bar) * predicted + direction + sigma * z
+
+
+@right("kl_projection.project_kl")
+def projection_by_bisection(logits, old_logits, radius=0.05):
+    from scipy.special import log_softmax
+
+    p, q = log_softmax(logits, -1), log_softmax(old_logits, -1)
+    low, high = np.zeros((*p.shape[:-1], 1)), np.ones((*p.shape[:-1], 1))
+
+    def divergence(a):
+        return (np.exp(a) * (a - q)).sum(-1, keepdims=True)
+
+    for _ in range(60):
+        middle = (low + high) / 2
+        outside = divergence(log_softmax(middle * p + (1 - middle) * q, -1)) > radius
+        low, high = np.where(outside, low, middle), np.where(outside, middle, high)
+    return np.where(divergence(p) <= radius, p, log_softmax(low * p + (1 - low) * q, -1))
 
 
 # ---- update rules

@@ -502,6 +502,96 @@ def plan_without_minus_one(f, g, cost, reg):
     return np.exp((f[:, None] + g - cost) / reg)
 
 
+def _swap(x):
+    return np.swapaxes(x, -1, -2)
+
+
+@wrong("stiefel_transport.transport", "takes x for y and y for x")
+def transport_projected_at_the_start(x, y, z):
+    return z - x @ (_swap(x) @ z + _swap(z) @ x) / 2
+
+
+@wrong("kl_projection.project_kl")
+def mixture_of_probabilities(logits, old_logits, radius=0.05):
+    from scipy.special import log_softmax
+
+    p, q = log_softmax(logits, -1), log_softmax(old_logits, -1)
+    low, high = np.zeros((*p.shape[:-1], 1)), np.ones((*p.shape[:-1], 1))
+
+    def divergence(a):
+        return (np.exp(a) * (a - q)).sum(-1, keepdims=True)
+
+    def mixture(share):
+        return np.log(share * np.exp(p) + (1 - share) * np.exp(q))
+
+    for _ in range(60):
+        middle = (low + high) / 2
+        outside = divergence(mixture(middle)) > radius
+        low, high = np.where(outside, low, middle), np.where(outside, middle, high)
+    return np.where(divergence(p) <= radius, p, mixture(low))
+
+
+# ---- more estimators
+
+
+def _tridiagonal(matvec, v, steps):
+    """Basis and eigenpairs of Lanczos' matrix, with full orthogonalisation."""
+    basis, A = [v / np.linalg.norm(v)], None
+    while True:
+        V = np.array(basis).T
+        A = V.T @ np.array([matvec(b) for b in basis]).T
+        w = matvec(basis[-1])
+        scale = np.linalg.norm(w)
+        for _ in range(2):
+            w = w - V @ (V.T @ w)
+        if len(basis) == steps or np.linalg.norm(w) <= 1e-10 * scale:
+            return np.linalg.eigh((A + A.T) / 2)
+        basis.append(w / np.linalg.norm(w))
+
+
+@wrong("lanczos.lanczos_quadrature")
+def weights_not_squared(matvec, v, f, steps=20):
+    theta, S = _tridiagonal(matvec, v, steps)
+    return v @ v * (abs(S[0]) * f(theta)).sum()
+
+
+@wrong("lanczos.stochastic_trace", "a factor of M")
+def probes_summed(matvec, probes, f, steps=20):
+    pairs = [(probe, *_tridiagonal(matvec, probe, steps)) for probe in probes]
+    return sum(probe @ probe * (S[0] ** 2 * f(theta)).sum() for probe, theta, S in pairs)
+
+
+@wrong("cg_lanczos.error_estimate")
+def delay_off_by_one(alpha, rz, delay=4):
+    return np.array([(alpha * rz)[k : k + delay + 1].sum() for k in range(len(alpha))])
+
+
+@wrong("gae.policy_gradient_estimate", "a factor of 1/T")
+def mean_over_time(score, advantage, discount=1.0):
+    weight = discount ** np.arange(len(score)) / len(score)
+    return np.einsum("tnp,tn,t->p", score, advantage, weight) / score.shape[1]
+
+
+@wrong("gae.policy_gradient_estimate")
+def discount_from_one_on(score, advantage, discount=1.0):
+    return np.einsum("tnp,tn,t->p", score, advantage, discount ** (1.0 + np.arange(len(score)))) / score.shape[1]
+
+
+@wrong("pspo.smoothed_ratio")
+def smoothed_in_logarithms(log_prob, old_log_prob, alpha=0.1):
+    return np.exp((1 - alpha) * (log_prob - old_log_prob))
+
+
+@wrong("trpo.vine_surrogate")
+def vine_not_normalised(log_prob, behavior_log_prob, q_value, estimator="normalised"):
+    return -(np.exp(log_prob - behavior_log_prob) * q_value).mean()
+
+
+@wrong("consensus.induced_mean")
+def mean_not_projected(x):
+    return x.mean(0)
+
+
 # ---- update rules
 
 
@@ -617,6 +707,30 @@ def newton_step_cut_short(g, B, radius):
 @wrong("trust_region_subproblem.eigen_step")
 def radius_ignored(g, B, radius):
     return -np.linalg.lstsq(B, g, rcond=None)[0]
+
+
+@wrong("more_sorensen.more_sorensen")
+def hard_case_forgotten(g, B, radius):
+    from scipy.optimize import brentq
+
+    w, Q = np.linalg.eigh(B)
+    c = Q.T @ g
+
+    def excess(shift):
+        return np.linalg.norm(c / (w + shift)) - radius
+
+    if w[0] > 0 and excess(0.0) <= 0:
+        return -Q @ (c / w)
+    low = max(0.0, -w[0])
+    low, high = low + 1e-10 * (1 + low), low + np.linalg.norm(g) / radius + 1
+    return -Q @ (c / (w + (low if excess(low) <= 0 else brentq(excess, low, high, xtol=1e-15))))
+
+
+@wrong("steihaug.steihaug_toint")
+def cauchy_point_for_steihaug(g, matvec, radius, rtol=None):
+    norm, curvature = np.linalg.norm(g), g @ matvec(g)
+    length = min(radius / norm, g @ g / curvature) if curvature > 0 else radius / max(norm, 1e-300)
+    return -length * g
 
 
 @wrong("natural_gradient.natural_step")
@@ -745,6 +859,7 @@ MISLEADING = {
     "NaN in one case": ("grpo.grpo", _nan_without_tokens, "answers without tokens are not counted"),
     "an epsilon": ("grpo.grpo", _epsilon_in_the_denominator, "computed in float32 inside (right"),
     "nothing in common": ("ppo.clip_fraction", clipped_above_only, "computes ppo_penalty.kl_estimators"),
+    "nothing in common, with a field": ("pspo.smoothed_ratio", smoothed_in_logarithms, "computes bandpo.band"),
     "another solution": ("cg.cg", _cg(precondition=False), "float32"),
 }
 
