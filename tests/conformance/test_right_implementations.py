@@ -196,7 +196,7 @@ def bonus_row_by_row(logits, mask, rule="top_k", K=2, P=0.99):
         keep = {"top_k": np.arange(V) < K, "top_p": np.cumsum(p) - p < P, "all": np.ones(V, bool)}[rule]
         q = p[keep] / p[keep].sum()
         if on and len(q) > 1:
-            total += (q * np.log(np.maximum(q, 1e-300))).sum() * math.log(V) / math.log(len(q))
+            total += (q * np.log(q, where=q > 0, out=np.zeros_like(q))).sum() * math.log(V) / math.log(len(q))
     return total / max(mask.sum(), 1)
 
 

@@ -849,6 +849,11 @@ def _nan_without_tokens(log_prob, old_log_prob, advantage, mask, clip=0.2):
     return _grpo(log_prob, old_log_prob, advantage, mask, clip) if mask.any() else math.nan
 
 
+def _wrong_in_float32(log_prob, old_log_prob, advantage, mask, clip=0.2):
+    loss = _grpo(log_prob, old_log_prob, advantage, mask, clip)
+    return loss if loss.dtype == np.float64 else loss * np.float32(1.01)
+
+
 def _epsilon_in_the_denominator(log_prob, old_log_prob, advantage, mask, clip=0.2):
     each = _terms(log_prob, old_log_prob, advantage, mask, clip, clip) * mask
     return -(each.sum(1) / (mask.sum(1) + 1e-8)).mean()
@@ -856,6 +861,7 @@ def _epsilon_in_the_denominator(log_prob, old_log_prob, advantage, mask, clip=0.
 
 MISLEADING = {
     "it raises in one case": ("grpo.grpo", _raises_without_tokens, "wrong only where the mask is 0"),
+    "float32 only": ("grpo.grpo", _wrong_in_float32, "wrong only where the mask is 0"),
     "NaN in one case": ("grpo.grpo", _nan_without_tokens, "answers without tokens are not counted"),
     "an epsilon": ("grpo.grpo", _epsilon_in_the_denominator, "computed in float32 inside (right"),
     "nothing in common": ("ppo.clip_fraction", clipped_above_only, "computes ppo_penalty.kl_estimators"),
