@@ -1,7 +1,9 @@
 """Which catalogued function is it? All functions, settings and deviations of an interface, ranked by agreement."""
 
 import dataclasses
+import functools
 import inspect
+import itertools
 import statistics
 
 import numpy as np
@@ -152,19 +154,28 @@ def _base(name):
     return name.split(" ")[0]
 
 
-def inputs_for(chosen, *, sizes=(4, 8, 16), seeds=(0, 1, 2)):
-    """Return ``[(label, inputs)]`` with everything that any of the candidates needs."""
-    interfaces = {c.record.interface.name: c.record.interface for c in chosen}
+SIZES, SEEDS = (4, 8, 16), (0, 1, 2)
+
+
+@functools.cache
+def inputs_of(interface):
+    """Return ``((label, inputs), …)``: each with everything that any of the interface's candidates needs."""
+    interfaces = {c.record.interface.name: c.record.interface for c in candidates(interface)}
     found = {}
     with backend.use_backend("numpy"):
-        for interface in interfaces.values():
-            for size in sizes:
-                for seed in seeds:
-                    example = interface.example(np.random.default_rng([size, seed]), size)
-                    found.setdefault(f"size {size}, seed {seed}", {}).update(example)
-            for name, make in interface.edges.items():
+        for shared in interfaces.values():
+            for size, seed in itertools.product(SIZES, SEEDS):
+                example = shared.example(np.random.default_rng([size, seed]), size)
+                found.setdefault(f"size {size}, seed {seed}", {}).update(example)
+            for name, make in shared.edges.items():
                 found.setdefault(f"edge {name!r}", {}).update(make())
-    return list(found.items())
+    return tuple(found.items())
+
+
+@functools.cache
+def results_of(interface):
+    """Return for each candidate a dict of what it gives for the inputs, by label; None where it does not take them."""
+    return tuple({label: c.attempt(inputs) for label, inputs in inputs_of(interface)} for c in candidates(interface))
 
 
 def identify(implementation, interface, options=None, *, limit=10.0, progress=None):
@@ -204,7 +215,7 @@ def identify(implementation, interface, options=None, *, limit=10.0, progress=No
         # an objective is asked for value and gradient, other records for their result
         by_type = {type(c.record): c.record for c in chosen}
         answers = {}
-        for label, inputs in inputs_for(chosen):
+        for label, inputs in inputs_of(interface):
             passed = {k: v for k, v in inputs.items() if described.accepts(k)}
             given = {described.theirs(k) for k in passed} | set(options.constants)
             if not set(described.required) <= given:
@@ -220,8 +231,8 @@ def identify(implementation, interface, options=None, *, limit=10.0, progress=No
         raise LoadError(f"the implementation fails in every case: {given[0].error}")
     compared = sorted({part.split(" by ")[0] for answer in given if answer.parts for part in answer.parts})
     matches = []
-    for candidate in chosen:
-        matches.append(_match(candidate, answers))
+    for candidate, expected in zip(chosen, results_of(interface), strict=True):
+        matches.append(_match(candidate, expected, answers))
         if progress:
             progress(len(matches), len(chosen))
     matches.sort(key=lambda m: (-m.agreed, m.error, bool(m.candidate.deviation), len(m.candidate.record.inputs)))
@@ -235,10 +246,10 @@ def _ask(runner, record, passed):
     return runner.call(trials.request(record, trial))
 
 
-def _match(candidate, answers):
+def _match(candidate, expected, answers):
     agreed, errors, parts_on = 0, [], []
     for label, (inputs, asked) in answers.items():
-        error = _distance(candidate, inputs, asked[type(candidate.record)])
+        error = _distance(candidate, inputs, expected[label], asked[type(candidate.record)])
         if error is None:
             continue
         errors.append(error)
@@ -249,12 +260,12 @@ def _match(candidate, answers):
     return Match(candidate, agreed, len(errors), statistics.median(errors or [float("inf")]), tuple(parts_on))
 
 
-def _distance(candidate, inputs, answer):
+def _distance(candidate, inputs, parts, answer):
     """The largest relative difference of value and gradient; at a kink of the gradient, 0 within its hull.
 
     None where the candidate does not take the case, and the implementation refuses it, too.
     """
-    parts, worst = candidate.attempt(inputs), 0.0
+    worst = 0.0
     if parts is None:
         return None if answer.error else float("inf")
     if answer.error:
@@ -272,20 +283,17 @@ def _distance(candidate, inputs, answer):
     return worst
 
 
-def equal_candidates(chosen):
-    """Group candidates that agree on every case: what `identify` cannot and need not tell apart."""
-    cases = inputs_for(chosen)
-    results = [[c.attempt(inputs) for _, inputs in cases] for c in chosen]
+def equal_candidates(interface):
+    """Group the candidates that agree on every case: what `identify` cannot and need not tell apart."""
     groups = []
-    for i, candidate in enumerate(chosen):
+    for candidate, results in zip(candidates(interface), results_of(interface), strict=True):
         for group in groups:
-            j = chosen.index(group[0])
-            if all(_same(a, b) for a, b in zip(results[i], results[j], strict=True)):
-                group.append(candidate)
+            if all(_same(results[label], first) for label, first in group[0][1].items()):
+                group.append((candidate, results))
                 break
         else:
-            groups.append([candidate])
-    return groups
+            groups.append([(candidate, results)])
+    return [[candidate for candidate, _ in group] for group in groups]
 
 
 def _same(a, b):
