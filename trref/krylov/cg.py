@@ -1,4 +1,4 @@
-r"""Conjugate gradients for symmetric positive definite systems, preconditioned.
+r"""Conjugate gradients: symmetric positive definite systems, preconditioned.
 
 Of all vectors in the Krylov space :math:`x_0 + \mathrm{span}\{z_0, M^{-1}Az_0, \dots\}` the k-th iterate is the one
 whose error is smallest in the norm :math:`\|e\|_A = \sqrt{e^\top A e}`. The matrix is touched only by one product a

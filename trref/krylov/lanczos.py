@@ -1,4 +1,4 @@
-r"""Lanczos tridiagonalisation, and Gauss quadrature for quadratic forms of matrix functions.
+r"""Lanczos tridiagonalisation: with Gauss quadrature for quadratic forms of matrix functions.
 
 An orthonormal basis :math:`V_k` of the Krylov space of a symmetric :math:`A` and a vector :math:`v` in which :math:`A`
 is tridiagonal: :math:`V_k^\top A V_k = T_k` with diagonal :math:`a` and off-diagonal :math:`\beta`. Its eigenvalues,

@@ -1,4 +1,4 @@
-r"""The Stiefel manifold: geodesics of the Euclidean and of the canonical metric, in closed form.
+r"""Geodesics on the Stiefel manifold: of the Euclidean and of the canonical metric, in closed form.
 
 The exponential map follows the geodesic from :math:`X` with velocity :math:`\xi` for unit time. In the Euclidean metric
 it is, with :math:`A = X^\top \xi` and :math:`S = \xi^\top \xi`,

@@ -1,4 +1,4 @@
-r"""The Stiefel manifold: the nearest frame, polar and Cayley retraction, with their differentials.
+r"""Retractions to the Stiefel manifold: the nearest frame, polar and Cayley, with their differentials.
 
 The frame nearest to a matrix of full rank is its polar factor, from the thin singular value decomposition:
 

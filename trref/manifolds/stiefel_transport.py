@@ -1,4 +1,4 @@
-r"""The Stiefel manifold: carrying tangent vectors along a step.
+r"""Vector transport on the Stiefel manifold: carrying tangent vectors along a step.
 
 Conjugate gradients add directions of different tangent spaces, so an old direction :math:`\zeta \in T_X` must be
 carried to :math:`Y = R_X(\xi)` first. The simplest way forgets what is not tangent there:

@@ -1,4 +1,4 @@
-r"""Proximal policy optimisation with a KL penalty whose weight adapts, and estimators of the divergence.
+r"""Proximal policy optimisation with a KL penalty: a weight that adapts, and estimators of the divergence.
 
 The alternative to clipping: the surrogate is charged for the divergence of each state's new policy from the old one,
 

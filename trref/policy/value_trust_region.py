@@ -1,4 +1,4 @@
-r"""A trust-region step for the value function, as it goes with generalised advantage estimation.
+r"""A trust-region step for the value function: as it goes with generalised advantage estimation.
 
 A value function that is fitted to the returns of one batch over-fits it. So the fit is limited, in the way that a
 policy step is:

@@ -1,4 +1,4 @@
-r"""Elastic trust regions (ETR), a reconstruction: clip bounds that grow with the advantage and with disagreement.
+r"""Elastic trust regions (ETR): a reconstruction; clip bounds that grow with the advantage and with disagreement.
 
 PPO and GRPO give every answer the same trust region. ETR lets answers with a strong advantage move further (*micro*),
 and gives prompts of medium difficulty, where the outcomes of a group disagree most, a larger budget (*macro*) than

@@ -1,4 +1,4 @@
-r"""f-divergences of a softmax policy from a fixed one: exact values, estimates from samples, logit gradients.
+r"""f-divergences of a softmax policy: from a fixed one, exactly or from samples, with logit gradients.
 
 Trust regions of language models differ in how they measure the distance of the policy :math:`p = \mathrm{softmax}(z)`
 from an old, sampling or reference policy :math:`q`. With :math:`u = p/q` and a convex :math:`f`, :math:`f(1) = 0`,

@@ -1,4 +1,4 @@
-r"""The KL projection of a categorical distribution onto a trust region, with its derivatives.
+r"""The KL projection of a categorical distribution: onto a trust region, with its derivatives.
 
 A distribution :math:`p` that is further than :math:`\varepsilon` from an old one :math:`q` is replaced by the nearest
 one inside,

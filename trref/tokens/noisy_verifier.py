@@ -1,4 +1,4 @@
-r"""An imperfect verifier as a noisy binary channel, and how to measure it.
+r"""An imperfect verifier: a noisy binary channel, and how to measure it.
 
 What differs from a reward that is taken at its word: the verifier accepts a wrong answer with probability
 :math:`\rho_0` and rejects a right one with :math:`\rho_1`; of the true reward :math:`r` it shows :math:`\tilde r`,

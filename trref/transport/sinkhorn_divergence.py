@@ -1,4 +1,4 @@
-r"""The derivative of the optimal cost, and the Sinkhorn divergence between clouds of points.
+r"""The Sinkhorn divergence: between clouds of points, with the derivative of the optimal cost.
 
 The optimal cost :math:`W` of transport with entropy is the maximum of the dual :math:`D`
 (:mod:`trref.transport.entropic_dual`). At the maximum the potentials move as well when cost or masses change, but to

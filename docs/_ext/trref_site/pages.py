@@ -88,7 +88,14 @@ def link(method, text=None):
 
 
 def heading_of(method):
-    return source.read(method.module.__name__).title.replace("<", "").replace(">", "")
+    """The method's name: what its docstring's title says before the colon."""
+    return _title(method)[0]
+
+
+def _title(method):
+    """Name and the words after the colon, which say what is special about it."""
+    name, _, words = source.read(method.module.__name__).title.partition(": ")
+    return name.replace("<", "").replace(">", ""), words[:1].upper() + words[1:]
 
 
 def of_function(name):
@@ -113,7 +120,7 @@ def _method(method):
     blocks = [
         ":html_theme.sidebar_secondary.remove:\n",
         f".. _method-{method.family}-{method.slug}:\n",
-        rst.heading(module.title),
+        rst.heading(heading_of(method)),
         _under_the_title(method),
         _on_this_page(),
         _equations(module),
@@ -135,8 +142,10 @@ def _on_this_page():
 def _under_the_title(method):
     arxiv = f" · `arXiv:{method.arxiv} <https://arxiv.org/abs/{method.arxiv}>`__" if method.arxiv else ""
     name = f"{method.family}/{method.slug}.py"
+    words = _title(method)[1]
+    lead = f".. rst-class:: lead\n\n{rst.inline(words)}.\n\n" if words else ""
     return (
-        f".. rst-class:: lead\n\n*{rst.inline(method.title)}*{arxiv}\n\n"
+        f"{lead}.. rst-class:: facts\n\n*{rst.inline(method.title)}*{arxiv}\n\n"
         f".. rst-class:: facts\n\n:doc:`{method.family} </methods/{method.family}/index>` · ``trref/{name}`` · "
         f"{badges(method)} \n"
     )
@@ -264,7 +273,7 @@ def _test_line(node):
 
 
 def _settings(method, module):
-    blocks = []
+    blocks, only = [], len(method.functions) == 1
     for record in method.functions:
         required = [k for k, v in record.hyper_parameters.items() if v is inspect.Parameter.empty]
         defaults = {k: v for k, v in record.hyper_parameters.items() if k not in required}
@@ -278,34 +287,40 @@ def _settings(method, module):
             blocks.append("No hyper-parameters.\n")
         for name in getattr(record, "stopped", {}):
             blocks.append(f"The gradient holds ``{name}`` constant.\n")
-        for limit in record.limits:
-            place = _place(limit)
-            blocks.append(
-                f"With {_hyper(limit.hyper)}{place} it equals {of_function(limit.to)}{_under(limit.to_hyper)}.\n"
-            )
-    arriving = [
-        (record, limit)
-        for record in catalog.records()
-        for limit in record.limits
-        if catalog.find(limit.to) in method.functions and record not in method.functions
-    ]
-    for record, limit in arriving:
-        blocks.append(
-            f"{of_function(record.name)} becomes {of_function(limit.to)} with {_hyper(limit.hyper)}{_place(limit)}.\n"
-        )
+    limits = _reductions(lambda record, other: record in method.functions)
+    if limits:
+        blocks.append(f"Limits in which {'it becomes' if only else 'these become'} another function:\n")
+        blocks.append(_limits_table(limits))
+    arriving = _reductions(lambda record, other: other in method.functions and record not in method.functions)
+    if arriving:
+        blocks.append(f"Functions of other pages that become {'it' if only else 'one of these'}:\n")
+        blocks.append(_limits_table(arriving))
     return "\n".join(blocks)
 
 
-def _hyper(hyper):
-    return rst.assigned(hyper) or "its defaults"
+def _reductions(wanted):
+    """The declared limits between two functions, for those pairs of records that are wanted."""
+    return [
+        (record, catalog.find(limit.to), limit)
+        for record in catalog.records()
+        for limit in record.limits
+        if wanted(record, catalog.find(limit.to))
+    ]
 
 
-def _place(limit):
-    return f", where {rst.inline(limit.place)}," if limit.where else ""
-
-
-def _under(hyper):
-    return f" with {_hyper(hyper)}" if hyper else ""
+def _limits_table(limits):
+    """Each limit a row; what holds of the inputs is often no sentence, so it has a column of its own."""
+    rows = [
+        (
+            of_function(record.name),
+            rst.assigned(limit.hyper) or "defaults",
+            rst.inline(limit.place) if limit.where else "all",
+            of_function(other.name) + (f" with {rst.assigned(limit.to_hyper)}" if limit.to_hyper else ""),
+        )
+        for record, other, limit in limits
+    ]
+    header = ("function", "settings", "inputs", "equals")
+    return rst.table(header, rows, widths=(22, 26, 24, 28), classes="limits stack")
 
 
 def _deviations(method, module):
@@ -428,37 +443,29 @@ def _family(family, methods):
     rows = []
     for method in methods:
         kinds = dict.fromkeys(KINDS[type(record).__name__] for record in method.functions)
-        functions = ", ".join(of_function(record.name) for record in method.functions)
+        functions = "\n".join(f"| {of_function(record.name)}" for record in method.functions)
         count = sum(len(record.deviations) for record in method.functions)
-        rows.append((link(method), functions, ", ".join(kinds), badges(method), f"{count or 'none'} known"))
-    header = ("method", "functions", "kind", "provenance", "deviations")
+        words = _title(method)[1]
+        name = link(method) + (f"\n\n{rst.inline(words)}." if words else "")
+        rows.append((name, functions, ", ".join(kinds), badges(method), str(count or "none")))
+    header = ("method", "functions", "kind", "provenance", "deviations on record")
     entries = "\n".join(f"    {method.slug}" for method in methods)
     return (
         f":html_theme.sidebar_secondary.remove:\n\n{rst.heading(family.capitalize())}\n{about(family)}\n\n"
         f"{rst.table(header, rows, widths=(28, 33, 16, 13, 10), classes='family stack')}\n"
-        f"{_limits(family, methods)}\n.. toctree::\n    :hidden:\n\n{entries}\n"
+        f"{_limits(family)}\n.. toctree::\n    :hidden:\n\n{entries}\n"
     )
 
 
-def _limits(family, methods):
-    edges = [
-        (record.name, catalog.find(limit.to).name, limit)
-        for record in catalog.records()
-        for limit in record.limits
-        if family in (record.family, catalog.find(limit.to).family)
-    ]
-    if not edges:
+def _limits(family):
+    limits = _reductions(lambda record, other: family in (record.family, other.family))
+    if not limits:
         return ""
-    items = [
-        f"{of_function(a)} with {_hyper(limit.hyper)}{_place(limit)} equals {of_function(b)}{_under(limit.to_hyper)}"
-        for a, b, limit in edges
-    ]
-    svg = figures.limits_map([(a, b, _plain(limit.hyper)) for a, b, limit in edges], family)
+    order = figures.ranks([(record.name, other.name) for record, other, _ in limits])
+    limits.sort(key=lambda limit: (order[limit[1].name], limit[1].name))
+    drawn = figures.limits_map([(record.name, other.name) for record, other, _ in limits], of_function)
     return (
-        f"{rst.heading('Limits', 1)}\nWhich functions become which, under what; each arrow is checked, in value and in"
-        f" gradient.\n\n.. raw:: html\n\n{rst.indent(svg)}\n\n{rst.bullets(items)}"
+        f"{rst.heading('Limits', 1)}\nWhich functions become which: at the left a function, at the right those that"
+        f" become it under some settings or for some inputs.\n\n{drawn}\n\nThe conditions, in the same order; each"
+        f" limit is checked, in value and in gradient.\n\n{_limits_table(limits)}"
     )
-
-
-def _plain(hyper):
-    return ", ".join(f"{k} = {v:g}" if isinstance(v, float) else f"{k} = {v}" for k, v in hyper.items())

@@ -1,5 +1,6 @@
 """Small helpers that write reStructuredText."""
 
+import re
 import textwrap
 
 __all__ = ["assigned", "bullets", "code", "heading", "indent", "inline", "table"]
@@ -33,7 +34,11 @@ def code(text):
 
 def assigned(values):
     """``name = value``, one after the other."""
-    return ", ".join(code(f"{k} = {v:g}" if isinstance(v, float) else f"{k} = {v!r}") for k, v in values.items())
+    return ", ".join(code(f"{k} = {_number(v) if isinstance(v, float) else repr(v)}") for k, v in values.items())
+
+
+def _number(value):
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}")
 
 
 def bullets(items):
