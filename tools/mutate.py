@@ -14,6 +14,7 @@ tools/equivalent_mutants.json, keyed by function and text, with the reason why t
 import argparse
 import ast
 import copy
+import dataclasses
 import functools
 import inspect
 import json
@@ -334,11 +335,13 @@ class Judge:
         from trref import checks
         from trref.conformance import trials, verify
 
-        compute = trials.trials
+        compute, strictly = trials.trials, self.record
+        if hasattr(strictly, "prescribed"):  # what is free to others is not free to change unnoticed
+            strictly = dataclasses.replace(strictly, prescribed=True)
 
         def remembered(record, settings, constants, *, seeds, sizes):
             if (seeds, sizes) not in self.known:
-                found = list(compute(record, settings, constants, seeds=seeds, sizes=sizes))
+                found = list(compute(strictly, settings, constants, seeds=seeds, sizes=sizes))
                 for trial in found:
                     checks.convert(trial.inputs, _freeze)
                 self.known[seeds, sizes] = found

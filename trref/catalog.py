@@ -260,12 +260,20 @@ class Solver(Record):
         A whole algorithm ``f(rng, problem, **hyper)``; the certificate is the paper's guarantee.
     agreement : float, optional
         The relative distance within which right solutions agree; None where a problem may have several.
+    complete : callable, optional
+        ``complete(solution, **inputs, **hyper) -> dict`` of other fields of the result, where these follow from the
+        solution and an implementation gives that alone.
+    prescribed : bool
+        Whether the equations prescribe the way to the solution, so that iterates can be compared. False where they
+        leave a choice: a line search's interpolation, a start, a warm-up.
     """
 
     certificate: Callable
     tolerances: Mapping[str, float]
     random: bool = False
     agreement: float | None = None
+    complete: Callable | None = None
+    prescribed: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

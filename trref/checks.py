@@ -526,6 +526,21 @@ def bad_input(record):
             device = to_device(example)
             _expect(record, {**device, name: np.array(value)}, TypeError, f"{name}, a host array on a device")
         _expect(record, {**example, name: value.tolist()}, TypeError, f"{name}, a list")
+    for name, compute in getattr(record, "stopped", {}).items():
+        _bad_stopped(record, example, name, catalog.call(compute, example, record.settings["default"]))
+
+
+def _bad_stopped(record, example, name, value):
+    """A quantity that is passed to be held constant is checked like an input."""
+    spoiled = np.array(value, dtype=float)
+    spoiled.flat[-1] = math.nan
+    for what, bad in {"one dimension more": np.array(value)[None], "an entry NaN": spoiled}.items():
+        try:
+            record(example, {**record.settings["default"], name: bad})
+        except (ValueError, TypeError) as error:
+            _require(name in str(error), f"{name}, {what}: the message does not name it: {error}")
+        else:
+            raise ContractError(f"{name}, {what}: accepted")
 
 
 def _bad_update(record):
@@ -581,8 +596,10 @@ def limits(record):
             there = limit.where(case.inputs) if limit.where else case.inputs
             both = zip((record, other), there if isinstance(there, tuple) else (there, there), strict=True)
             ours, theirs = ({k: inputs[k] for k in r.inputs if k in inputs} for r, inputs in both)
-            actual = flatten(_compared(run(record, ours, {**case.hyper, **limit.hyper})))
-            expected = flatten(_compared(run(other, theirs, dict(limit.to_hyper))))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", validate.ConvergenceWarning)  # of iterates on their way
+                actual = flatten(_compared(run(record, ours, {**case.hyper, **limit.hyper})))
+                expected = flatten(_compared(run(other, theirs, dict(limit.to_hyper))))
             # a loss that cancels to 0 is compared on the scale of its gradient
             largest = max(float(abs(b).max(initial=0.0)) for _, b in expected)
             for (name, a), (_, b) in zip(actual, expected, strict=True):

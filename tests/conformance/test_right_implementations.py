@@ -689,17 +689,8 @@ def a_torch_optimizer(torch):
 
 
 # What `verify` accuses although it is right, and why.
-KNOWN = {
-    how: "the certificate sets the plan beside the reference's own potentials"
-    for how in ("sinkhorn_of_the_first_lines", "sinkhorn_by_pot")
-}
-KNOWN["scaling_from_ones"] = "iterates are compared, and the reference starts from the reduced cost"
-
-
 @pytest.mark.parametrize("how", RIGHT)
-def test_no_false_alarm(how, request):
-    if how in KNOWN:
-        request.applymarker(pytest.mark.xfail(reason=KNOWN[how], strict=False))
+def test_no_false_alarm(how):
     name, f, options = RIGHT[how]
     verdict = verify(name, f, options, explain=False, seeds=(0,) if name.startswith("sinkhorn") else (0, 1))
     assert verdict.conforms, str(verdict)

@@ -101,7 +101,7 @@ def test_solvers_are_exported_as_far_as_their_solution_is_unique(tmp_path):
     entry = solved[0]["expected"]["solution"]
     assert entry["tolerance"] == pytest.approx(catalog.find("cg.cg").agreement * np.abs(entry["data"]).max())
     assert {"solution", "residual_norms"} <= set(next(c for c in cases if "iterate" in c["label"])["expected"])
-    export("riemannian_cg.riemannian_cg", tmp_path / "iterates")
+    export("trust_region_minimize.trust_region_minimize", tmp_path / "iterates")
     assert all("iterate" in c["label"] for c in _cases(tmp_path / "iterates"))
     with pytest.raises(ValueError, match="may have several solutions"):
         export("trust_region_subproblem.eigen_step", tmp_path / "none")

@@ -258,7 +258,7 @@ def test_a_search_that_finds_nothing_ends_with_a_warning():
 def test_goes_downhill_from_the_top_and_from_a_saddle():
     """Negative curvature along the first direction: the search must lengthen its steps."""
     rng = np.random.default_rng(12)
-    f, x0 = _brockett(12)
+    f = _brockett(12)[0]
     vectors = np.linalg.eigh(f.A)[1]
     for stationary in (vectors[:, :3], vectors[:, [-1, 0, 1]]):
         start = retract_qr(stationary, project(stationary, 1e-4 * rng.standard_normal((20, 3))))

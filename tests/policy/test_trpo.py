@@ -83,10 +83,11 @@ def test_weights_need_not_sum_to_one():
         assert np.allclose(one.theta, five.theta, rtol=1e-9) and len(one.gains) == len(five.gains)
 
 
-def test_the_paper_s_subsample_without_damping_needs_enough_states():
-    """Twelve states, every tenth of them: two states cannot carry the gradient of twelve."""
-    with pytest.raises(ValueError, match="positive definite"):
-        trpo_step(*_batch(POLICIES["categorical"], 0, n=12), damping=0.0, subsample=10, iterations=40)
+def test_the_paper_s_subsample_of_too_few_states_without_damping():
+    """Twelve states, every tenth of them: two cannot carry the gradient of all. The bound holds all the same."""
+    result = trpo_step(*_batch(POLICIES["categorical"], 0, n=12), damping=0.0, subsample=10, iterations=40)
+    assert result.converged and 0 < result.divergences[-1] <= 0.01 and result.gains[-1] > 0
+    assert len(result.divergences) > 1, "the quadratic model of two states is trusted at once"
 
 
 def _exact_step(batch, delta):

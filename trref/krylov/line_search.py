@@ -211,6 +211,7 @@ METHOD = Method(
     functions=(
         Solver(
             f=strong_wolfe,
+            prescribed=False,
             inputs=INPUTS,
             example=_example,
             edges={

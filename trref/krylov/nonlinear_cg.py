@@ -236,6 +236,7 @@ METHOD = Method(
         ),
         Solver(
             f=nonlinear_cg,
+            prescribed=False,
             inputs=INPUTS,
             example=cases.example,
             edges=cases.EDGES,

@@ -275,6 +275,7 @@ METHOD = Method(
     functions=(
         Solver(
             f=riemannian_cg,
+            prescribed=False,
             interface=MINIMISER,
             settings={
                 "default": {},

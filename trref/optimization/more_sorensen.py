@@ -152,6 +152,7 @@ METHOD = Method(
     functions=(
         Solver(
             f=more_sorensen,
+            prescribed=False,
             interface=SUBPROBLEM,
             settings={**SETTINGS, "probe": {"radius": 0.7, "rtol": 1e-11, "max_iter": 80}},
             certificate=optimality,

@@ -94,7 +94,7 @@ def trpo_step(
         Bound of the mean divergence KL(old‖new), in (0, inf); 0.01 in the paper.
     damping : float
         Added to the Fisher matrix, in [0, inf); 0.1 in SB3-contrib and in baselines for MuJoCo, 1e-3 in modular_rl.
-        With 0 the states that make the matrix must span the gradient: a coarse `subsample` of few states does not.
+        With 0 and a coarse `subsample` the matrix may be singular; conjugate gradients then end early.
     iterations : int
         Steps of conjugate gradients; 10 in the paper.
     subsample : int

@@ -41,7 +41,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
 from trref.sharpness import deviations
-from trref.sharpness.interfaces import PERTURBED_GRADIENT
+from trref.sharpness.interfaces import PERTURBED_GRADIENT, WITH_PERTURBATION
 
 __all__ = ["perturbation", "perturbed_gradient"]
 
@@ -83,7 +83,7 @@ def perturbed_gradient(loss_and_grad, theta, *, rho=0.5, eta=0.01, perturbation=
     ValueError
         Wrong shapes, values that are not finite, negative `rho` or `eta`.
     """
-    validate.inputs(PERTURBED_GRADIENT.inputs, loss_and_grad, theta)
+    validate.inputs(WITH_PERTURBATION, loss_and_grad, theta, perturbation)
     validate.interval("[0, inf)", rho=rho, eta=eta)
     if perturbation is None:
         perturbation = _worst_direction(loss_and_grad, theta, rho=rho, eta=eta)

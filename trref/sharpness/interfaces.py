@@ -6,7 +6,7 @@ from trref.nn import mlp
 from trref.problems.convex import Quadratic, Rosenbrock, logistic
 from trref.problems.networks import random_classifier
 
-__all__ = ["PERTURBED_GRADIENT"]
+__all__ = ["PERTURBED_GRADIENT", "WITH_PERTURBATION"]
 
 
 def _example(rng, size):
@@ -35,3 +35,5 @@ PERTURBED_GRADIENT = Interface(
     },
 )
 """``perturbed_gradient(loss_and_grad, theta (P), *, rho, …) -> (loss, gradient)`` at the perturbed point."""
+WITH_PERTURBATION = {**PERTURBED_GRADIENT.inputs, "perturbation": Input("P", optional=True)}
+"""The same, and a perturbation that is held constant."""

@@ -58,12 +58,14 @@ arXiv:2010.01412.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method, Objective
+from trref.catalog import Estimator, Input, Limit, Method, Objective
 from trref.nn import mlp
 from trref.problems.networks import ClassifierLoss, random_classifier
-from trref.sharpness.interfaces import PERTURBED_GRADIENT
+from trref.sharpness.interfaces import PERTURBED_GRADIENT, WITH_PERTURBATION
 
 __all__ = ["perturbation", "perturbed_gradient", "share_gradient", "share_perturbations", "sharpness"]
+
+WITH_SHARES = {**PERTURBED_GRADIENT.inputs, "perturbations": Input("K P", optional=True)}
 
 
 def _check(rho, p):
@@ -109,7 +111,7 @@ def perturbed_gradient(loss_and_grad, theta, *, rho=0.05, p=2.0, perturbation=No
     ValueError
         Wrong shapes, values that are not finite, negative `rho`, `p` not above 1.
     """
-    validate.inputs(PERTURBED_GRADIENT.inputs, loss_and_grad, theta)
+    validate.inputs(WITH_PERTURBATION, loss_and_grad, theta, perturbation)
     _check(rho, p)
     if perturbation is None:
         perturbation = _worst_direction(loss_and_grad, theta, rho=rho, p=p)
@@ -154,14 +156,17 @@ def share_gradient(loss_and_grad, theta, *, share, rho=0.05, p=2.0, perturbation
     ValueError
         Wrong shapes, values that are not finite, negative `rho`, `p` not above 1, `share` below 1.
     """
-    validate.inputs(PERTURBED_GRADIENT.inputs, loss_and_grad, theta)
+    validate.inputs(WITH_SHARES, loss_and_grad, theta, perturbations)
     _check(rho, p)
     validate.integer("[1, inf)", share=share)
     if perturbations is None:
         perturbations = share_perturbations(loss_and_grad, theta, share=share, rho=rho, p=p)
+    parts = _shares(loss_and_grad, share)
+    if len(parts) != len(perturbations):
+        raise ValueError(f"perturbations must have {len(parts)} rows, one a share, not {len(perturbations)}")
     # eq. sam-shares
     loss, gradient = 0.0, 0.0
-    for part, moved in zip(_shares(loss_and_grad, share), perturbations, strict=True):
+    for part, moved in zip(parts, perturbations, strict=True):
         value, g = validate.loss_and_grad(part, theta + moved)
         weight = len(part.labels) / len(loss_and_grad.labels)
         loss, gradient = loss + weight * value, gradient + weight * g

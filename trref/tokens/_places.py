@@ -36,9 +36,3 @@ def _of_tokens(inputs, number):
 def equal_lengths(inputs):
     """all answers are equally long"""
     return {**inputs, "mask": xp.ones_like(inputs["mask"])}
-
-
-def one_advantage(inputs):
-    """each answer has one advantage"""
-    A = inputs["advantage"]
-    return {**inputs, "advantage": A if A.ndim == 1 else A[:, 0]}

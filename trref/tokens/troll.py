@@ -34,7 +34,7 @@ arXiv:2510.03817.
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Limit, Method, Objective
+from trref.catalog import Input, Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
 from trref.tokens.deviations import troll as deviations
 from trref.tokens.f_divergences import near
@@ -43,6 +43,8 @@ from trref.tokens.interfaces import FULL_DISTRIBUTION
 from trref.tokens.kl_projection import project_kl, project_rows, pull_back
 
 __all__ = ["row_terms", "troll"]
+
+WITH_TARGET = {**FULL_DISTRIBUTION.inputs, "projection": Input("B T V", optional=True)}
 
 
 def row_terms(log_p, log_q, e, A, radius, alpha, projection=None):
@@ -107,7 +109,7 @@ def troll(logits, old_logits, actions, advantage, mask, *, radius=0.05, alpha=1.
         Shapes that differ, values that are not finite, log-probabilities more than 30 apart, actions or numbers out of
         range.
     """
-    _, flags = validate.deferred(FULL_DISTRIBUTION.inputs, logits, old_logits, actions, advantage, mask)
+    _, flags = validate.deferred(WITH_TARGET, logits, old_logits, actions, advantage, mask, projection)
     known = (lambda: (actions < logits.shape[-1]).all(), "actions must be below the last length of logits")
     validate.require(*flags, known, near(logits, old_logits))
     validate.interval("(0, inf)", radius=radius)

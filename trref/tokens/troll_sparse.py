@@ -52,6 +52,9 @@ from trref.tokens.troll import row_terms
 
 __all__ = ["sparse_projection", "sparsify", "support", "troll_sparse"]
 
+KEEP = {**FULL_DISTRIBUTION.inputs, "keep": Input("B T V", "mask")}
+WITH_TARGET = {**KEEP, "projection": Input("B T V", optional=True)}
+
 SUPPORT = full_distribution(without=("advantage", "mask"))
 
 
@@ -143,7 +146,7 @@ def troll_sparse(
         Shapes that differ, values that are not finite, log-probabilities more than 30 apart, a sampled token not kept,
         actions or numbers out of range.
     """
-    _, flags = validate.deferred(SPARSE.inputs, logits, old_logits, actions, advantage, mask, keep)
+    _, flags = validate.deferred(WITH_TARGET, logits, old_logits, actions, advantage, mask, keep, projection)
     known = (lambda: (actions < logits.shape[-1]).all(), "actions must be below the last length of logits")
     e = one_hot(actions, logits.shape[-1], logits.dtype)
     sampled = (lambda: ((keep * e).sum(-1) >= mask).all(), "keep must be 1 on the sampled tokens")
@@ -187,7 +190,7 @@ def _every_token_kept(inputs):
 
 SPARSE = Interface(
     "full_distribution with keep",
-    {**FULL_DISTRIBUTION.inputs, "keep": Input("B T V", "mask")},
+    KEEP,
     lambda rng, size: _with_support(FULL_DISTRIBUTION.example(rng, size)),
     {name: lambda make=make: _with_support(make()) for name, make in FULL_DISTRIBUTION.edges.items()},
 )

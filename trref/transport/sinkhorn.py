@@ -1,4 +1,4 @@
-r"""Sinkhorn's algorithm for transport with entropy, in the log domain and in scaling form.
+r"""Sinkhorn's algorithm: transport with entropy, in the log domain and in scaling form.
 
 Add an entropy to the linear program of optimal transport,
 
@@ -281,7 +281,9 @@ METHOD = Method(
     provenance="confirmed",
     functions=(
         Solver(f=sinkhorn_log, interface=TRANSPORT, edges=EDGES, settings=SETTINGS, **CERTIFICATE),
-        Solver(f=sinkhorn_scaling, interface=TRANSPORT, edges=EDGES, settings=SETTINGS, **CERTIFICATE),
+        Solver(
+            f=sinkhorn_scaling, prescribed=False, interface=TRANSPORT, edges=EDGES, settings=SETTINGS, **CERTIFICATE
+        ),
         Transform(
             f=round_to_feasible,
             inputs=ROUNDING_INPUTS,

@@ -250,6 +250,7 @@ METHOD = Method(
         ),
         Solver(
             f=sinkhorn_newton_sparse,
+            prescribed=False,
             interface=TRANSPORT,
             settings={
                 "default": {"reg": 0.1},
