@@ -366,3 +366,20 @@ def test_limits_between_functions_of_other_shapes():
     checks.limits(dataclasses.replace(grpo, limits=(limit,)))
     with pytest.raises(ContractError, match="differs"):
         checks.limits(dataclasses.replace(grpo, limits=(dataclasses.replace(limit, hyper={"clip": 0.3}),)))
+
+
+def test_limits_of_the_gradient_alone():
+    """A surrogate that is shifted by a constant has the same gradient."""
+    clipped = catalog.find("ppo.clipped_surrogate")
+
+    def shifted(log_prob, old_log_prob, advantage, *, clip=0.2):
+        value, gradient = clipped.f(log_prob, old_log_prob, advantage, clip=clip)
+        return value + 1, gradient
+
+    limit = catalog.Limit("ppo.clipped_surrogate", {}, gradient_only=True)
+    assert limit.place == "in the gradient alone"
+    checks.limits(dataclasses.replace(clipped, f=shifted, limits=(limit,)))
+    with pytest.raises(ContractError, match=r"result\.0 differs"):
+        checks.limits(
+            dataclasses.replace(clipped, f=shifted, limits=(dataclasses.replace(limit, gradient_only=False),))
+        )

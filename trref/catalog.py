@@ -94,17 +94,21 @@ class Limit:
         ``where(inputs) -> inputs``: the special inputs at which the limit lies, and those that the other function
         calls by another name; or a pair, the inputs of each, where the two take other shapes (results are then
         compared entry by entry). Its docstring says in a few words what holds there.
+    gradient_only : bool
+        Of objectives: the gradients are equal, the values are not, as with surrogates of one gradient.
     """
 
     to: str
     hyper: Mapping
     to_hyper: Mapping = dataclasses.field(default_factory=dict)
     where: Callable | None = None
+    gradient_only: bool = False
 
     @property
     def place(self):
-        """What holds of the inputs at the limit, in words; empty where it holds for all inputs."""
-        return inspect.getdoc(self.where) or "" if self.where else ""
+        """What holds of the inputs at the limit, and of the result, in words; empty where it is the whole function."""
+        words = [inspect.getdoc(self.where)] if self.where else []
+        return ", ".join(words + ["in the gradient alone"] * self.gradient_only)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -224,7 +224,7 @@ def _show(options):
         print(f"result: {', '.join(_fields(record))}\ncertificate: {tolerances}")
     for limit in record.limits:
         theirs = f" with {dict(limit.to_hyper)}" if limit.to_hyper else ""
-        place = f", where {limit.place}" if limit.where else ""
+        place = f" ({limit.place})" if limit.place else ""
         print(f"limit: {limit.to}{theirs} under {dict(limit.hyper)}{place}")
     for deviation in record.deviations:
         choice = "; a documented choice" if deviation.documented else ""

@@ -89,7 +89,7 @@ def _declared(a, b):
 def _becomes(a, b):
     return any(
         catalog.find(limit.to) is b.record
-        and limit.where is None
+        and not limit.place
         and limit.hyper.items() <= _hyper(a.record, a.hyper).items()
         and _hyper(b.record, limit.to_hyper) == _hyper(b.record, b.hyper)
         for limit in a.record.limits

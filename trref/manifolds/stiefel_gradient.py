@@ -1,4 +1,4 @@
-r"""Gradient and Hessian on the Stiefel manifold: two metrics, the Riemannian gradient in each, and the Riemannian Hessian.
+r"""Gradient and Hessian on the Stiefel manifold: two metrics, the Riemannian gradient in each, and the Hessian.
 
 Two metrics are in use on the frames :math:`X \in \mathrm{St}(n,p)`: the Euclidean one of the surrounding space,
 

@@ -314,7 +314,7 @@ def _limits_table(limits):
         (
             of_function(record.name),
             rst.assigned(limit.hyper) or "defaults",
-            rst.inline(limit.place) if limit.where else "all",
+            rst.inline(limit.place) or "all",
             of_function(other.name) + (f" with {rst.assigned(limit.to_hyper)}" if limit.to_hyper else ""),
         )
         for record, other, limit in limits
