@@ -293,8 +293,8 @@ def _imprecise(record, answered, results):
     if all(np.array_equal(f, f.astype(np.float32)) for _, _, f, _, _ in pairs):
         return "computed in float32 inside (right to 2e-4, not to 1e-9; all results are float32 numbers)"
     return (
-        "right to 2e-4, not to 1e-9: a small number in a denominator, an inner iteration that ends early, or single"
-        " precision on the way"
+        "right to 2e-4, not to 1e-9: float32 inside, a small number in a denominator, or an inner iteration that ends"
+        " early"
     )
 
 
