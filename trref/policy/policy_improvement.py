@@ -240,7 +240,7 @@ def _maximise_bound(log_policy, mdp):
     policy = xp.exp(log_policy)
     _, advantage, visits, _ = mdp(policy)
     epsilon = abs(advantage).max()
-    A = advantage / xp.where(epsilon > 0, epsilon, 1)
+    A = advantage / xp.maximum(epsilon, float(xp.finfo(policy.dtype).tiny))
     C = 4 * mdp.gamma / (1 - mdp.gamma) ** 2  # in units of epsilon
     log_kappa = 0.0
     for _ in range(12):  # for a small divergence lambda is the deviation of A over sqrt(2 kappa)
