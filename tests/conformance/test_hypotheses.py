@@ -101,6 +101,23 @@ def test_a_missing_stop_gradient_is_named():
     assert any("missing stop-gradient" in str(e) for e in verdict.explanations), str(verdict)
 
 
+def test_extra_stop_gradients_are_named():
+    def without_entropy(**given):
+        loss, gradient = catalog.find("ppo.total_objective").f(**given)
+        return loss, gradient._replace(entropy=0 * gradient.entropy)
+
+    verdict = verify("ppo.total_objective", without_entropy, sizes=(4,))
+    assert any("entropy is held constant: an extra stop-gradient" in str(e) for e in verdict.explanations), str(verdict)
+
+    def divergence_as_a_number(log_prob, old_log_prob, advantage, mask, ref_log_prob, clip=0.2, beta=0.04):
+        inputs = (log_prob, old_log_prob, advantage, mask, ref_log_prob)
+        published = catalog.find("kl_estimators.grpo_with_kl").f
+        return published(*inputs, clip=clip, beta=beta)[0], published(*inputs, clip=clip, beta=0.0)[1]
+
+    verdict = verify("kl_estimators.grpo_with_kl", divergence_as_a_number, sizes=(4,))
+    assert any("the term that beta weighs is held constant" in str(e) for e in verdict.explanations), str(verdict)
+
+
 def test_edge_cases_only():
     """Wrong only for a batch of one: the group of failing cases says so."""
 

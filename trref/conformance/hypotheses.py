@@ -99,6 +99,8 @@ def _bases(record, answered):
         for value in dict.fromkeys(values + _common(default)):
             text = f"computes with {keyword} = {value} whatever is passed"
             yield Base(text, lambda t, k=keyword, v=value: trials_.reference(record, t.inputs, {**t.hyper, k: v}))
+    if isinstance(record, catalog.Objective):
+        yield from _extra_stop_gradients(record, defaults)
     for setting, hyper in record.settings.items():
         if setting not in ("default", "probe"):
             text = f"computes the setting '{setting}' ({_keywords(hyper)}) whatever is passed"
@@ -126,6 +128,26 @@ def _bases(record, answered):
         for deviation in other.deviations:
             text = f"computes '{deviation.name}', a known deviation of {other.name}: {deviation.computes}"
             yield Base(text, _deviation(other, deviation), deviation)
+
+
+def _extra_stop_gradients(record, defaults):
+    """The value is right, but one input, or the term that a keyword weighs, has no gradient."""
+    if len(record.wrt_names) > 1:
+        for name in record.wrt_names:
+            part = f"gradient by {name}"
+            yield Base(
+                f"right in value; {name} is held constant: an extra stop-gradient",
+                lambda t, part=part: {**t.expected, part: np.zeros_like(t.expected[part])},
+            )
+    for keyword, default in defaults.items():
+        if type(default) is float:
+            yield Base(
+                f"right in value; the term that {keyword} weighs is held constant: an extra stop-gradient",
+                lambda t, k=keyword: {
+                    **trials_.reference(record, t.inputs, {**t.hyper, k: 0.0}),
+                    "value": t.expected["value"],
+                },
+            )
 
 
 def _common(default):
