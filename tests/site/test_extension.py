@@ -9,7 +9,7 @@ pytest.importorskip("sphinx", reason="the site's extension needs Sphinx, of the 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
-from trref_site import figures, pages, source, tutorials  # noqa: E402
+from trref_site import figures, notebooks, pages, source, tutorials  # noqa: E402
 
 from trref import catalog, checks  # noqa: E402
 
@@ -100,12 +100,25 @@ def test_claims_of_a_tutorial(tmp_path):
     assert tutorial.assertions == ("one is less", "``2 > 1``")
 
 
+def test_notebooks_hold_no_markup_of_this_site():
+    text = (
+        "As in :doc:`plot_ppo`, or :doc:`the other <plot_x>`:\n\n"
+        ".. claim:: It is better,\n    always.\n    :experiment: tiny\n    :shown: no: it\n        is not\n\n"
+        "And more.\n"
+    )
+    assert notebooks.markdown(text) == (
+        "As in *Clipping is not a trust region*, or the other:\n\n"
+        "**The claim, and what this page shows.** It is better, always.\n\n"
+        "- experiment: tiny\n- shown: no: it is not\n\nAnd more.\n"
+    )
+
+
 def test_the_map_of_limits_groups_arrows_by_what_they_reach():
-    edges = [("b.b", "a.a"), ("c.c", "b.b"), ("c.c", "a.a"), ("c.c", "a.a"), ("a.a", "a.a")]
-    assert figures.ranks(edges[:3]) == {"a.a": 0, "b.b": 1, "c.c": 2}
-    drawn = figures.limits_map(edges, lambda name: f"<{name}>")
+    sources = figures.reached([("b.b", "a.a"), ("c.c", "b.b"), ("c.c", "a.a"), ("c.c", "a.a")])
+    assert list(sources.items()) == [("a.a", ["b.b", "c.c"]), ("b.b", ["c.c"])]
+    drawn = figures.limits_map(sources, lambda name: f"<{name}>")
     words = [line.strip() for line in drawn.splitlines() if "<" in line]
-    assert words == ["<a.a>", "<a.a> <b.b> <c.c>", "<b.b>", "<c.c>"]
+    assert words == ["<a.a>", "<b.b> <c.c>", "<b.b>", "<c.c>"]
 
 
 def test_recoloured_figures_are_drawn_in_the_theme_s_ink():

@@ -39,6 +39,8 @@ def test_page(page, browser):
         if over > 0:
             wide = browser.evaluate(WIDEST)
             found.append(f"{over} px of horizontal scroll at {width} px: {wide}")
+        if cut := browser.evaluate(CUT):
+            found.append(f"cut at the right at {width} px: {cut}")
     found += browser.complaints()
     if found:
         pytest.fail("\n".join(found), pytrace=False)
@@ -48,6 +50,16 @@ WIDEST = """[...document.body.querySelectorAll("*")]
     .filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
     .filter((e) => { for (let p = e.parentElement; p; p = p.parentElement)
         if (["auto", "scroll", "hidden"].includes(getComputedStyle(p).overflowX)) return false; return true; })
+    .map((e) => `${e.tagName.toLowerCase()}.${e.getAttribute("class") || ""}`).slice(0, 6).join(", ")"""
+
+
+CUT = """[...document.querySelectorAll(".bd-article *")]
+    .filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
+    .filter((e) => !e.closest("svg, mjx-container, .visually-hidden, .highlight"))
+    .filter((e) => { for (let p = e; p; p = p.parentElement)
+        if (p.scrollWidth > p.clientWidth && ["auto", "scroll"].includes(getComputedStyle(p).overflowX)
+            && !p.matches(".bd-main, .bd-content, .bd-article, .bd-article-container, body, html")) return false;
+      return e.getBoundingClientRect().width > 0; })
     .map((e) => `${e.tagName.toLowerCase()}.${e.getAttribute("class") || ""}`).slice(0, 6).join(", ")"""
 
 

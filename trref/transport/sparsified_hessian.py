@@ -1,4 +1,4 @@
-r"""The sparsified Hessian: few entries of the entropic dual's, and the Newton direction that they give.
+r"""The sparsified Hessian: of the entropic dual, and the Newton direction that it gives.
 
 After some Sinkhorn sweeps for a small :math:`\varepsilon` the plan is close to a vertex of the transport polytope:
 nearly all of its mass sits on few entries, and so does the Hessian of the dual

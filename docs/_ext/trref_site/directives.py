@@ -137,7 +137,7 @@ class Badge(SphinxRole):
     """``:provenance:`confirmed```, ``:shown-yes:`yes```: a word in a colour of its own."""
 
     def run(self):
-        classes = [self.name] if self.name.startswith("shown") else ["provenance", f"provenance-{self.text}"]
+        classes = [self.name] if self.name.startswith("shown") else [self.name, f"{self.name}-{self.text}"]
         return [nodes.inline(self.text, self.text, classes=classes)], []
 
 
@@ -148,5 +148,5 @@ def setup(app):
     app.add_directive("collected", Collected)
     app.add_directive("claim", Claim)
     app.add_directive("command", Command)
-    for name in ("provenance", "shown-yes", "shown-part", "shown-no"):
+    for name in ("provenance", "verdict", "shown-yes", "shown-part", "shown-no"):
         app.add_role(name, Badge())

@@ -1,8 +1,8 @@
 """Pictures: the scraper that saves each figure for both themes, and the map of limits."""
 
-from trref_site import rst
+from trref_site import notebooks, rst
 
-__all__ = ["limits_map", "ranks", "reset", "scraper"]
+__all__ = ["limits_map", "reached", "reset", "scraper"]
 
 
 def reset(gallery_conf, fname, when):
@@ -11,6 +11,7 @@ def reset(gallery_conf, fname, when):
 
     import matplotlib.pyplot as plt
 
+    notebooks.install()
     if when == "before":
         warnings.simplefilter("error", RuntimeWarning)
     elif plt.get_fignums():
@@ -52,23 +53,18 @@ def _drawn(axis):
     return axis.has_data() or axis.texts or axis.tables or not (axis.axison and axis.get_visible())
 
 
-def ranks(edges):
-    """How many arrows lie between each function and the last that it becomes: ``{name: number}``."""
-    rank = dict.fromkeys((name for edge in edges for name in edge), 0)
-    for _ in rank:
-        for a, b in edges:
-            if a != b:
-                rank[a] = min(max(rank[a], rank[b] + 1), len(rank))
-    return rank
-
-
-def limits_map(edges, link):
-    """Return RST that draws an arrow for each pair ``(from, to)``, grouped by the function that is reached."""
-    order, sources = ranks(edges), {}
+def reached(edges):
+    """Return who becomes what, ``{function: those that become it}``, the most often reached first."""
+    sources = {}
     for a, b in edges:
-        sources.setdefault(b, {})[a] = None
+        sources.setdefault(b, set()).add(a)
+    return {b: sorted(sources[b]) for b in sorted(sources, key=lambda b: (-len(sources[b]), b))}
+
+
+def limits_map(sources, link):
+    """Return RST that draws an arrow to each function from those that become it."""
     blocks = []
-    for target in sorted(sources, key=lambda name: (order[name], name)):
-        boxes = rst.indent(" ".join(link(a) for a in sorted(sources[target])))
+    for target, names in sources.items():
+        boxes = rst.indent(" ".join(map(link, names)))
         blocks.append(f".. container:: target\n\n{rst.indent(link(target))}\n\n.. container:: sources\n\n{boxes}\n")
     return ".. container:: limits-map\n\n" + rst.indent("\n".join(blocks))

@@ -17,52 +17,24 @@ def _json(name):
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _records_table(entries):
-    """A table of JSON objects: the union of their keys, in the order in which they come."""
-    keys = list(dict.fromkeys(key for entry in entries for key in entry))
-    rows = [[_cell(entry.get(key, "")) for key in keys] for entry in entries]
-    return rst.table([key.replace("_", " ") for key in keys], rows)
-
-
-def _cell(value):
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list):
-        return ", ".join(_cell(v) for v in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{k}: {_cell(v)}" for k, v in value.items())
-    text = str(value)
-    try:
-        return pages.of_function(text)
-    except ValueError:
-        return text if text.startswith(("http://", "https://")) else rst.inline(text)
-
-
-def _facts(mapping):
-    return "\n".join(f":{key.replace('_', ' ')}: {_cell(value)}" for key, value in mapping.items()) + "\n"
-
-
-def _from_json(data):
-    """Scalars as a field list; lists of objects as tables, each under its own name."""
-    if isinstance(data, list):
-        return _records_table(data)
-    blocks = []
-    facts = {k: v for k, v in data.items() if not isinstance(v, list) or not v or not isinstance(v[0], dict)}
-    if facts:
-        blocks.append(_facts(facts))
-    for key, value in data.items():
-        if key not in facts:
-            blocks.append(f".. rubric:: {key.replace('_', ' ').capitalize()}\n\n{_records_table(value)}")
-    return "\n\n".join(blocks)
-
-
 def conformance():
     """What public code was found to compute."""
-    data, blocks = _json("ledger.json"), []
-    if data is not None:
-        blocks.append(_from_json(data))
+    judged = [
+        (
+            rst.inline(entry["implementation"]),
+            rst.inline(entry["version"]),
+            pages.of_function(entry["function"]),
+            f":verdict:`{entry['verdict']}`",
+            entry["cases"],
+            rst.inline(entry["finding"]),
+        )
+        for entry in _json("ledger.json")["judged"]
+    ]
+    header = ("implementation", "version", "function", "verdict", "cases", "finding")
+    blocks = [
+        ".. rubric:: Packages, judged by trref verify\n",
+        rst.table(header, judged, widths=(22, 12, 24, 11, 8, 23), classes="judged stack"),
+    ]
     rows = [
         (
             pages.of_function(record.name),
@@ -97,13 +69,7 @@ def claims():
         tutorial = tutorials.read(method.family, method.slug)
         if tutorial is None:
             continue
-        figure = ""
-        if tutorial.thumbnail.is_file():
-            image = tutorial.thumbnail.relative_to(DOCS).as_posix()
-            figure = (
-                f".. image:: /{image}\n    :alt: First figure of the tutorial {tutorial.title}\n    :width: 260px\n"
-                f"    :class: plate\n    :target: .{tutorial.document}.html\n"
-            )
+        figure = pages.picture(tutorial, 260, ".")
         where = f"{pages.link(method)}\n\n:doc:`the experiment <{tutorial.document}>`"
         if not tutorial.claims:
             shown = "Asserted:\n\n" + pages.asserted(tutorial) if tutorial.assertions else ""
@@ -111,7 +77,9 @@ def claims():
         for number, claim in enumerate(tutorial.claims):
             options = claim.options
             experiment = "\n\n".join(
-                f"**{name.capitalize()}:** {options[name]}" for name in ("experiment", "controls") if options.get(name)
+                f"**{name.capitalize()}:** {options[name].rstrip('.')}."
+                for name in ("experiment", "controls")
+                if options.get(name)
             )
             rows.append((where, claim.text, experiment, "" if number else figure, pages.shown(claim)))
     header = ("method", "the paper's claim", "our experiment and its controls", "figure", "shown at this scale?")
@@ -123,7 +91,31 @@ def bench():
     data = _json("bench.json")
     if data is None:
         return "No measurements are on record yet.\n"
-    return _from_json(data)
+    machine = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in data["machine"].items())
+    rows = [
+        (
+            rst.inline(entry["row"]),
+            rst.inline(entry["peer"]),
+            entry["threads"],
+            _time(entry["ours"]),
+            _time(entry["theirs"]),
+            f"{entry['ratio']:.2f}",
+            rst.inline(entry["target"]).replace(">=", "at least"),
+        )
+        for entry in data["rows"]
+    ]
+    header = ("what is computed", "against", "threads", "trref", "peer", "peer / trref", "target")
+    return (
+        f"Machine: {rst.inline(machine)}.\n\n"
+        f"{rst.table(header, rows, widths=(30, 19, 9, 10, 10, 10, 12), classes='bench stack')}"
+    )
+
+
+def _time(seconds):
+    """A time in the unit that suits it."""
+    if seconds >= 1:
+        return f"{seconds:.3g} s"
+    return f"{1e3 * seconds:.3g} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.3g} µs"
 
 
 def arguments():
@@ -143,10 +135,11 @@ def arguments():
         kinds = ", ".join(dict.fromkeys(k.replace("_", " ") for k in entry["kinds"]))
         words = max(entry["words"], key=entry["words"].count, default="")
         some = list(dict.fromkeys(pages.of_function(r.name) for r in entry["records"]))
-        users = ", ".join(some[:4]) + (f" and {len(some) - 4} more" if len(some) > 4 else "")
+        some = [*some[:4], *([f"and {len(some) - 4} more"] if len(some) > 4 else [])]
+        users = "\n".join(f"| {user}" for user in some)
         rows.append((rst.code(name), shapes, kinds, words, users))
     return rst.table(
-        ("name", "shape", "kind", "meaning", "taken by"), rows, widths=(14, 16, 12, 32, 26), classes="stack"
+        ("name", "shape", "kind", "meaning", "taken by"), rows, widths=(16, 14, 10, 30, 30), classes="arguments stack"
     )
 
 
@@ -168,8 +161,11 @@ def methods():
     """Family by family, each method with its idea's first line."""
     blocks = []
     for family, some in pages.families().items():
-        items = [f"{pages.link(method)} · {rst.inline(method.title)}" for method in some]
-        blocks.append(f"**:doc:`{family} </methods/{family}/index>`**\n".replace("**", ""))
+        items = [pages.link(method) + pages.after_the_name(method) for method in some]
+        blocks.append(
+            f".. rst-class:: family-name\n\n:doc:`{family.capitalize()} </methods/{family}/index>`:"
+            f" {pages.about(family)}\n"
+        )
         blocks.append(rst.bullets(items))
     return "\n\n".join(blocks)
 
@@ -181,7 +177,7 @@ def numbers():
     deviations = sum(len(r.deviations) for r in records)
     return (
         f"{len(some)} methods, {len(records)} functions, {equations} numbered equations with their code, "
-        f"{deviations} deviations of public code on record.\n"
+        f"{deviations} deviations on record.\n"
     )
 
 

@@ -70,6 +70,8 @@ def beside(module, labels):
         groups = {}
         for span in module.of(label):
             groups.setdefault(span.function, []).append(span)
+        # first the function with most of it
+        groups = dict(sorted(groups.items(), key=lambda group: -sum(s.last - s.first + 1 for s in group[1])))
         for function, spans in groups.items():
             covered = {n for s in spans for n in range(s.first, s.last + 1)}
             numbers = sorted({n for s in spans for n in _windows(module, s, quiet)})

@@ -22,18 +22,18 @@ LEVELS = {
 FIGURES = {
     "record_is_complete": "every section, every probe",
     "pure": "bitwise",
-    "float32": f"{checks.SINGLE:g}, relative",
+    "float32": f"{rst.number(checks.SINGLE)}, relative",
     "batch_of_one": "finite",
     "strict_device": "bitwise; synchronisations counted",
     "bad_input": "every input, every way to spoil it",
-    "limits": f"{checks.EQUAL:g}, relative",
-    "deviations": f"differ by more than {checks.EQUAL:g}",
-    "gradient": f"{checks.SLOPE:g} of the slope; Taylor slope at least {checks.TAYLOR:g}",
-    "stop_gradients": f"{checks.STOPPED:g}, relative",
-    "derivatives": f"jvp {checks.PUSHED:g}; adjoint {checks.ADJOINT:g}",
-    "projection": f"{checks.PROJECTED:g}",
+    "limits": f"{rst.number(checks.EQUAL)}, relative",
+    "deviations": f"differ by more than {rst.number(checks.EQUAL)}",
+    "gradient": f"{rst.number(checks.SLOPE)} of the slope; Taylor slope at least {rst.number(checks.TAYLOR)}",
+    "stop_gradients": f"{rst.number(checks.STOPPED)}, relative",
+    "derivatives": f"jvp {rst.number(checks.PUSHED)}; adjoint {rst.number(checks.ADJOINT)}",
+    "projection": f"{rst.number(checks.PROJECTED)}",
     "certificate": "the tolerances below",
-    "brute_force": f"{checks.BRUTE_FORCE:g}, relative",
+    "brute_force": f"{rst.number(checks.BRUTE_FORCE)}, relative",
     "sampling": "the allowances of its moments",
 }
 
@@ -90,6 +90,12 @@ def link(method, text=None):
 def heading_of(method):
     """The method's name: what its docstring's title says before the colon."""
     return _title(method)[0]
+
+
+def after_the_name(method):
+    """What the title says after the colon, with the colon."""
+    words = source.read(method.module.__name__).title.partition(": ")[2]
+    return f": {rst.inline(words)}" if words else ""
 
 
 def _title(method):
@@ -193,9 +199,10 @@ def _checked(method, module):
     blocks, holds = [], {}
     for record in method.functions:
         kind, settings = type(record).__name__, len(record.settings)
+        article = "an" if KINDS[kind][0] in "aeiou" else "a"
         blocks.append(
-            f"{of_function(record.name)}, an :class:`{KINDS[kind]} <trref.catalog.{kind}>`: {_cases(record)} cases,"
-            f" under {settings} setting{'s' if settings > 1 else ''}."
+            f"{of_function(record.name)}, {article} :class:`{KINDS[kind]} <trref.catalog.{kind}>`:"
+            f" {_cases(record)} cases, under {settings} setting{'s' if settings > 1 else ''}."
             + (f" An inner iteration leaves a relative error of {record.tolerance:g}." if record.tolerance else "")
             + (f" Hard cases: {'; '.join(rst.inline(name) for name in record.edges)}." if record.edges else "")
             + "\n"
@@ -237,10 +244,10 @@ def _certificate(record):
                 if name not in worst or float(figure) > worst[name][0]:
                     worst[name] = (float(figure), case.label)
     rows = [
-        (rst.inline(name), f"{figure:.1e}", f"{record.tolerances[name]:.1e}", rst.inline(label))
+        (rst.inline(name), rst.number(figure, 2), rst.number(record.tolerances[name]), rst.inline(label))
         for name, (figure, label) in worst.items()
     ]
-    table = rst.table(("certificate", "worst seen", "allowed", "in the case"), rows)
+    table = rst.table(("certificate", "worst seen", "allowed", "in the case"), rows, classes="certificate")
     return f"The certificate of {of_function(record.name)}, over its examples and hard cases:\n\n{table}"
 
 
@@ -275,25 +282,26 @@ def _test_line(node):
 def _settings(method, module):
     blocks, only = [], len(method.functions) == 1
     for record in method.functions:
+        name = "" if only else f"{of_function(record.name)}: "
         required = [k for k, v in record.hyper_parameters.items() if v is inspect.Parameter.empty]
         defaults = {k: v for k, v in record.hyper_parameters.items() if k not in required}
         if record.hyper_parameters:
-            words = [f"Defaults: {rst.assigned(defaults)}."] if defaults else []
-            words += [f"To be given: {', '.join(map(rst.code, required))}."] if required else []
-            blocks.append(" ".join(words) + "\n")
+            words = [f"defaults {rst.assigned(defaults)}"] if defaults else []
+            words += [f"to be given: {', '.join(map(rst.code, required))}"] if required else []
+            blocks.append(_sentence(name + "; ".join(words)) + "\n")
             rows = [(rst.inline(name), rst.assigned(values) or "as above") for name, values in record.settings.items()]
             blocks.append(rst.table(("setting", "values"), rows, widths=(30, 70)))
         else:
-            blocks.append("No hyper-parameters.\n")
+            blocks.append(_sentence(f"{name}no hyper-parameters") + "\n")
         for name in getattr(record, "stopped", {}):
             blocks.append(f"The gradient holds ``{name}`` constant.\n")
     limits = _reductions(lambda record, other: record in method.functions)
     if limits:
-        blocks.append(f"Limits in which {'it becomes' if only else 'these become'} another function:\n")
+        blocks.append(f"Limits in which {'it' if only else 'one of these'} equals another function, each checked:\n")
         blocks.append(_limits_table(limits))
     arriving = _reductions(lambda record, other: other in method.functions and record not in method.functions)
     if arriving:
-        blocks.append(f"Functions of other pages that become {'it' if only else 'one of these'}:\n")
+        blocks.append(f"Functions of other pages that equal {'it' if only else 'one of these'} in a limit:\n")
         blocks.append(_limits_table(arriving))
     return "\n".join(blocks)
 
@@ -331,8 +339,8 @@ def _deviations(method, module):
             code = rst.indent(inspect.getsource(deviation.f))
             blocks.append(
                 f"**{rst.inline(deviation.name)}** (of {of_function(record.name)}; {choice})\n"
-                f"    Computes {rst.inline(deviation.computes)}.\n\n"
-                f"    Seen in {rst.inline(deviation.seen_in)}.\n\n"
+                f"    Computes {_sentence(rst.inline(deviation.computes), capital=False)}\n\n"
+                f"    Seen: {_sentence(rst.inline(deviation.seen_in))}\n\n"
                 f"    .. fold:: its code\n\n        .. code-block:: python\n\n{rst.indent(code, 8)}\n"
             )
     if not any(record.deviations for record in method.functions):
@@ -359,14 +367,30 @@ def _tutorial(method, module):
     if tutorial is None:
         return "This method has no tutorial.\n"
     blocks = [f":doc:`{tutorial.title} <{tutorial.document}>`. {' '.join(tutorial.summary.split())}\n"]
-    if tutorial.thumbnail.is_file():
-        image = tutorial.thumbnail.relative_to(ROOT / "docs").as_posix()
-        blocks.append(
-            f".. image:: /{image}\n    :alt: First figure of the tutorial {tutorial.title}\n    :width: 400px\n"
-            f"    :target: ../..{tutorial.document}.html\n    :class: plate\n"
-        )
+    blocks.append(picture(tutorial, 560, "../.."))
     blocks.append(claims(tutorial))
     return "\n".join(blocks)
+
+
+def picture(tutorial, width, root):
+    """The tutorial's first figure, once for each theme, as a link to the tutorial; `root` leads to the site's."""
+    first = next(iter(tutorial.figures), None)
+    if first is None:
+        return ""
+    paths = {"light": first, "dark": first.with_name(f"{first.stem}_dark.png")}
+    return "\n".join(
+        f".. image:: /{path.relative_to(ROOT / 'docs').as_posix()}\n"
+        f"    :alt: First figure of the tutorial {tutorial.title}\n    :width: {width}px\n"
+        f"    :target: {root}{tutorial.document}.html\n    :class: only-{theme}\n"
+        for theme, path in paths.items()
+    )
+
+
+def _sentence(text, *, capital=True):
+    """The text with a full stop, and a capital letter where it begins with a word."""
+    text = text.strip()
+    text = text if text.endswith((".", "!", "?")) else f"{text}."
+    return text[:1].upper() + text[1:] if capital else text
 
 
 def claims(tutorial):
@@ -381,7 +405,7 @@ def shown(claim):
     text = claim.options.get("shown", "")
     for start, kind in (("yes", "yes"), ("in part", "part"), ("no", "no")):
         if text.startswith(start):
-            return f":shown-{kind}:`{start}`{text.removeprefix(start)}"
+            return _sentence(f":shown-{kind}:`{start}`{text.removeprefix(start)}", capital=False)
     return text
 
 
@@ -429,12 +453,13 @@ SECTIONS = {
 def _index():
     entries = "\n".join(f"    {family}/index" for family in families())
     rows = [
-        (f":doc:`{family} </methods/{family}/index>`", rst.inline(about(family)), len(methods))
+        (f":doc:`{family.capitalize()} </methods/{family}/index>`", rst.inline(about(family)), len(methods))
         for family, methods in families().items()
     ]
+    table = rst.table(("family", "about", "methods"), rows, widths=(20, 65, 15), classes="families stack")
     return (
         f"{rst.heading('Methods')}\nA family a page, a method a page; all of them are written by the build from the"
-        f" modules and their records.\n\n{rst.table(('family', 'about', 'methods'), rows, widths=(20, 65, 15))}\n"
+        f" modules and their records.\n\n{table}\n"
         f".. toctree::\n    :hidden:\n\n{entries}\n"
     )
 
@@ -461,9 +486,10 @@ def _limits(family):
     limits = _reductions(lambda record, other: family in (record.family, other.family))
     if not limits:
         return ""
-    order = figures.ranks([(record.name, other.name) for record, other, _ in limits])
-    limits.sort(key=lambda limit: (order[limit[1].name], limit[1].name))
-    drawn = figures.limits_map([(record.name, other.name) for record, other, _ in limits], of_function)
+    sources = figures.reached([(record.name, other.name) for record, other, _ in limits])
+    order = list(sources)
+    limits.sort(key=lambda limit: order.index(limit[1].name))
+    drawn = figures.limits_map(sources, of_function)
     return (
         f"{rst.heading('Limits', 1)}\nWhich functions become which: at the left a function, at the right those that"
         f" become it under some settings or for some inputs.\n\n{drawn}\n\nThe conditions, in the same order; each"

@@ -3,7 +3,7 @@
 import re
 import textwrap
 
-__all__ = ["assigned", "bullets", "code", "heading", "indent", "inline", "table"]
+__all__ = ["assigned", "bullets", "code", "heading", "indent", "inline", "number", "table"]
 
 CHARACTERS = "=-~^"
 
@@ -34,11 +34,11 @@ def code(text):
 
 def assigned(values):
     """``name = value``, one after the other."""
-    return ", ".join(code(f"{k} = {_number(v) if isinstance(v, float) else repr(v)}") for k, v in values.items())
+    return ", ".join(code(f"{k} = {number(v) if isinstance(v, float) else repr(v)}") for k, v in values.items())
 
 
-def _number(value):
-    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}")
+def number(value, digits=6):
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.{digits}g}")
 
 
 def bullets(items):

@@ -80,7 +80,11 @@ def _absolute(text, path):
 
 def _claims(text):
     """Comments of the form ``# .. claim:: text``, options indented below, as Sphinx will read them."""
-    lines = [line[2:] if line.startswith("# ") else line[1:] for line in text.splitlines() if line.startswith("#")]
+    yield from claims_of([line.removeprefix("#").removeprefix(" ") for line in text.splitlines() if line[:1] == "#"])
+
+
+def claims_of(lines):
+    """The claims in lines of RST."""
     for i, line in enumerate(lines):
         if not line.startswith(".. claim::"):
             continue
@@ -137,7 +141,7 @@ HEADER = """\
 Tutorials
 =========
 
-One a method: a question, an experiment of seconds, figures, and the paper's claim as an assertion that ran when this
-page was built. Each downloads as a script and as a notebook, and says at its end how long it took.
+One a method: a question, an experiment of seconds, figures, and what shows of the paper's claim, as assertions that ran
+when this page was built. Each downloads as a script and as a notebook, and says at its end how long it took.
 
 """
