@@ -151,7 +151,7 @@ ARGUMENTS = {
     "group_reward": {
         sample_deviation: "grpo.group_advantage",
         population_deviation: "grpo.group_advantage [population]",
-        mean_only: "grpo.group_advantage [mean only]",
+        mean_only: "grpo.group_advantage [none]",
     },
 }
 PAIRS = [(interface, f, text) for interface, all_ in ARGUMENTS.items() for f, text in all_.items()]

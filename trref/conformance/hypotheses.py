@@ -187,7 +187,8 @@ def _evaluate(base, answered):
     results = []
     for trial, answer in answered:
         try:
-            parts = base.parts(trial)
+            with np.errstate(all="ignore"):  # not every base is made for these inputs
+                parts = base.parts(trial)
         except (ValueError, TypeError, ArithmeticError, AttributeError):
             return None
         common = parts.keys() & answer.parts.keys()

@@ -45,7 +45,8 @@ class Candidate:
         if any(name not in inputs for name, spec in self.record.inputs.items() if not spec.optional):
             return None
         try:
-            return self.parts(inputs)
+            with np.errstate(all="ignore"):  # not every candidate is made for these inputs
+                return self.parts(inputs)
         except (ValueError, TypeError, ArithmeticError, IndexError):
             return None
 

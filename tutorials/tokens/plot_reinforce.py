@@ -18,7 +18,7 @@ import functools
 
 import numpy as np
 
-from trref.experiments.figures import use_style
+from trref.experiments.figures import COLOURS, use_style
 from trref.experiments.tokens import train
 from trref.problems.tokens import TokenTask
 from trref.tokens.grpo import group_advantage, grpo
@@ -68,8 +68,16 @@ for seed in SEEDS:
                 along /= np.linalg.norm(along)
                 slope[name][seed] = (estimates @ along).mean() / exact(theta, along)
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+colour = dict(zip(BASELINES, COLOURS, strict=False))
+
+
+def draw(axis, x, runs, name):
+    """Mean and standard deviation over the seeds."""
+    axis.errorbar(x, runs.mean(0), runs.std(0, ddof=1), fmt="o-", capsize=3, color=colour[name], label=name)
+
+
 for name, values in variance.items():
-    axes[0].errorbar(success.mean(0), values.mean(0), values.std(0, ddof=1), fmt="o-", capsize=3, label=name)
+    draw(axes[0], success.mean(0), values, name)
 axes[0].set(
     xlabel="probability of success", ylabel="variance of the estimate", yscale="log", title="32 answers a batch"
 )
@@ -115,13 +123,14 @@ print(f"success at step size {'':18}" + "".join(f"{lr:>15g}" for lr in STEP_SIZE
 for name in ("none", "none, rewards 1 and 2", "the other answers"):
     final[name] = np.array([[trained(seed, BASELINES[name], lr) for lr in STEP_SIZES] for seed in SEEDS])
     middle, width = final[name].mean(0), final[name].std(0, ddof=1)
-    axes[1].errorbar(STEP_SIZES, middle, width, fmt="o-", capsize=3, label=name)
+    draw(axes[1], STEP_SIZES, final[name], name)
     cells = "".join(f"{m:7.3f} ± {w:5.3f}" for m, w in zip(middle, width, strict=True))
     print(f"  baseline {name:28}{cells}")
 axes[1].set(
     xlabel="step size", ylabel="exact probability of success", xscale="log", title="after sixty steps, six seeds"
 )
-axes[1].legend(title="baseline", fontsize=8)
+axes[1].set_xticks(STEP_SIZES, [f"{lr:g}" for lr in STEP_SIZES])
+axes[1].minorticks_off()
 gap = final["the other answers"][:, 2:] - final["none, rewards 1 and 2"][:, 2:]
 assert (gap.mean(1) > 0.1).all(), "with rewards of 1 and 2 large steps fail without a baseline, in every seed"
 assert (final["the other answers"][:, 2:] > 0.98).all(), "with one they don't"
@@ -129,9 +138,9 @@ same = final["the other answers"] - final["none"]
 assert (abs(same.mean(0)) < 0.03).all(), "with rewards of 0 and 1 it makes no difference here"
 
 # %%
-# With rewards of 0 and 1 a wrong answer moves nothing and only right ones grow: nothing is lost without a baseline. With
-# rewards of 1 and 2 every sampled answer is pushed up, the wrong ones half as much as the right ones, and at large steps
-# the policy settles on what it happened to sample.
+# With rewards of 0 and 1 a wrong answer moves nothing, only right ones grow, and nothing is lost without a baseline.
+# With rewards of 1 and 2 every sampled answer is pushed up, the wrong ones half as much as the right ones, and at large
+# steps the policy settles on what it happened to sample.
 #
 # GRPO on fresh samples
 # ---------------------
