@@ -1,7 +1,7 @@
 // Equations and the lines that compute them: a click on one shows the other. Without this script the links still work.
 document.addEventListener("DOMContentLoaded", () => {
   // long names break after a point or an underscore, where tables are narrow
-  for (const name of document.querySelectorAll("table code .pre, table code:not(:has(*))")) {
+  for (const name of document.querySelectorAll("table code .pre, table code:not(:has(*)), table.judged td:first-child p")) {
     const words = name.textContent.split(/(?<=[._])/);
     name.replaceChildren(...words.flatMap((word) => [word, document.createElement("wbr")]));
   }

@@ -266,3 +266,11 @@ def test_command_check(capsys):
     assert _run(capsys, "check", "nothing")[0] == 2
     status, out, _ = _run(capsys, "check", "ppo", "--backend", "strict")
     assert status == 0 and "ppo " in out
+
+
+def test_plain_tuples_for_named_results():
+    record = catalog.find("bandpo.band")
+    verdict = verify(record.name, lambda old_log_prob, **hyper: tuple(record.f(old_log_prob, **hyper)))
+    assert verdict.conforms and verdict.compared == "result.lower, result.upper"
+    verdict = verify(record.name, lambda old_log_prob, **hyper: tuple(record.f(old_log_prob, **hyper))[::-1])
+    assert not verdict.conforms

@@ -188,7 +188,7 @@ def _evaluate(base, answered):
     for trial, answer in answered:
         try:
             with np.errstate(all="ignore"):  # not every base is made for these inputs
-                parts = base.parts(trial)
+                parts = trials_.align(base.parts(trial), trial.expected)
         except (ValueError, TypeError, ArithmeticError, AttributeError):
             return None
         common = parts.keys() & answer.parts.keys()

@@ -271,7 +271,7 @@ def _distance(candidate, inputs, parts, answer):
         return None if answer.error else float("inf")
     if answer.error:
         return float("inf")
-    for name, found in answer.parts.items():
+    for name, found in trials.align(answer.parts, parts).items():
         if name not in parts or parts[name].shape != found.shape:
             return float("inf")
         scale = trials.scale(parts, name)

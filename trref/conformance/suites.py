@@ -90,6 +90,6 @@ def assert_conforms(case, implementation, **options):
         With the worst entry, expected and found.
     """
     record = catalog.find(case.name)
-    answer = InProcess(implementation, Options(**options)).call(trials.request(record, case.trial))
+    answer = trials.ask(InProcess(implementation, Options(**options)), record, case.trial)
     if failure := trials.judge(record, case.trial, answer):
         raise AssertionError(str(failure))

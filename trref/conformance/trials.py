@@ -14,6 +14,8 @@ __all__ = [
     "SINGLE",
     "Failure",
     "Trial",
+    "align",
+    "ask",
     "close",
     "hull",
     "inside_hull",
@@ -232,6 +234,20 @@ def scale(parts, part, single=False):
 def tolerance(parts, part, single=False):
     """Return the absolute difference allowed in a part of a result."""
     return (SINGLE if single else DOUBLE) * scale(parts, part, single)
+
+
+def ask(runner, record, trial):
+    """Return a runner's answer to a trial, its parts under the expected names."""
+    answer = runner.call(request(record, trial))
+    return answer if answer.parts is None else dataclasses.replace(answer, parts=align(answer.parts, trial.expected))
+
+
+def align(parts, expected):
+    """Return the parts under the expected names, where a plain tuple came for a named one or the other way round."""
+    numbered = [name.rpartition(".")[2].isdecimal() for names in (parts, expected) for name in names]
+    if parts.keys() == expected.keys() or len(parts) != len(expected) or not any(numbered) or all(numbered):
+        return parts
+    return dict(zip(expected, parts.values(), strict=True))
 
 
 def close(found, parts, part):

@@ -254,7 +254,7 @@ class _Judge:
         self.compared = {}  # as an ordered set
 
     def ask(self, trial):
-        return self.runner.call(trials.request(self.record, trial))
+        return trials.ask(self.runner, self.record, trial)
 
     def add(self, trial):
         self.cases += 1

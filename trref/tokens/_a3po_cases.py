@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 
-__all__ = ["around_the_sampling_policy", "proximal_by_loops", "sampled_by_the_old_policy"]
+__all__ = ["all_equal", "around_the_sampling_policy", "proximal_by_loops", "sampled_by_the_old_policy"]
 
 
 def proximal_by_loops(log_prob, behavior_log_prob, version, *, current_version, interpolation="loglinear"):
@@ -14,6 +14,12 @@ def proximal_by_loops(log_prob, behavior_log_prob, version, *, current_version, 
         "linear": xp.log(alpha * p + (1 - alpha) * b),
         "rollout": behavior_log_prob,
     }[interpolation]
+
+
+def all_equal(inputs):
+    """all policies are equal"""
+    sampled = inputs["behavior_log_prob"]
+    return {**inputs, "log_prob": sampled, "old_log_prob": sampled}
 
 
 def sampled_by_the_old_policy(inputs):

@@ -2,7 +2,19 @@
 
 from trref.backend import xp
 
-__all__ = ["equal_lengths", "of_one_token", "of_three_tokens", "on_policy", "one_advantage"]
+__all__ = [
+    "OVER_ANSWERS",
+    "OVER_TOKENS",
+    "equal_lengths",
+    "fresh",
+    "of_one_token",
+    "of_three_tokens",
+    "on_policy",
+    "one_advantage",
+]
+
+OVER_ANSWERS, OVER_TOKENS = {"aggregation": "seq_mean"}, {"aggregation": "token_mean"}
+"""The averages of REINFORCE that are those of GRPO and of DAPO over the batch."""
 
 
 def on_policy(inputs):
@@ -14,6 +26,11 @@ def one_advantage(inputs):
     """each answer has one advantage"""
     advantage = inputs["advantage"]
     return {**inputs, "advantage": advantage[:, 0] if advantage.ndim == 2 else advantage}
+
+
+def fresh(inputs):
+    """the policies are equal, and each answer has one advantage"""
+    return one_advantage(on_policy(inputs))
 
 
 def of_one_token(inputs):

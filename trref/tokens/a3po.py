@@ -64,7 +64,13 @@ arXiv:2512.06547.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Limit, Method, Objective
-from trref.tokens._a3po_cases import around_the_sampling_policy, proximal_by_loops, sampled_by_the_old_policy
+from trref.tokens._a3po_cases import (
+    all_equal,
+    around_the_sampling_policy,
+    proximal_by_loops,
+    sampled_by_the_old_policy,
+)
+from trref.tokens._places import OVER_TOKENS
 from trref.tokens.deviations import a3po as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
@@ -262,7 +268,10 @@ METHOD = Method(
             interface=STALE,
             wrt="log_prob",
             settings={"default": {}, "masked": MASKED, "probe": {"clip": 0.35, **CLAMPED}},
-            limits=(Limit("dapo.dapo_over_batch", {}, PPO, where=sampled_by_the_old_policy),),
+            limits=(
+                Limit("dapo.dapo_over_batch", {}, PPO, where=sampled_by_the_old_policy),
+                Limit("reinforce.reinforce", {}, OVER_TOKENS, where=all_equal, gradient_only=True),
+            ),
             deviations=(deviations.WEIGHT_ABSENT,),
         ),
         Objective(
@@ -281,6 +290,7 @@ METHOD = Method(
                 Limit("a3po.decoupled", NOW, where=_around_the_interpolation),
                 Limit("dapo.dapo_over_batch", NOW, PPO, where=_of_the_last_version),
                 Limit("dapo.dapo_over_batch", {"interpolation": "rollout"}, PPO, where=around_the_sampling_policy),
+                Limit("reinforce.reinforce", NOW, OVER_TOKENS, where=all_equal, gradient_only=True),
             ),
             deviations=(deviations.ANCHOR_DIFFERENTIATED,),
         ),

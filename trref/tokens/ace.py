@@ -49,6 +49,7 @@ Reinforcement Learning*, 2026, arXiv:2602.21420.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Limit, Method, Objective
+from trref.tokens._places import OVER_ANSWERS, on_policy
 from trref.tokens.deviations import ace as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
@@ -225,6 +226,14 @@ def _right_answers(inputs):
     return {**inputs, "advantage": abs(inputs["advantage"])}
 
 
+def _with_these_advantages(inputs):
+    """the policies are equal, and REINFORCE has the advantages of ACE"""
+    ours = on_policy(inputs)
+    A = ours["advantage"].reshape(len(ours["mask"]), -1)
+    factor = penalty_factor(*(ours[name] for name in ("log_prob", "old_log_prob", "mask", "ref_log_prob")))
+    return ours, {**ours, "advantage": xp.where(A < 0, A * factor[:, None], A) + xp.zeros_like(ours["mask"])}
+
+
 DAPO = {"clip_high": 0.28, "aggregation": "token_mean"}
 METHOD = Method(
     title="Overconfident Errors Need Stronger Correction (ACE)",
@@ -269,6 +278,7 @@ METHOD = Method(
                 Limit(to="dapo.dapo_over_batch", hyper={"alpha": 0.0, **DAPO}),
                 Limit("grpo.grpo", {"shape": "relu"}, where=_at_the_reference),
                 Limit("grpo.grpo", {}, where=_right_answers),
+                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_with_these_advantages, gradient_only=True),
             ),
             deviations=(deviations.SHIFT_DIFFERENTIATED,),
         ),

@@ -61,7 +61,7 @@ Li, Tsu, Zhang, Xue and He, *Fibration Policy Optimization*, 2026, arXiv:2603.08
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Input, Method, Objective
+from trref.catalog import Estimator, Input, Limit, Method, Objective
 
 __all__ = ["apc", "penalised_radius", "trpo_radius", "tv_trpo_sample"]
 
@@ -234,6 +234,15 @@ ON_STATES = {
     "example": lambda rng, size: _states(_example(rng, size)),
     "edges": {name: lambda edge=edge: _states(edge()) for name, edge in EDGES.items()},
 }
+
+
+def _fresh(inputs):
+    """the ratios are 1, and the samples answers of one token"""
+    ones = xp.ones_like(inputs["ratio"])
+    answers = {"log_prob": 0 * ones[:, None], "advantage": inputs["advantage"], "mask": ones[:, None]}
+    return {**inputs, "ratio": ones}, answers
+
+
 METHOD = Method(
     title="Aggregational policy censoring (Fibration Policy Optimization)",
     key="li2026fibration",
@@ -247,6 +256,7 @@ METHOD = Method(
             edges=EDGES,
             wrt="ratio",
             settings={"default": {"delta": 0.25}, "tight": {"delta": 0.03}, "probe": {"delta": 0.6}},
+            limits=(Limit("reinforce.reinforce", {"delta": 0.25}, where=_fresh, gradient_only=True),),
         ),
         Estimator(
             f=tv_trpo_sample,

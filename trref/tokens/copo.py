@@ -55,7 +55,8 @@ import math
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens.copo_weight import PROBE, UNITS, weight_of_groups
+from trref.tokens._places import OVER_ANSWERS, on_policy
+from trref.tokens.copo_weight import PROBE, UNITS, local_weight, weight_of_groups
 from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import GROUP_REWARD, token_objective
 
@@ -236,6 +237,16 @@ SCALES = {
     "prompts equal but for rounding": lambda: _rewards([0.1, 0.2, 0.0, 0.1], [0, 0, 0, 1]),
     "small rewards": lambda: _rewards([3e-20, 0.0, 1e-20], [0, 0, 1]),
 }
+
+
+def _blended(inputs):
+    """the policies are equal, and REINFORCE has the blended advantages"""
+    ours = on_policy(inputs)
+    w = local_weight(ours["group"], ours["answer"])[:, None]
+    A = ours["advantage"].reshape(len(w), -1) + xp.zeros_like(ours["mask"])
+    return ours, {**ours, "advantage": w * A + (1 - w) * global_advantage(ours["reward"], ours["group"])[:, None]}
+
+
 METHOD = Method(
     title="COPO: Consistency-Aware Policy Optimization",
     key="han2025copo",
@@ -265,6 +276,10 @@ METHOD = Method(
                 Limit("grpo.grpo", {"threshold": -1e6, "blend": "advantages"}),
                 Limit("grpo.grpo", {"threshold": 1e6}, where=_with_the_global_advantage),
                 Limit("grpo.grpo", {"threshold": 1e6, "blend": "advantages"}, where=_with_the_global_advantage),
+                *(
+                    Limit("reinforce.reinforce", {"blend": blend}, OVER_ANSWERS, where=_blended, gradient_only=True)
+                    for blend in BLENDS
+                ),
             ),
         ),
     ),

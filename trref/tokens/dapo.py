@@ -42,7 +42,7 @@ Yu et al., *DAPO: An Open-Source LLM Reinforcement Learning System at Scale*, 20
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Limit, Method, Objective
-from trref.tokens._places import equal_lengths
+from trref.tokens._places import OVER_TOKENS, equal_lengths, on_policy
 from trref.tokens.deviations import dapo as deviations
 from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
@@ -181,6 +181,11 @@ def _one_prompt(inputs):
     return {**inputs, "group": 0 * inputs["group"]}
 
 
+def _one_fresh_prompt(inputs):
+    """the policies are equal, and all answers are to one prompt"""
+    return on_policy(_one_prompt(inputs))
+
+
 CLIPS = {"default": {}, "probe": {"clip_low": 0.15, "clip_high": 0.35}}
 METHOD = Method(
     title="DAPO: An Open-Source LLM Reinforcement Learning System at Scale",
@@ -193,7 +198,10 @@ METHOD = Method(
             interface=WITH_GROUP,
             wrt="log_prob",
             settings=CLIPS,
-            limits=(Limit("dapo.dapo_over_batch", {}, where=_one_prompt),),
+            limits=(
+                Limit("dapo.dapo_over_batch", {}, where=_one_prompt),
+                Limit("reinforce.reinforce", {}, OVER_TOKENS, where=_one_fresh_prompt, gradient_only=True),
+            ),
             deviations=(deviations.BATCH_TOKEN_MEAN,),
         ),
         Objective(
@@ -201,7 +209,10 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings=CLIPS,
-            limits=(Limit("grpo.grpo", {"clip_high": 0.2}, where=equal_lengths),),
+            limits=(
+                Limit("grpo.grpo", {"clip_high": 0.2}, where=equal_lengths),
+                Limit("reinforce.reinforce", {}, OVER_TOKENS, where=on_policy, gradient_only=True),
+            ),
             deviations=(deviations.LOG_RATIO_CLAMP, deviations.VERL_VANILLA),
         ),
         Estimator(f=dynamic_sampling, interface=ANSWERS, brute_force=_keep_by_counting),

@@ -30,7 +30,7 @@ Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective*, 2025,
 
 from trref import validate
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import of_three_tokens
+from trref.tokens._places import of_three_tokens, on_policy
 from trref.tokens.deviations import dr_grpo as deviations
 from trref.tokens.grpo import clip_surrogate, group_advantage, token_weights
 from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
@@ -103,6 +103,7 @@ def _brute_force(reward, group):
     return result
 
 
+LENGTH = {"max_length": 8}
 METHOD = Method(
     title="Understanding R1-Zero-Like Training: A Critical Perspective (Dr. GRPO)",
     key="liu2025understanding",
@@ -120,8 +121,11 @@ METHOD = Method(
             f=dr_grpo,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
-            settings={"default": {"max_length": 8}, "probe": {"max_length": 12.5, "clip": 0.35}},
-            limits=(Limit("grpo.grpo", {"max_length": 3}, where=of_three_tokens),),
+            settings={"default": LENGTH, "probe": {"max_length": 12.5, "clip": 0.35}},
+            limits=(
+                Limit("grpo.grpo", {"max_length": 3}, where=of_three_tokens),
+                Limit("reinforce.reinforce", LENGTH, LENGTH, where=on_policy, gradient_only=True),
+            ),
             deviations=(deviations.PADDED_WIDTH, deviations.SUM_OVER_CONSTANT, deviations.LOG_RATIO_CLAMP),
         ),
     ),

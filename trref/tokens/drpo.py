@@ -66,6 +66,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
 from trref.tokens import _drpo_cases as cases
+from trref.tokens._places import on_policy
 from trref.tokens.deviations import drpo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
@@ -236,6 +237,7 @@ def drpo(log_prob, old_log_prob, advantage, mask, *, max_length, delta=12.5):
 
 LENGTH = {"max_length": 6}
 FREE = {"max_length": 6, "clip": 1e14}  # no clip, no penalty
+FRESH = Limit("reinforce.reinforce", LENGTH, LENGTH, where=on_policy, gradient_only=True)
 METHOD = Method(
     title="Rethinking the Divergence Regularization in LLM RL (DRPO, with DPPO and SPO)",
     key="yao2026rethinking",
@@ -251,7 +253,7 @@ METHOD = Method(
                 "kl": {**LENGTH, "d_low": 0.05, "d_high": 0.05, "kind": "forward_kl"},
                 "probe": {"max_length": 4.5, "d_low": 0.02, "d_high": 0.03, "kind": "forward_kl", "bound": 2.5},
             },
-            limits=(Limit("dr_grpo.dr_grpo", {**LENGTH, "d_low": 1.5, "d_high": 1.5, "bound": 1e14}, FREE),),
+            limits=(Limit("dr_grpo.dr_grpo", {**LENGTH, "d_low": 1.5, "d_high": 1.5, "bound": 1e14}, FREE), FRESH),
             deviations=(deviations.DPPO_LOG_PROB, deviations.DPPO_TOKEN_MEAN, deviations.DPPO_VERL),
         ),
         Objective(
@@ -259,7 +261,7 @@ METHOD = Method(
             interface=MEASURED,
             wrt="log_prob",
             settings={"default": LENGTH, "probe": {"max_length": 4.5, "d_low": 0.05, "d_high": 0.08, "bound": 2.5}},
-            limits=(Limit("drpo.dppo", LENGTH, LENGTH, where=cases.measured_by_the_token),),
+            limits=(Limit("drpo.dppo", LENGTH, LENGTH, where=cases.measured_by_the_token), FRESH),
         ),
         Objective(
             f=spo,
@@ -269,6 +271,7 @@ METHOD = Method(
             limits=(
                 Limit("dr_grpo.dr_grpo", {**LENGTH, "eps": 1e14}, FREE, where=cases.moderate_ratios),
                 Limit("r2vpo.r2vpo", {**LENGTH, "eps": 0.4}, {"weight": 1.0, "target": 0.0}, where=cases.equal_sizes),
+                FRESH,
             ),
         ),
         Objective(
@@ -279,6 +282,7 @@ METHOD = Method(
             limits=(
                 Limit("dr_grpo.dr_grpo", {**LENGTH, "delta": 1e14}, FREE),
                 Limit("drpo.spo", {**LENGTH, "delta": 0.2}, {**LENGTH, "eps": 0.2}, where=cases.certain_before),
+                FRESH,
             ),
             deviations=(deviations.DRPO_CLAMPED,),
         ),

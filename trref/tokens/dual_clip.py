@@ -36,6 +36,7 @@ Ye et al., *Mastering Complex Control in MOBA Games with Deep Reinforcement Lear
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
+from trref.tokens._places import OVER_ANSWERS, on_policy
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE
 
@@ -135,7 +136,11 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": {}, "probe": {"clip": 0.35, "bound": 1.6}},
-            limits=(Limit("grpo.grpo", {"bound": 1e14}), Limit("grpo.grpo", {}, where=_good_tokens)),
+            limits=(
+                Limit("grpo.grpo", {"bound": 1e14}),
+                Limit("grpo.grpo", {}, where=_good_tokens),
+                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+            ),
         ),
         Objective(
             f=two_sided_clip,
@@ -147,6 +152,7 @@ METHOD = Method(
                 Limit("grpo.grpo", {}, where=_good_tokens),
                 Limit("dual_clip.dual_clip", {}),
                 Limit("dual_clip.dual_clip", {"delta": 2.5}, {"bound": 2.5}),
+                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=on_policy, gradient_only=True),
             ),
         ),
     ),

@@ -39,7 +39,7 @@ Zheng et al., *Group Sequence Policy Optimization*, 2025, arXiv:2507.18071.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens._places import of_one_token, on_policy, one_advantage
+from trref.tokens._places import OVER_ANSWERS, fresh, of_one_token, one_advantage
 from trref.tokens.deviations import gspo as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE
@@ -94,11 +94,6 @@ def _equal_ratios(inputs):
     return one_advantage({**inputs, "log_prob": inputs["old_log_prob"] + d[:, :1]})
 
 
-def _fresh(inputs):
-    """the policies are equal, and each answer has one advantage"""
-    return one_advantage(on_policy(inputs))
-
-
 WIDE = {"clip_low": 0.24, "clip_high": 0.24}  # no edge lies on these bounds, where means round
 METHOD = Method(
     title="Group Sequence Policy Optimization",
@@ -118,7 +113,8 @@ METHOD = Method(
             limits=(
                 Limit("grpo.grpo", WIDE, {"clip": 0.24}, where=of_one_token),
                 Limit("grpo.grpo", WIDE, {"clip": 0.24}, where=_equal_ratios),
-                Limit("grpo.grpo", {}, where=_fresh),
+                Limit("grpo.grpo", {}, where=fresh),
+                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=fresh, gradient_only=True),
             ),
             deviations=(deviations.SEQUENCE_CLAMP, deviations.SEQUENCE_SUM, deviations.SEQUENCE_TOKEN_MEAN),
         ),

@@ -43,7 +43,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.nn.heads import categorical_entropy
-from trref.tokens._places import on_policy
+from trref.tokens._places import OVER_ANSWERS, on_policy
 from trref.tokens.conflict_tokens import weigh
 from trref.tokens.deviations import gtpo as deviations
 from trref.tokens.grpo import token_weights
@@ -212,6 +212,17 @@ def _equal_rewards(inputs):
     return {**inputs, "advantage": 0 * mean}, {**inputs, "advantage": -0.1 * mean}
 
 
+def _weighed(inputs):
+    """the policies are equal, and REINFORCE has the weighed advantages"""
+    ours = on_policy(inputs)
+    A, mask, mean = ours["advantage"], ours["mask"], _mean(ours["entropy"], ours["mask"])
+    A = _filter(mean, 0.0, LOG_2) * (A - 0.1 * mean)
+    return ours, {
+        **ours,
+        "advantage": A[:, None] * weigh(ours["advantage"], mask, ours["actions"], ours["group"], 2.0, 0.0),
+    }
+
+
 NO_ENTROPIES, NO_CLIP = {"entropy_weight": 0.0, "initial_entropy": 0.8}, {"clip": 1e14}
 METHOD = Method(
     title="GTPO: Trajectory-Based Policy Optimization in Large Language Models",
@@ -244,6 +255,7 @@ METHOD = Method(
                 Limit("grpo.grpo", NO_ENTROPIES, NO_CLIP, where=_no_wrong_answer),
                 Limit("grpo.grpo", NO_ENTROPIES, NO_CLIP, where=_no_right_answer),
                 Limit("grpo.grpo", {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0}, where=on_policy),
+                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_weighed, gradient_only=True),
             ),
             deviations=(deviations.FIXED_ENTROPY_BOUND, deviations.DIVIDED_BY_CONFLICTS),
         ),

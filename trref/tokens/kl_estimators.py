@@ -61,6 +61,7 @@ Schulman, *Approximating KL Divergence*, 2020, http://joschu.net/blog/kl-approx.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Limit, Method, Objective
+from trref.tokens._places import OVER_ANSWERS, OVER_TOKENS, on_policy
 from trref.tokens.deviations import kl_estimators as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
@@ -233,6 +234,16 @@ def _from_the_old_policy(inputs):
     return {**inputs, "ref_log_prob": inputs["old_log_prob"]}
 
 
+def _all_equal(inputs):
+    """all policies are equal"""
+    return on_policy(_from_the_old_policy(inputs))
+
+
+def _charged(inputs):
+    """REINFORCE's advantage is minus the estimate"""
+    return {**inputs, "advantage": -reward_charge(inputs["log_prob"], inputs["ref_log_prob"])}
+
+
 EACH = {k: {"estimator": k} for k in ESTIMATORS}
 METHOD = Method(
     title="Estimates of the KL divergence",
@@ -245,6 +256,7 @@ METHOD = Method(
             interface=PENALTY,
             wrt="log_prob",
             settings={"default": {}, "k1": EACH["k1"], "k2": EACH["k2"], "probe": EACH["k2"]},
+            limits=(Limit("kl_estimators.kl_in_reward", EACH["k2"], EACH["k1"], gradient_only=True),),
             deviations=(deviations.K3_CLAMP, deviations.K3_STRAIGHT_THROUGH, deviations.ABSOLUTE),
         ),
         Objective(
@@ -253,12 +265,16 @@ METHOD = Method(
             wrt="log_prob",
             stopped={"charge": reward_charge},
             settings={"default": {}, "k2": EACH["k2"], "k3": EACH["k3"], "probe": EACH["k3"]},
+            limits=(Limit("reinforce.reinforce", {}, OVER_TOKENS, where=_charged),),
         ),
         Objective(
             f=kl_off_policy,
             interface=OFF_POLICY,
             wrt="log_prob",
-            limits=(Limit("f_divergences.divergence_from_samples", {}, where=_from_the_old_policy),),
+            limits=(
+                Limit("f_divergences.divergence_from_samples", {}, where=_from_the_old_policy),
+                Limit("kl_estimators.kl_in_loss", {}, EACH["k2"], where=on_policy, gradient_only=True),
+            ),
             deviations=(deviations.UNCORRECTED_K3,),
         ),
         Objective(
@@ -269,6 +285,7 @@ METHOD = Method(
             limits=(
                 Limit("grpo.grpo", {"beta": 0.0}),
                 *(Limit("grpo.grpo", EACH[k], where=_at_the_reference) for k in ("k2", "k3")),
+                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_all_equal, gradient_only=True),
             ),
         ),
     ),

@@ -59,6 +59,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.tokens import _lens_cases as cases
+from trref.tokens._places import OVER_ANSWERS, on_policy
 from trref.tokens.deviations import lens as deviations
 from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import token_objective
@@ -244,6 +245,11 @@ def _with_these_advantages(inputs):
     return {**inputs, "advantage": lens_advantage(**groups)}
 
 
+def _fresh(inputs):
+    """the policies are equal, and the advantage is that of LENS"""
+    return on_policy(_with_these_advantages(inputs))
+
+
 PROBE = {"alpha": 0.6, "std": "population"}
 METHOD = Method(
     title="Likelihood Estimation with Negative Samples (LENS)",
@@ -265,7 +271,10 @@ METHOD = Method(
             interface=WITH_GROUPS,
             wrt="log_prob",
             settings={"default": {}, "mixed groups only": {"alpha": 0.0}, "probe": {**PROBE, "clip": 0.35}},
-            limits=(Limit("grpo.grpo", {}, where=_with_these_advantages),),
+            limits=(
+                Limit("grpo.grpo", {}, where=_with_these_advantages),
+                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_fresh, gradient_only=True),
+            ),
             deviations=(deviations.LENS_UNBOUNDED, deviations.LENS_STANDARDISED),
         ),
     ),

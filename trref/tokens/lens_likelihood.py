@@ -51,7 +51,7 @@ import math
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Input, Method, Objective
+from trref.catalog import Estimator, Input, Limit, Method, Objective
 from trref.nn.heads import log_softmax
 
 __all__ = ["difficulty", "mle_loss", "value_function"]
@@ -197,6 +197,13 @@ def _table(right, D):
     return {"logits": logits, "right": xp.array(right, dtype=float), "difficulty": xp.array(D)}
 
 
+def _as_rewards(inputs):
+    """REINFORCE's advantage is the calibrated reward"""
+    log_prob, reward, pi = inputs["log_prob"], inputs["reward"], xp.exp(inputs["log_prob"])
+    calibrated = xp.where(reward == 1, 1.0, -pi / xp.where(reward == 1, 1.0, inputs["difficulty"] - pi))
+    return inputs, {"log_prob": log_prob[:, None], "advantage": calibrated, "mask": xp.ones_like(log_prob)[:, None]}
+
+
 METHOD = Method(
     title="Likelihood Estimation with Negative Samples, the likelihood",
     key="feng2025lens",
@@ -215,6 +222,7 @@ METHOD = Method(
                 "one answer": lambda: _labels([-2.0], [0.0], [0.3]),
             },
             wrt="log_prob",
+            limits=(Limit("reinforce.reinforce", {}, where=_as_rewards, gradient_only=True),),
         ),
         Objective(
             f=value_function,

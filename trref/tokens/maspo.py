@@ -44,9 +44,10 @@ Sample-Efficient LLM Reasoning*, 2026, arXiv:2602.17550.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Limit, Method, Objective
+from trref.tokens._places import OVER_TOKENS, on_policy
 from trref.tokens.deviations import maspo as deviations
 from trref.tokens.grpo import token_weights
-from trref.tokens.interfaces import TOKEN_OBJECTIVE, on_policy
+from trref.tokens.interfaces import TOKEN_OBJECTIVE
 from trref.tokens.maspo_gate import gate_rows, gate_width, gaussian_gate
 
 __all__ = ["maspo", "maspo_differentiated"]
@@ -166,6 +167,7 @@ NO_GATE, NO_CLIP = {"sigma": 1e15, "sigma_high": 1e15}, {"clip_low": 1e14, "clip
 LIMITS = (
     Limit("dapo.dapo_over_batch", NO_GATE, NO_CLIP),
     Limit("dapo.dapo_over_batch", {}, where=on_policy),
+    Limit("reinforce.reinforce", {}, OVER_TOKENS, where=on_policy, gradient_only=True),
     Limit("dapo.dapo_over_batch", {}, NO_CLIP, where=_returning),
 )
 METHOD = Method(

@@ -223,6 +223,11 @@ def _one_verifier(inputs):
     return {**inputs, "rho0": xp.full_like(inputs["rho0"], 0.1), "rho1": xp.full_like(inputs["rho1"], 0.3)}
 
 
+def _corrected(inputs):
+    """REINFORCE's advantage is the corrected reward"""
+    return {**inputs, "advantage": backward_reward(*(inputs[name] for name in ("reward", "rho0", "rho1")))}
+
+
 EACH = {
     "default": {},
     "forward": {"correction": "forward"},
@@ -266,6 +271,7 @@ METHOD = Method(
             interface=SCORES,
             wrt="log_prob",
             settings={name: EACH[name] for name in ("default", "forward", "naive", "probe")},
+            limits=(Limit("reinforce.reinforce", {}, where=_corrected),),
         ),
     ),
 )

@@ -55,6 +55,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.nn.heads import log_softmax
+from trref.tokens._places import OVER_ANSWERS, OVER_TOKENS, on_policy
 from trref.tokens.deviations import pspo as deviations
 from trref.tokens.f_divergences import generator, near
 from trref.tokens.grpo import token_weights
@@ -237,6 +238,11 @@ def _ratio_of_mixture(log_prob, old_log_prob, *, alpha=0.1):
     return ((1 - alpha) * p + alpha * q) / q
 
 
+def _smaller_advantages(inputs):
+    """GRPO's advantages are 1 - alpha times these"""
+    return inputs, {**inputs, "advantage": 0.7 * inputs["advantage"]}
+
+
 UNCLIPPED = {"clip_low": 1e14, "clip_high": 1e14}
 PROBE = {"default": {}, "strong": {"alpha": 0.5}, "probe": {"alpha": 0.3}}
 METHOD = Method(
@@ -262,6 +268,15 @@ METHOD = Method(
             limits=(
                 Limit(to="grpo.grpo", hyper={"alpha": 0.0}, to_hyper={"clip": 1e14}),
                 Limit(to="dapo.dapo_over_batch", hyper={"alpha": 0.0, "aggregation": "token_mean"}, to_hyper=UNCLIPPED),
+                Limit("grpo.grpo", {"alpha": 0.3}, {"clip": 1e14}, where=_smaller_advantages, gradient_only=True),
+                Limit("reinforce.reinforce", {"alpha": 0.0}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+                Limit(
+                    "reinforce.reinforce",
+                    {"alpha": 0.0, **OVER_TOKENS},
+                    OVER_TOKENS,
+                    where=on_policy,
+                    gradient_only=True,
+                ),
             ),
             deviations=(deviations.CLIP_KEPT, deviations.LOG_PROB_SMOOTHED),
         ),

@@ -35,8 +35,9 @@ import math
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
+from trref.tokens._places import OVER_ANSWERS, of_one_token, on_policy
 from trref.tokens.grpo import token_weights
-from trref.tokens.interfaces import TOKEN_OBJECTIVE, of_one_token, token_objective
+from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
 from trref.tokens.pspo import smooth
 
 __all__ = ["pspo_clipped", "pspo_sequence"]
@@ -147,7 +148,10 @@ METHOD = Method(
             edges={name: edge for name, edge in ANSWERS.edges.items() if name != "far off policy"},
             wrt="log_prob",
             settings={"default": {}, "unsmoothed": {"alpha": 0.0}, "probe": {"alpha": 0.3}},
-            limits=(Limit("pspo.pspo", {}, where=of_one_token),),
+            limits=(
+                Limit("pspo.pspo", {}, where=of_one_token),
+                Limit("reinforce.reinforce", {"alpha": 0.0}, {}, where=on_policy, gradient_only=True),
+            ),
         ),
         Objective(
             f=pspo_clipped,
@@ -157,6 +161,7 @@ METHOD = Method(
             limits=(
                 Limit("grpo.grpo", {"alpha": 0.0, "clip": 0.2}),
                 Limit("pspo.pspo", {"clip": 1e14}),
+                Limit("reinforce.reinforce", {"alpha": 0.0}, OVER_ANSWERS, where=on_policy, gradient_only=True),
             ),
         ),
     ),

@@ -120,6 +120,11 @@ def troll(logits, old_logits, actions, advantage, mask, *, radius=0.05, alpha=1.
     return -(w * terms).sum(), -w[..., None] * derivative  # eq. troll-objective
 
 
+def _on_policy(inputs):
+    """the policies are equal"""
+    return {**inputs, "logits": inputs["old_logits"]}
+
+
 METHOD = Method(
     title="TROLL: Trust Regions improve Reinforcement Learning for Large Language Models",
     key="becker2025troll",
@@ -132,7 +137,10 @@ METHOD = Method(
             wrt="logits",
             stopped={"projection": project_kl},
             settings={"default": {}, "probe": {"radius": 0.3, "alpha": 0.4}},
-            limits=(Limit("tre.tre", {"radius": 100.0}, {"clip": 1e14, "coefficient": 0.0}),),
+            limits=(
+                Limit("tre.tre", {"radius": 100.0}, {"clip": 1e14, "coefficient": 0.0}),
+                Limit("tre.tre", {}, {"coefficient": 0.0}, where=_on_policy),
+            ),
             deviations=(deviations.MULTIPLIER_CONSTANT, deviations.PROJECTED_RATIO_DETACHED),
         ),
     ),

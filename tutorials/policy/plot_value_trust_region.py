@@ -74,7 +74,7 @@ figure, axis = plt.subplots()
 for name, runs in curves.items():
     spread(axis, range(batches), runs, name)
 axis.set(xlabel="batch", ylabel="squared error against the true value", yscale="log")
-axis.legend()
+figure.legend(loc="outside upper center", ncols=4, fontsize=9)
 
 # %%
 # What the figure shows

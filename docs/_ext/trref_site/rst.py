@@ -38,7 +38,12 @@ def assigned(values):
 
 
 def number(value, digits=6):
-    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.{digits}g}")
+    """A float as a person writes it: 0.3, 2e-4, 1e14."""
+    text = f"{value:.{digits}g}"
+    if 0 < abs(value) < 1e-3 and "e" not in text:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        text = f"{float(mantissa):g}e{exponent}"
+    return re.sub(r"e\+?(-?)0*", r"e\1", text)
 
 
 def bullets(items):
