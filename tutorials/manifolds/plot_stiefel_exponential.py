@@ -27,17 +27,18 @@ x = np.eye(3)[:, :2]
 z = np.array([[0.0, -0.8], [0.8, 0.0], [1.0, 0.3]])
 times = np.linspace(0, 2.5, 120)
 paths = {m: np.array([exponential(x, t * z, metric=m) for t in times]) for m in ("euclidean", "canonical")}
-figure = plt.figure(figsize=(9, 4))
-axis = figure.add_subplot(1, 2, 1, projection="3d")
+figure = plt.figure(figsize=(6.5, 4))
+axis = figure.add_subplot(projection="3d")
 u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 30), np.linspace(0, np.pi, 15))
-axis.plot_wireframe(np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#7d8590", alpha=0.15, linewidth=0.6)
+axis.plot_wireframe(np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#7d8590", alpha=0.3, linewidth=0.6)
 for (metric, path), column in itertools.product(paths.items(), (0, 1)):
     style = "-" if metric == "euclidean" else "--"
     label = f"{metric}, column {column + 1}"
     axis.plot(*path[:, :, column].T, style, color=COLOURS[column], label=label)
 axis.scatter(*x, color=COLOURS[6], s=25)
-axis.set(xticks=[], yticks=[], zticks=[])
-axis.legend(loc="upper left", fontsize=8)
+axis.set_axis_off()
+axis.set_aspect("equal")
+figure.legend(loc="outside right center")
 
 # %%
 # Steps of any length
@@ -65,7 +66,7 @@ for seed in range(5):
     step /= np.linalg.norm(step)
     ours[seed] = [defect(exponential(start, t * step)) for t in lengths]
     theirs[seed] = [defect(textbook(start, t * step)) for t in lengths]
-axis = figure.add_subplot(1, 2, 2)
+figure, axis = plt.subplots()
 axis.loglog(lengths, theirs.mean(0), ".-", label="block matrix")
 axis.loglog(lengths, ours.mean(0), ".-", label="skew matrices")
 axis.set(xlabel="length of the step", ylabel="distance from orthonormal")

@@ -55,7 +55,7 @@ for axis, (where, curves) in zip(axes, results.items(), strict=True):
         spread(axis, range(steps), np.maximum(values, 1e-30).tolist(), name, color=colour)
     axis.set(xlabel="step", title=where, yscale="log", ylim=(1e-16, 1e5))
 axes[0].set_ylabel("value")
-axes[1].legend(*axes[0].get_legend_handles_labels(), loc="lower right")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
 # %%
 # What the figure shows
