@@ -35,7 +35,7 @@ def main():
             "ruff found something (above); run: .venv/bin/python -m ruff check . && .venv/bin/python -m ruff format ."
         )
     workers = [] if any(a.startswith(("-n", "--numprocesses", "--pdb")) for a in options.pytest) else ["-n", "2"]
-    command = [python, "-m", "pytest", "-q", *workers, *options.pytest]
+    command = [python, "-m", "pytest", *workers, *options.pytest]
     tests = subprocess.run(command, cwd=_environment.ROOT, env=environment, check=False).returncode
     return tests or any(style)
 
