@@ -1,10 +1,13 @@
-"""Special inputs at which one token objective becomes another: the `where` of their limits."""
+"""Special inputs at which one token objective becomes another: the `where` of their limits; and the limit of most."""
 
 from trref.backend import xp
+from trref.catalog import Limit
 
 __all__ = [
     "OVER_ANSWERS",
     "OVER_TOKENS",
+    "REINFORCE_OVER_ANSWERS",
+    "REINFORCE_OVER_TOKENS",
     "equal_lengths",
     "fresh",
     "of_one_token",
@@ -20,6 +23,13 @@ OVER_ANSWERS, OVER_TOKENS = {"aggregation": "seq_mean"}, {"aggregation": "token_
 def on_policy(inputs):
     """the policies are equal"""
     return {**inputs, "log_prob": inputs["old_log_prob"]}
+
+
+REINFORCE_OVER_ANSWERS, REINFORCE_OVER_TOKENS = (
+    Limit("reinforce.reinforce", {}, average, where=on_policy, gradient_only=True)
+    for average in (OVER_ANSWERS, OVER_TOKENS)
+)
+"""On-policy the gradient is that of REINFORCE, with GRPO's average or that over all tokens."""
 
 
 def one_advantage(inputs):

@@ -82,7 +82,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.tokens._bandpo_cases import ROUNDED, band_by_bisection, of_one_probability
-from trref.tokens._places import OVER_ANSWERS, equal_lengths, on_policy
+from trref.tokens._places import REINFORCE_OVER_ANSWERS, equal_lengths, on_policy
 from trref.tokens.deviations import bandpo as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
@@ -269,7 +269,7 @@ METHOD = Method(
                     "grpo.grpo", {"ball": "total_variation", "delta": 0.06}, {"clip": 0.24}, where=of_one_probability
                 ),
                 Limit("grpo.grpo", {}, where=on_policy),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+                REINFORCE_OVER_ANSWERS,
             ),
             deviations=(deviations.BAND_RELAXED, deviations.BAND_WITH_DUAL_CLIP),
         ),

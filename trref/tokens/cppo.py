@@ -41,7 +41,7 @@ Mao et al., *Beyond Uniform Token-Level Trust Region in LLM Reinforcement Learni
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import OVER_TOKENS, of_one_token, of_three_tokens, on_policy
+from trref.tokens._places import REINFORCE_OVER_TOKENS, of_one_token, of_three_tokens
 from trref.tokens.cppo_budget import check_budget, position_weight, prefix_threshold, spent_and_threshold
 from trref.tokens.deviations import cppo as deviations
 from trref.tokens.grpo import token_weights
@@ -219,7 +219,7 @@ METHOD = Method(
                 Limit("cppo.cppo_binary", {}, where=_of_the_sampled_token),
                 Limit("drpo.dppo_measured", ONE_THRESHOLD, {"max_length": 3, "bound": 1e14}, where=of_three_tokens),
                 Limit("drpo.dppo_measured", {}, {"max_length": 1, "bound": 1e14}, where=of_one_token),
-                Limit("reinforce.reinforce", {}, OVER_TOKENS, where=on_policy, gradient_only=True),
+                REINFORCE_OVER_TOKENS,
             ),
             deviations=(deviations.TIGHTER_LATER, deviations.KEPT_TOKENS_ONLY),
         ),
@@ -232,7 +232,7 @@ METHOD = Method(
                 Limit("dapo.dapo_over_batch", EVERYTHING, NO_CLIP),
                 Limit("drpo.dppo", ONE_THRESHOLD, {"max_length": 3, "bound": 1e14}, where=of_three_tokens),
                 Limit("drpo.dppo", {}, {"max_length": 1, "bound": 1e14}, where=of_one_token),
-                Limit("reinforce.reinforce", {}, OVER_TOKENS, where=on_policy, gradient_only=True),
+                REINFORCE_OVER_TOKENS,
             ),
             deviations=(deviations.ALWAYS_DYNAMIC,),
         ),

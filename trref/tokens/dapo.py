@@ -42,7 +42,7 @@ Yu et al., *DAPO: An Open-Source LLM Reinforcement Learning System at Scale*, 20
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Limit, Method, Objective
-from trref.tokens._places import OVER_TOKENS, equal_lengths, on_policy
+from trref.tokens._places import OVER_TOKENS, REINFORCE_OVER_TOKENS, equal_lengths, on_policy
 from trref.tokens.deviations import dapo as deviations
 from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
@@ -209,10 +209,7 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings=CLIPS,
-            limits=(
-                Limit("grpo.grpo", {"clip_high": 0.2}, where=equal_lengths),
-                Limit("reinforce.reinforce", {}, OVER_TOKENS, where=on_policy, gradient_only=True),
-            ),
+            limits=(Limit("grpo.grpo", {"clip_high": 0.2}, where=equal_lengths), REINFORCE_OVER_TOKENS),
             deviations=(deviations.LOG_RATIO_CLAMP, deviations.VERL_VANILLA),
         ),
         Estimator(f=dynamic_sampling, interface=ANSWERS, brute_force=_keep_by_counting),

@@ -36,7 +36,7 @@ Ye et al., *Mastering Complex Control in MOBA Games with Deep Reinforcement Lear
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, on_policy
+from trref.tokens._places import REINFORCE_OVER_ANSWERS
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE
 
@@ -139,7 +139,7 @@ METHOD = Method(
             limits=(
                 Limit("grpo.grpo", {"bound": 1e14}),
                 Limit("grpo.grpo", {}, where=_good_tokens),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+                REINFORCE_OVER_ANSWERS,
             ),
         ),
         Objective(
@@ -152,7 +152,7 @@ METHOD = Method(
                 Limit("grpo.grpo", {}, where=_good_tokens),
                 Limit("dual_clip.dual_clip", {}),
                 Limit("dual_clip.dual_clip", {"delta": 2.5}, {"bound": 2.5}),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+                REINFORCE_OVER_ANSWERS,
             ),
         ),
     ),

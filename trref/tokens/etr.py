@@ -58,7 +58,7 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, OVER_TOKENS, on_policy
+from trref.tokens._places import OVER_TOKENS, REINFORCE_OVER_ANSWERS, on_policy
 from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import token_objective
 
@@ -284,7 +284,7 @@ METHOD = Method(
                 Limit(to="grpo.grpo", hyper={"reference": 1e-9, "macro": 0.0}, to_hyper={"clip": 0.3}),
                 Limit(to="dapo.dapo_over_batch", hyper={**PLAIN, "clip_high": 0.28, "aggregation": "token_mean"}),
                 Limit("grpo.grpo", {"budget": "matched", **WIDE}, {"clip": 0.24}, where=_alike),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+                REINFORCE_OVER_ANSWERS,
                 Limit(
                     "reinforce.reinforce",
                     {"aggregation": "token_mean"},

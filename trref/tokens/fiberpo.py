@@ -70,7 +70,7 @@ Li, Tsu, Zhang, Xue and He, *Fibration Policy Optimization*, 2026, arXiv:2603.08
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, on_policy
+from trref.tokens._places import REINFORCE_OVER_ANSWERS
 from trref.tokens.deviations import fiberpo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
@@ -270,7 +270,7 @@ METHOD = Method(
             limits=(
                 Limit("grpo.grpo", OPEN, {"clip": 1e14}),
                 Limit("gspo.gspo", {**OPEN, "clip": 1e-13}, UNCLIPPED, where=_one_advantage_an_answer),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+                REINFORCE_OVER_ANSWERS,
             ),
             deviations=(deviations.BASE_CLIPPED,),
         ),

@@ -40,7 +40,7 @@ Li, Tsu, Zhang, Xue and He, *Fibration Policy Optimization*, 2026, arXiv:2603.08
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, on_policy
+from trref.tokens._places import REINFORCE_OVER_ANSWERS
 from trref.tokens.fiberpo import aggregate_gate, fiber_residual, residual_pullback, sign_channels, uneven
 from trref.tokens.grpo import group_mean, token_weights
 from trref.tokens.interfaces import token_objective
@@ -186,7 +186,7 @@ METHOD = Method(
                 Limit("fiberpo.fiberpo", {}, where=_alone),
                 Limit("fiberpo.fiberpo", OPEN, OPEN),
                 Limit("grpo.grpo", {**OPEN, "clip": 1e3}, {"clip": 1e14}),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+                REINFORCE_OVER_ANSWERS,
             ),
         ),
     ),

@@ -65,7 +65,7 @@ from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
 from trref.tokens._grpo_cases import actions, advantage_by_loops, weights_by_loops
-from trref.tokens._places import OVER_ANSWERS, on_policy
+from trref.tokens._places import REINFORCE_OVER_ANSWERS
 from trref.tokens.deviations import grpo as deviations
 from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE, token_objective
 
@@ -287,10 +287,7 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": {}, "probe": {"clip": 0.35}},
-            limits=(
-                Limit("ppo.clipped_surrogate", {}, where=actions),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=on_policy, gradient_only=True),
-            ),
+            limits=(Limit("ppo.clipped_surrogate", {}, where=actions), REINFORCE_OVER_ANSWERS),
             deviations=(
                 deviations.WITHOUT_MINIMUM,
                 deviations.LOG_RATIO_CLAMP,

@@ -44,7 +44,7 @@ Sample-Efficient LLM Reasoning*, 2026, arXiv:2602.17550.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Limit, Method, Objective
-from trref.tokens._places import OVER_TOKENS, on_policy
+from trref.tokens._places import REINFORCE_OVER_TOKENS, on_policy
 from trref.tokens.deviations import maspo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE
@@ -167,7 +167,7 @@ NO_GATE, NO_CLIP = {"sigma": 1e15, "sigma_high": 1e15}, {"clip_low": 1e14, "clip
 LIMITS = (
     Limit("dapo.dapo_over_batch", NO_GATE, NO_CLIP),
     Limit("dapo.dapo_over_batch", {}, where=on_policy),
-    Limit("reinforce.reinforce", {}, OVER_TOKENS, where=on_policy, gradient_only=True),
+    REINFORCE_OVER_TOKENS,
     Limit("dapo.dapo_over_batch", {}, NO_CLIP, where=_returning),
 )
 METHOD = Method(

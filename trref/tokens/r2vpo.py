@@ -71,7 +71,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
 from trref.tokens import _r2vpo_cases as cases
-from trref.tokens._places import OVER_ANSWERS, OVER_TOKENS, of_one_token, on_policy
+from trref.tokens._places import REINFORCE_OVER_ANSWERS, REINFORCE_OVER_TOKENS, of_one_token, on_policy
 from trref.tokens.deviations import r2vpo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.gspo import mean_log_ratio
@@ -247,7 +247,7 @@ METHOD = Method(
             limits=(
                 Limit("dapo.dapo_over_batch", {"weight": 0.0}, NO_CLIP),
                 Limit("dapo.dapo_over_batch", {"weight": 2.5, "target": 0.0}, where=on_policy),
-                Limit("reinforce.reinforce", {}, OVER_TOKENS, where=on_policy, gradient_only=True),
+                REINFORCE_OVER_TOKENS,
                 Limit(
                     "drpo.spo", {"weight": 2.5, "target": 0.0}, {"max_length": 1, "eps": 0.2}, where=_signs_of_one_token
                 ),
@@ -261,7 +261,7 @@ METHOD = Method(
             settings={"default": {}, "probe": {"weight": 0.7, "target": 0.3}},
             limits=(
                 Limit("gspo.gspo", {"weight": 0.0}, NO_CLIP),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+                REINFORCE_OVER_ANSWERS,
                 Limit(
                     "r2vpo.r2vpo", {"weight": 0.7, "target": 0.3}, {"weight": 0.7, "target": 0.3}, where=of_one_token
                 ),
