@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from trref.tokens import dapo, dr_grpo, dual_clip, f_divergences, grpo, gspo, kl_estimators, reduced_divergences
+from trref.tokens import (
+    dapo,
+    dr_grpo,
+    dual_clip,
+    f_divergences,
+    grpo,
+    gspo,
+    kl_estimators,
+    reduced_divergences,
+    reinforce,
+)
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -72,7 +82,18 @@ def _off_policy(x):
     return _token_mean(torch.exp(x["log_prob"] - x["old_log_prob"]) * _k(x, "k3"), x)
 
 
+def _score(mean):
+    return lambda x: mean(-x["advantage"][:, None] * x["log_prob"], x)
+
+
+def _answers(l, x):
+    return (l * x["mask"]).sum(-1).mean()
+
+
 CASES = {
+    "reinforce": (reinforce.reinforce, {}, _score(_answers)),
+    "reinforce, answers": (reinforce.reinforce, {"aggregation": "seq_mean"}, _score(_seq_mean)),
+    "reinforce, tokens": (reinforce.reinforce, {"aggregation": "token_mean"}, _score(_token_mean)),
     "grpo": (grpo.grpo, {}, lambda x: _seq_mean(_clipped(x, 0.2, 0.2), x)),
     "dapo": (dapo.dapo, {}, _dapo),
     "dapo over batch": (dapo.dapo_over_batch, {}, lambda x: _token_mean(_clipped(x, 0.2, 0.28), x)),

@@ -171,12 +171,6 @@ def test_the_oldest_data_are_never_clipped():
     assert loss == pytest.approx(-(ratio * batch["advantage"][:, None]).sum(), rel=1e-12)
 
 
-def test_on_policy_it_is_the_policy_gradient():
-    batch = _batch(10, spread=0.0)
-    _, gradient = a3po(**batch, current_version=NOW)
-    assert np.allclose(gradient, -batch["advantage"][:, None] * batch["mask"] / batch["mask"].sum(), rtol=1e-14)
-
-
 @pytest.mark.parametrize(("over_cap", "loss"), [("mask", -(1.1 + 0) / 2), ("clamp", -(1.1 + 5) / 2)])
 def test_weights_above_the_cap(over_cap, loss):
     """Weights 1 and 6, ratios 1.1 and 1: the second counts with 0 or with 5; both count in the mean."""

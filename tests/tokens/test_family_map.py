@@ -3,9 +3,11 @@
 import collections
 import dataclasses
 
+import numpy as np
 import pytest
 
 from trref import catalog, checks
+from trref.tokens._places import OVER_ANSWERS, OVER_TOKENS, on_policy
 
 RECORDS = {record.name: record for record in catalog.records()}
 LIMITS = [
@@ -23,10 +25,10 @@ ALONE = {
     "tre.region_bonus": "a bonus, and its gradient is in logits",
     "troll.troll": IN_LOGITS,
     "troll_sparse.troll_sparse": IN_LOGITS,
-    "tre.min_entropy": "a bonus of one number of the distribution, without a set of tokens to vary",
+    "tre.min_entropy": "a bonus, the surprise of the likeliest token, with its gradient in logits",
     "f_divergences.divergence": "a divergence of whole distributions, with its gradient in logits",
     "reduced_divergences.top_k_divergence": "a divergence of merged distributions, with its gradient in logits",
-    "reduced_divergences.binary_divergence": "a divergence of two cells; the others merge logits or sample",
+    "reduced_divergences.binary_divergence": "a divergence of two cells, in the probability of the sampled token alone",
     "confidence_regulariser.selective_regulariser": "a penalty on whole distributions, with its gradient in logits",
     "lens_likelihood.value_function": "an exact mean over all answers, with its gradient in logits",
 }
@@ -124,3 +126,41 @@ def test_nobody_else_weighs_a_ratio():
     ratios = {n for n in OBJECTIVES if {"log_prob", "old_log_prob"} <= set(RECORDS[n].inputs)}
     rewarded = {n for n in ratios if {"advantage", "reward"} & set(RECORDS[n].inputs)}
     assert rewarded | {"a3po.a3po", "apc.apc"} == set(FIRST_ORDER)
+
+
+def _behind(inputs):
+    """the old policy is the current one, the sampling one is not"""
+    return {**inputs, "old_log_prob": inputs["log_prob"]}
+
+
+def _at_reference(inputs):
+    """all policies are equal"""
+    return on_policy({**inputs, "ref_log_prob": inputs["old_log_prob"]})
+
+
+def _of_tokens(inputs):
+    """the policies are equal, and each token has an advantage"""
+    growth = 1.0 + np.arange(inputs["mask"].shape[1])
+    return on_policy({**inputs, "advantage": inputs["advantage"].reshape(len(inputs["mask"]), -1) * growth})
+
+
+NOT_REINFORCE = {
+    "GRPO off-policy": ("grpo.grpo", {}, OVER_ANSWERS, None),
+    "GRPO over tokens": ("grpo.grpo", {}, OVER_TOKENS, on_policy),
+    "GSPO with advantages of tokens": ("gspo.gspo", {}, OVER_ANSWERS, _of_tokens),
+    "PSPO, smoothed": ("pspo.pspo", {"alpha": 0.1}, OVER_ANSWERS, on_policy),
+    "ACE with the advantages of GRPO": ("ace.ace", {}, OVER_ANSWERS, on_policy),
+    "COPO with the advantages of GRPO": ("copo.copo", {}, OVER_ANSWERS, on_policy),
+    "GTPO with the advantages of GRPO": ("gtpo.gtpo", {}, OVER_ANSWERS, on_policy),
+    "decoupled PPO on stale samples": ("a3po.decoupled", {}, OVER_TOKENS, _behind),
+    "GRPO with a distant reference": ("kl_estimators.grpo_with_kl", {}, OVER_ANSWERS, on_policy),
+    "GRPO with k1 at the reference": ("kl_estimators.grpo_with_kl", {"estimator": "k1"}, OVER_ANSWERS, _at_reference),
+}
+
+
+@pytest.mark.parametrize("name", NOT_REINFORCE)
+def test_where_it_is_not_reinforce(name):
+    start, hyper, average, where = NOT_REINFORCE[name]
+    limit = catalog.Limit("reinforce.reinforce", hyper, average, where=where, gradient_only=True)
+    with pytest.raises(checks.ContractError, match="not reinforce"):
+        checks.limits(dataclasses.replace(RECORDS[start], limits=(limit,)))

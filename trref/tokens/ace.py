@@ -25,8 +25,9 @@ that differs from the method underneath, here GRPO (or, over all tokens and with
     \mathrm{clip}(\rho_{i,t}, 1-\epsilon_l, 1+\epsilon_h)\, \hat A^{ACE}_i \big\}
 
 As softplus(0) = log 2, wrong answers of an unchanged policy are punished by the factor :math:`1 + \alpha\log 2`; with
-max(c, 0) in its place (``"relu"``) by 1. The group's advantages no longer sum to zero, and a group of wrong answers
-only still has none. What the additional update descends is in :mod:`trref.tokens.confidence_regulariser`.
+max(c, 0) in its place (``"relu"``) by 1: on-policy this is REINFORCE with :math:`\hat A^{ACE}`, not with
+:math:`\hat A`. The group's advantages no longer sum to zero, and a group of wrong answers only still has none. What the
+additional update descends is in :mod:`trref.tokens.confidence_regulariser`.
 
 Trainers can log which share of the wrong answers is overconfident, exploratory and self-correcting:
 

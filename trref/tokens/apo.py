@@ -50,9 +50,10 @@ The gradient needs the whole row of logits. For a negative advantage, inside the
     \frac{\partial}{\partial z} \hat A \tilde r = \hat A \Big[ \lambda \rho\,(e_y - \pi)
     - \frac\beta Z\, \pi \odot (\mathbb 1_S - M) \Big]
 
-The pull is :math:`|\hat A| \beta / Z` times the gradient of the mass on the anchors, :math:`\pi_k (1 - M)` for an
-anchor k: proportional to its *current* probability. An anchor that has starved is not revived by it. How much of the
-policy lies within the reference's support is
+On-policy, too, wrong answers are pushed harder than by the policy gradient. The pull is :math:`|\hat A| \beta / Z`
+times the gradient of the mass on the anchors, :math:`\pi_k (1 - M)` for an anchor k: proportional to its *current*
+probability. An anchor that has starved is not revived by it. How much of the policy lies within the reference's support
+is
 
 .. math::
     :label: apo-coverage

@@ -25,7 +25,8 @@ counts: :mod:`trref.tokens.copo_weight` has the weight w of the group's own adva
     J = \sum_{i,t} \frac{m_{i,t}}{B\,|y_i|} \Big[ w_{j(i)}\, \ell_{i,t}(\hat A_i)
     + (1 - w_{j(i)})\, \ell_{i,t}(\hat A^{glob}_{j(i)}) \Big]
 
-or, which is the same while both advantages have one sign, their advantages:
+or, which is the same on-policy, where both are REINFORCE with the blended advantages, and while both advantages have
+one sign, their advantages:
 
 .. math::
     :label: copo-blended

@@ -25,8 +25,9 @@ answer, and that of the first policy :math:`H_0`,
     \frac{m_{i,t}}{B |y_i|}\, \delta_i\, (\hat A_i - \gamma\langle H\rangle_i)\, \rho_{i,t}\, \lambda_{i,t}
 
 Weights, filter and entropies are constants, and the signs in the weights are those of :math:`\hat A` before the entropy
-is subtracted. An entropy above :math:`\log 2` means that no two tokens hold the distribution. Where all rewards of a
-group are equal the update pushes down whatever was sampled, in proportion to its entropy.
+is subtracted: on-policy this is REINFORCE with other advantages than GRPO's. An entropy above :math:`\log 2` means that
+no two tokens hold the distribution. Where all rewards of a group are equal the update pushes down whatever was sampled,
+in proportion to its entropy.
 
 **Where implementations differ.** The authors' code filters above a fixed 0.7, whatever :math:`H_0`; it divides each
 answer's loss by the number of its conflict tokens as well; and it marks valid tokens by a padding id.

@@ -48,6 +48,8 @@ GRPO as published subtracts an estimate from its clipped terms :math:`\ell` (:mo
 
     J = \sum_{i,t} \frac{m_{i,t}}{B\,|y_i|}\, \big(\ell_{i,t} - \beta\, k_{i,t}\big)
 
+On-policy that is REINFORCE where the reference is the policy, too, and not with :math:`k_1`, whose derivative is 1.
+
 **Where implementations differ.** TRL penalises with plain :math:`k_3`, uncorrected off policy unless
 ``use_bias_correction_kl``; its default :math:`\beta` is 0. verl clamps :math:`k_3` to ±10, and its ``k3+`` takes the
 value of :math:`k_3` and the gradient of :math:`k_2`.

@@ -21,9 +21,9 @@ policy as target,
 
 with the weights of :mod:`trref.tokens.grpo`. The ratio is pulled towards 1 and is flat nowhere. It is an affine
 function of the plain one, and therefore :math:`J = (1 - \alpha) J_{IS} + \alpha \sum w \hat A` with :math:`J_{IS}` the
-unclipped importance-sampling objective: the gradient is exactly :math:`1 - \alpha` times that of :math:`J_{IS}`, a
-change of the step size for gradient descent, and of nothing but Adam's epsilon for Adam. The mixture is closer to the
-old policy,
+unclipped importance-sampling objective: the gradient is exactly :math:`1 - \alpha` times that of :math:`J_{IS}`
+(on-policy, of REINFORCE): a change of the step size for gradient descent, and of nothing but Adam's epsilon for Adam.
+The mixture is closer to the old policy,
 
 .. math::
     :label: pspo-contraction

@@ -29,8 +29,9 @@ scaled to the range :math:`[0, \log V]` of the full entropy, with 0 for a set of
 
     J = \frac1{\sum_j |y_j|} \sum_{i,t} m_{i,t} \big[ \ell_{i,t} + c\, \tilde H_{i,t} \big]
 
-with the clipped term :math:`\ell` of :mod:`trref.tokens.grpo`. Outside S the bonus has no gradient at all. Yet it
-leaks, because shrinking the largest logit shrinks the set: ascent on :math:`H_S` moves its mass :math:`M` at the rate
+with the clipped term :math:`\ell` of :mod:`trref.tokens.grpo`. Outside S the bonus has no gradient at all; inside it
+has one on-policy, too. Yet it leaks, because shrinking the largest logit shrinks the set: ascent on :math:`H_S` moves
+its mass :math:`M` at the rate
 
 .. math::
     :label: tre-drift

@@ -122,8 +122,9 @@ print(len(members), "members:", ", ".join(members))
 # ---------------------
 # One token's probability moves from a quarter to between a twelfth and three quarters, the rest of its row shrinks or
 # grows in proportion, and all else stays on-policy. The weight is what multiplies the gradient of the token's
-# log-probability, over advantage times its value on-policy: 1 is the plain policy gradient, 0 leaves the token alone, a
-# negative weight takes it back. Colours are advantages.
+# log-probability, over advantage times its value on-policy: 0 leaves the token alone, a negative weight takes it back.
+# REINFORCE, which knows of no old policy, has 1 throughout; with the ratio as weight the samples are those of the old
+# policy, and the gradient is the policy's. Colours are advantages.
 
 V, B, T = 6, 4, 3
 ratios, advantages = np.geomspace(0.34, 2.9, 41), (-2.0, -0.5, 0.5, 2.0)
@@ -194,6 +195,7 @@ axes[0, 0].legend(fontsize=5, loc="upper left")
 # of GRPO of five iterations.
 
 ADVANTAGE = {
+    "reinforce": centred_advantage,
     "dr_grpo": centred_advantage,
     "dppo": centred_advantage,
     "spo": centred_advantage,
@@ -238,10 +240,11 @@ axes[0].set_ylim(-0.6, len(order) - 0.4)
 # %%
 # What the figures show
 # ---------------------
-# Next to the old policy most members are the plain policy gradient; they differ where ratios have moved. Under one step
-# size what they reach follows how much of the gradient they let through: the wide intervals, the soft gates and GTPO's
-# doubled weights move furthest from the start, GSPO's interval of 3e-4 and SPO's brake on rare tokens least. At its
-# released radius DRPO is no regulariser. Trusted directions reach least for the distance that they go: four are few.
+# On-policy nearly all members have REINFORCE's gradient, as their pages declare; next to the old policy most weigh by the
+# ratio alone; they differ where ratios have moved. Under one step size what they reach follows how much of the gradient
+# they let through: the wide intervals, the soft gates and GTPO's doubled weights move furthest from the start, GSPO's
+# interval of 3e-4 and SPO's brake on rare tokens least. At its released radius DRPO is no regulariser. Trusted
+# directions reach least for the distance that they go: four are few. ``noisy_rlvr``, without noise, is REINFORCE.
 
 seconds = max(values[:, -1].mean() for values in table.values())
 print(f"The slowest member takes {seconds:.2f} s a run.")
@@ -249,9 +252,10 @@ assert seconds < 1, "one loop trains with any of them, in less than a second a r
 
 assert (weight["grpo"][2:, ratios > 1.25] == 0).all(), "GRPO gives a good token nothing above its interval"
 assert (weight["grpo"][:2, ratios < 0.75] == 0).all(), "and a bad one nothing below"
+assert np.allclose(weight["reinforce"], 1), "REINFORCE does not see where the ratio has moved"
 near = abs(ratios - 1) < 0.1
 plain = [name for name, curves in weight.items() if abs(curves - ratios)[:, near].max() < 0.02]
-print(f"{len(plain)} of {len(weight)} are the plain policy gradient at ratios between 0.9 and 1.1.")
+print(f"{len(plain)} of {len(weight)} weigh by the ratio alone between 0.9 and 1.1.")
 assert len(plain) > len(weight) / 2, "on-policy most members agree"
 distinct = {tuple(np.round(curves, 3).ravel() + 0.0) for curves in weight.values()}
 print(f"{len(distinct)} weights of {len(weight)} are distinct.")
