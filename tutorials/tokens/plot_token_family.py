@@ -240,10 +240,10 @@ axes[0].set_ylim(-0.6, len(order) - 0.4)
 # %%
 # What the figures show
 # ---------------------
-# On-policy nearly all members have REINFORCE's gradient, as their pages declare; next to the old policy most weigh by the
-# ratio alone; they differ where ratios have moved. Under one step size what they reach follows how much of the gradient
-# they let through: the wide intervals, the soft gates and GTPO's doubled weights move furthest from the start, GSPO's
-# interval of 3e-4 and SPO's brake on rare tokens least. At its released radius DRPO is no regulariser. Trusted
+# On-policy nearly all members have REINFORCE's gradient, as their pages declare; close to the old policy most weigh by
+# the ratio alone; they differ where ratios have moved. Under one step size what they reach follows how much of the
+# gradient they let through: the wide intervals, the soft gates and GTPO's doubled weights move furthest from the start,
+# GSPO's interval of 3e-4 and SPO's brake on rare tokens least. At its released radius DRPO is no regulariser. Trusted
 # directions reach least for the distance that they go: four are few. ``noisy_rlvr``, without noise, is REINFORCE.
 
 seconds = max(values[:, -1].mean() for values in table.values())
