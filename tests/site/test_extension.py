@@ -102,12 +102,12 @@ def test_claims_of_a_tutorial(tmp_path):
 
 def test_notebooks_hold_no_markup_of_this_site():
     text = (
-        "As in :doc:`plot_ppo`, or :doc:`the other <plot_x>`:\n\n"
+        "As ``f`` in :doc:`plot_ppo`, or :doc:`the other <plot_x>`:\n\n"
         ".. claim:: It is better,\n    always.\n    :experiment: tiny\n    :shown: no: it\n        is not\n\n"
         "And more.\n"
     )
     assert notebooks.markdown(text) == (
-        "As in *Clipping is not a trust region*, or the other:\n\n"
+        "As `f` in *Clipping is not a trust region*, or the other:\n\n"
         "**The claim, and what this page shows.** It is better, always.\n\n"
         "- experiment: tiny\n- shown: no: it is not\n\nAnd more.\n"
     )

@@ -53,10 +53,10 @@ def conformance():
     )
     blocks.append(
         rst.table(
-            ("function", "deviation", "seen in", "computes", "choice"),
+            ("function", "deviation", "seen", "computes", "choice"),
             rows,
-            widths=(18, 18, 22, 30, 12),
-            classes="stack",
+            widths=(23, 17, 22, 26, 12),
+            classes="deviations stack",
         )
     )
     return "\n\n".join(blocks)
@@ -91,7 +91,8 @@ def bench():
     data = _json("bench.json")
     if data is None:
         return "No measurements are on record yet.\n"
-    machine = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in data["machine"].items())
+    words = {"python": "Python {}", "machine": "{}", "cores": "{} cores"}
+    machine = ", ".join(words.get(key, f"{key} {{}}").format(value) for key, value in data["machine"].items())
     rows = [
         (
             rst.inline(entry["row"]),

@@ -11,8 +11,8 @@ CLAIM = re.compile(r"^\.\. claim::.*\n(?:(?:[ ]+.*)?\n)*", re.MULTILINE)
 
 
 def markdown(text):
-    """Claims as a list, links to documents as the titles of these."""
-    text = CLAIM.sub(_claim, text)
+    """Claims as a list, links to documents as the titles of these, code as Markdown has it."""
+    text = re.sub(r"``([^`]+)``", r"`\1`", CLAIM.sub(_claim, text))
     text = re.sub(r":doc:`([^`<]+?)\s*<[^`>]+>`", r"\1", text)
     return re.sub(r":doc:`([^`]+)`", lambda match: _title_of(match[1]), text)
 

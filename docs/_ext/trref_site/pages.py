@@ -339,8 +339,8 @@ def _deviations(method, module):
             code = rst.indent(inspect.getsource(deviation.f))
             blocks.append(
                 f"**{rst.inline(deviation.name)}** (of {of_function(record.name)}; {choice})\n"
-                f"    Computes {_sentence(rst.inline(deviation.computes), capital=False)}\n\n"
-                f"    Seen: {_sentence(rst.inline(deviation.seen_in))}\n\n"
+                f"    Computes: {_sentence(rst.inline(deviation.computes), capital=False)}\n\n"
+                f"    Seen: {_sentence(rst.inline(deviation.seen_in), capital=False)}\n\n"
                 f"    .. fold:: its code\n\n        .. code-block:: python\n\n{rst.indent(code, 8)}\n"
             )
     if not any(record.deviations for record in method.functions):
@@ -491,7 +491,7 @@ def _limits(family):
     limits.sort(key=lambda limit: order.index(limit[1].name))
     drawn = figures.limits_map(sources, of_function)
     return (
-        f"{rst.heading('Limits', 1)}\nWhich functions become which: at the left a function, at the right those that"
+        f"{rst.heading('Limits', 1)}\nWhich functions become which: an arrow leads to a function from those that"
         f" become it under some settings or for some inputs.\n\n{drawn}\n\nThe conditions, in the same order; each"
         f" limit is checked, in value and in gradient.\n\n{_limits_table(limits)}"
     )
