@@ -41,7 +41,7 @@ def conformance():
             rst.inline(deviation.name),
             rst.inline(deviation.seen_in),
             rst.inline(deviation.computes),
-            "documented choice" if deviation.documented else "not documented",
+            "documented" if deviation.documented else "not documented",
         )
         for record in catalog.records()
         for deviation in record.deviations
@@ -55,7 +55,7 @@ def conformance():
         rst.table(
             ("function", "deviation", "seen", "computes", "choice"),
             rows,
-            widths=(23, 17, 22, 26, 12),
+            widths=(22, 16, 22, 25, 15),
             classes="deviations stack",
         )
     )
