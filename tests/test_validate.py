@@ -79,6 +79,14 @@ def test_log_probabilities_too_far_apart():
             validate.inputs(spec, np.array([far]), np.array([0.0]))
 
 
+def test_log_probabilities_beyond_any_density():
+    spec = {"a": Input("N", "log_prob")}
+    validate.inputs(spec, np.array([79.9, -700.0]))
+    for bad in (80.1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="a must be finite and at most 80"):
+            validate.inputs(spec, np.array([bad, -1.0]))
+
+
 @pytest.mark.parametrize(("dtype", "largest"), [("float64", 1e100), ("float32", 1e15)])
 def test_the_norm_is_bounded(dtype, largest):
     spec = {"x": Input("N N")}

@@ -20,6 +20,7 @@ from trref.backend import xp
 
 __all__ = [
     "KINDS",
+    "LOG_PROB_BOUND",
     "LOG_RATIO_BOUND",
     "ConvergenceWarning",
     "array",
@@ -36,6 +37,8 @@ __all__ = [
 LOG_RATIO_BOUND = 30.0
 """Two log-probabilities of one action that differ by more than this (a ratio of 1e13) are not a valid pair."""
 
+LOG_PROB_BOUND = 80.0
+"""Larger log-probabilities are refused: of tokens they are at most 0, and of no sensible density beyond exp's range."""
 
 LARGEST = {8: 1e100, 4: 1e15}
 """Largest norm of an array, by the bytes of its dtype: products of a few such arrays do not overflow."""
@@ -65,7 +68,10 @@ def _orthonormal(x):
 # kind -> (test on the device, what the argument needed)
 KINDS = {
     "real": (_moderate, "must be finite, with a norm of at most 1e100 (float32: 1e15)"),
-    "log_prob": (_moderate, "must be finite, with a norm of at most 1e100 (float32: 1e15)"),
+    "log_prob": (
+        lambda x: (x.max() <= LOG_PROB_BOUND) & _moderate(x),
+        "must be finite and at most 80, with a norm of at most 1e100 (float32: 1e15)",
+    ),
     "prob": (lambda x: _between(0, x, 1), "must lie in [0, 1]"),
     "mask": (lambda x: ((x == 0) | (x == 1)).all(), "must hold only 0 and 1"),
     "positive": (lambda x: (x.min() > 0) & _moderate(x), "must be positive and finite, with a norm of at most 1e100"),
