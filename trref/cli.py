@@ -228,7 +228,7 @@ def _show(options):
         print(f"limit: {limit.to}{theirs} under {dict(limit.hyper)}{place}")
     for deviation in record.deviations:
         choice = "; a documented choice" if deviation.documented else ""
-        print(f"deviation: {deviation.name}: {deviation.computes} ({deviation.seen_in}{choice})")
+        print(f"deviation: {deviation.name}: {deviation.computes} (seen: {deviation.seen_in}{choice})")
     print(f"checked ({type(record).__name__}): {', '.join(c.__name__ for c in contracts_of(record))}")
     return CONFORMS
 

@@ -28,7 +28,7 @@ class Explanation:
     documented: bool = False
 
     def __str__(self):
-        where = f" (seen in {self.seen_in}{'; documented there' if self.documented else ''})" if self.seen_in else ""
+        where = f" (seen: {self.seen_in}{'; documented there' if self.documented else ''})" if self.seen_in else ""
         return self.text + where
 
 
