@@ -37,7 +37,7 @@ __all__ = [
 LOG_RATIO_BOUND = 30.0
 """Two log-probabilities of one action that differ by more than this (a ratio of 1e13) are not a valid pair."""
 
-LOG_PROB_BOUND = 80.0
+LOG_PROB_BOUND = 50.0
 """Larger log-probabilities are refused: of tokens they are at most 0, and of no sensible density beyond exp's range."""
 
 LARGEST = {8: 1e100, 4: 1e15}
@@ -70,7 +70,7 @@ KINDS = {
     "real": (_moderate, "must be finite, with a norm of at most 1e100 (float32: 1e15)"),
     "log_prob": (
         lambda x: (x.max() <= LOG_PROB_BOUND) & _moderate(x),
-        "must be finite and at most 80, with a norm of at most 1e100 (float32: 1e15)",
+        "must be finite and at most 50, with a norm of at most 1e100 (float32: 1e15)",
     ),
     "prob": (lambda x: _between(0, x, 1), "must lie in [0, 1]"),
     "mask": (lambda x: ((x == 0) | (x == 1)).all(), "must hold only 0 and 1"),
@@ -176,7 +176,7 @@ def deferred(specs, *values):
         Wrong or empty shapes; values that are not finite or outside the range of their kind; two log-probabilities
         further apart than `LOG_RATIO_BOUND`.
     """
-    sizes, dtype_of, flags = {}, None, []
+    sizes, dtype_of, first, flags = {}, None, None, []
     for (name, spec), value in zip(specs.items(), values, strict=True):
         if value is None and spec.optional:
             continue
@@ -196,18 +196,18 @@ def deferred(specs, *values):
         if 0 in value.shape:
             raise ValueError(f"{name} is empty: its shape is {tuple(value.shape)}")
         sizes = found
-        test, needed = KINDS[spec.kind]
+        if spec.kind == "log_prob" and first and value.shape == first[1].shape:
+            test, needed = _near(first[1]), f"must be finite and within {LOG_RATIO_BOUND:g} of {first[0]}"
+        else:
+            test, needed = KINDS[spec.kind]
         flags.append((lambda test=test, value=value: test(value), f"{name} {needed}"))
-    given = [(n, v) for (n, s), v in zip(specs.items(), values, strict=True) if s.kind == "log_prob" and v is not None]
-    for name, value in given[1:]:
-        if value.shape == given[0][1].shape:
-            flags.append(
-                (
-                    lambda value=value: _between(-LOG_RATIO_BOUND, value - given[0][1], LOG_RATIO_BOUND),
-                    f"{name} must be within {LOG_RATIO_BOUND:g} of {given[0][0]}",
-                )
-            )
+        if spec.kind == "log_prob":
+            first = first or (name, value)
     return sizes, flags
+
+
+def _near(other):
+    return lambda x: _between(-LOG_RATIO_BOUND, x - other, LOG_RATIO_BOUND)
 
 
 def require(*flags):

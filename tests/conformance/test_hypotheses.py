@@ -118,6 +118,27 @@ def test_extra_stop_gradients_are_named():
     assert any("the term that beta weighs is held constant" in str(e) for e in verdict.explanations), str(verdict)
 
 
+def test_wrong_only_at_kinks():
+    """On a clip bound anything between the gradients of either side will do, and nothing else."""
+    published = catalog.find(NAME).f
+
+    def at_kinks(log_prob, old_log_prob, advantage, share, clip):
+        value, gradient = published(log_prob, old_log_prob, advantage, clip=clip)
+        ratio, slope = np.exp(log_prob - old_log_prob), published(log_prob, old_log_prob, advantage, clip=1e9)[1]
+        bound = np.where(advantage > 0, 1 + clip, 1 - clip)
+        return value, np.where(abs(ratio - bound) < 1e-14, share * slope, gradient)
+
+    def between(log_prob, old_log_prob, advantage, clip=0.2):
+        return at_kinks(log_prob, old_log_prob, advantage, 0.5, clip)
+
+    def beyond(log_prob, old_log_prob, advantage, clip=0.2):
+        return at_kinks(log_prob, old_log_prob, advantage, 1.5, clip)
+
+    assert verify(NAME, between).conforms
+    verdict = verify(NAME, beyond)
+    assert any("wrong only at kinks" in str(e) for e in verdict.explanations), str(verdict)
+
+
 def test_edge_cases_only():
     """Wrong only for a batch of one: the group of failing cases says so."""
 
