@@ -1,5 +1,6 @@
 """The extension behind the site: what it reads from modules and tutorials."""
 
+import json
 import pathlib
 import sys
 
@@ -9,7 +10,7 @@ pytest.importorskip("sphinx", reason="the site's extension needs Sphinx, of the 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
-from trref_site import figures, notebooks, pages, source, tutorials  # noqa: E402
+from trref_site import figures, ledgers, notebooks, pages, rst, source, tutorials  # noqa: E402
 
 from trref import catalog, checks  # noqa: E402
 
@@ -139,3 +140,11 @@ def test_recoloured_figures_are_drawn_in_the_theme_s_ink():
         assert {to_hex(artist.get_color()) for artist in drawn} == {ink}
     assert describe(figure) == "Figure: A title: value against steps (a line)"
     plt.close(figure)
+
+
+def test_measurements_of_any_kind_have_a_row():
+    """Those with a peer, on some number of threads, and those of the package alone."""
+    data = json.loads((ROOT / "docs" / "bench.json").read_text(encoding="utf-8"))
+    table = ledgers.bench()
+    assert all(rst.inline(entry["row"]) in table for entry in data["rows"])
+    assert {"peer" in entry for entry in data["rows"]} == {True, False}
