@@ -118,6 +118,17 @@ def test_extra_stop_gradients_are_named():
     assert any("the term that beta weighs is held constant" in str(e) for e in verdict.explanations), str(verdict)
 
 
+def test_an_explanation_of_the_default_setting():
+    """A known deviation that ignores what is passed: two slips, of which the default setting shows one."""
+    known = next(d for d in catalog.find("grpo.grpo").deviations if d.name == "mean over all tokens of the batch")
+
+    def both(log_prob, old_log_prob, advantage, mask, clip=0.2):
+        return known.f(log_prob, old_log_prob, advantage, mask, clip=0.2)
+
+    verdict = verify("grpo.grpo", both)
+    assert any(known.name in str(e) and "not under others" in str(e) for e in verdict.explanations), str(verdict)
+
+
 def test_wrong_only_at_kinks():
     """On a clip bound anything between the gradients of either side will do, and nothing else."""
     published = catalog.find(NAME).f

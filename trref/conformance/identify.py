@@ -95,7 +95,7 @@ class Identification:
         if self.exact:
             lines += [f"  {m}" for m in self.exact]
             if len(self.exact) > 1:
-                lines.append("  (these agree with each other on every case, by a declared limit or a shared setting)")
+                lines.append("  (these agree with each other on every case)")
         lines += [f"  {'next' if self.exact else 'nearest'}: {m}" for m in self.matches if not m.exact][:3]
         return "\n".join(lines)
 

@@ -209,7 +209,7 @@ def verify(
                 break
         explanations, smallest = (), None
         if judged.failures and explain:
-            explanations = tuple(hypotheses.explain(record, judged.answered))
+            explanations = tuple(_explanations(record, judged))
             smallest = _shrink(record, judged, usable, constants)
         return Verdict(
             function=record.name,
@@ -298,6 +298,16 @@ class _Judge:
             except checks.ContractError as error:
                 return trials.Failure(trial, f"gradient by {name}", error=f"by differences: {error}")
         return None
+
+
+def _explanations(record, judged):
+    """What fits all answers; or else what fits those under the default setting, if there are others."""
+    found = hypotheses.explain(record, judged.answered)
+    default = [(trial, answer) for trial, answer in judged.answered if trial.setting == "default"]
+    if found or len(default) == len(judged.answered):
+        return found
+    found = hypotheses.explain(record, default)
+    return [dataclasses.replace(e, text=f"{e.text} (under the default setting; not under others)") for e in found]
 
 
 def _first_part(record, answer):
