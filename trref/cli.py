@@ -119,7 +119,9 @@ def _literal(text):
 def _implementation_arguments(command):
     command.add_argument("implementation", help="file.py:function or package.module:function")
     command.add_argument("--framework", default="auto", choices=("auto", "numpy", "torch"))
-    command.add_argument("--map", action="append", default=[], metavar="OURS=THEIRS", help="rename an argument")
+    command.add_argument(
+        "--map", action="append", default=[], metavar="OURS=THEIRS", help="rename an argument; a,b: two of them"
+    )
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="pass a constant")
     command.add_argument("--maximise", action="store_true", help="the implementation returns what is maximised")
     command.add_argument("--backend", default="numpy", choices=BACKENDS, help="where its arrays are")

@@ -89,6 +89,19 @@ def test_renamed_maximised_and_constant():
     assert fixed.conforms and fixed.settings == ("default",)
 
 
+def test_one_value_for_two_arguments(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import numpy as np\n\n"
+        "def loss(log_prob, old_log_prob, advantage, low, high):\n"
+        "    r = np.exp(log_prob - old_log_prob)\n"
+        "    return -np.minimum(r * advantage, np.clip(r, 1 - low, 1 + high) * advantage).mean()\n"
+    )
+    assert _run(capsys, "verify", NAME, f"{path}:loss", "--map", "clip=low,high")[0] == 0
+    status, _, err = _run(capsys, "verify", NAME, f"{path}:loss", "--map", "clip=low")
+    assert status == 2 and "nothing fills high" in err
+
+
 def test_a_setting_that_cannot_be_passed_is_named():
     verdict = verify(NAME, lambda log_prob, old_log_prob, advantage: _right(log_prob, old_log_prob, advantage))
     assert verdict.conforms and verdict.skipped == ("atari", "probe")

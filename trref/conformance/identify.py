@@ -218,7 +218,7 @@ def identify(implementation, interface, options=None, *, limit=10.0, progress=No
         answers = {}
         for label, inputs in inputs_of(interface):
             passed = {k: v for k, v in inputs.items() if described.accepts(k)}
-            given = {described.theirs(k) for k in passed} | set(options.constants)
+            given = {place for k in passed for place in described.theirs(k)} | set(options.constants)
             if not set(described.required) <= given:
                 continue  # an edge case of another variant of the interface
             answers[label] = (inputs, {kind: _ask(runner, record, passed) for kind, record in by_type.items()})

@@ -31,7 +31,8 @@ class Options:
     framework : {"auto", "numpy", "torch"}
         Automatic: torch where the function's module has imported it, else NumPy (or anything with ``__array__``).
     names : dict
-        From the catalogue's argument names to the function's; ``"betas[0]"`` fills an entry of a tuple.
+        From the catalogue's argument names to the function's; ``"betas[0]"`` fills an entry of a tuple, and
+        ``"low, high"`` gives one value to two arguments.
     constants : dict
         Passed in every case. Where a constant is one of the catalogue's hyper-parameters the reference gets it too.
     maximise : bool
@@ -108,23 +109,22 @@ class Implementation:
         self.init = _initial_state(scope.get("init"))
 
     def theirs(self, name):
-        """Return the implementation's name for an argument of the catalogue."""
-        return self.options.names.get(name, name)
+        """Return the implementation's names for an argument of the catalogue; mostly one."""
+        return [part.strip() for part in self.options.names.get(name, name).split(",")]
 
     def accepts(self, name):
         """Return whether the function has a parameter for this argument of the catalogue."""
-        return self.takes_any or self.theirs(name).partition("[")[0] in self.parameters
+        return self.takes_any or all(place.partition("[")[0] in self.parameters for place in self.theirs(name))
 
     def arguments(self, named):
         """Rename, fill tuples, add constants; what the function does not accept is left out."""
         found, tuples = {}, {}
         for name, value in named.items():
-            if not self.accepts(name):
-                continue
-            if entry := re.fullmatch(r"(\w+)\[(\d+)\]", self.theirs(name)):
-                tuples.setdefault(entry[1], {})[int(entry[2])] = value
-            else:
-                found[self.theirs(name)] = value
+            for place in self.theirs(name) if self.accepts(name) else ():
+                if entry := re.fullmatch(r"(\w+)\[(\d+)\]", place):
+                    tuples.setdefault(entry[1], {})[int(entry[2])] = value
+                else:
+                    found[place] = value
         found |= {name: tuple(entries[i] for i in sorted(entries)) for name, entries in tuples.items()}
         return found | self.options.constants
 
@@ -161,7 +161,7 @@ class Implementation:
         import torch
 
         tensors = self.arguments(self.given({**inputs, **hyper}))
-        leaves = [tensors[self.theirs(n)].requires_grad_() for n in wrt]
+        leaves = [tensors[self.theirs(n)[0]].requires_grad_() for n in wrt]
         result = self.function(**tensors)
         value = result[0] if isinstance(result, tuple) else result
         if isinstance(result, tuple) and len(result) > 1 and not value.requires_grad and len(wrt) == 1:
@@ -182,7 +182,7 @@ class Implementation:
         import torch
 
         tensors = self.arguments(self.given({**inputs, **hyper}))
-        leaf = tensors[self.theirs(wrt)].requires_grad_()
+        leaf = tensors[self.theirs(wrt)[0]].requires_grad_()
         result = self.function(**tensors)
         found = {"result": _array(result)}
         if cotangent is not None and result.requires_grad:

@@ -234,7 +234,8 @@ def _require_fit(record, described, options):
     own = ("params", "grads") if isinstance(record, catalog.UpdateRule) else tuple(record.inputs)
     optional = [n for n in record.inputs if record.inputs[n].optional] if own == tuple(record.inputs) else []
     missing = [n for n in own if n not in optional and not described.accepts(n)]
-    given = {described.theirs(n).partition("[")[0] for n in (*own, *record.hyper_parameters, "state")}
+    ours = (*own, *record.hyper_parameters, "state")
+    given = {place.partition("[")[0] for name in ours for place in described.theirs(name)}
     unfilled = [p for p in described.required if p not in given and p not in options.constants]
     if missing or unfilled:
         text = f"expected a function of {', '.join(own)}; found one of {', '.join(described.parameters)}"
