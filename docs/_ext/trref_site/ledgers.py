@@ -91,7 +91,7 @@ def bench():
     data = _json("bench.json")
     if data is None:
         return "No measurements are on record yet.\n"
-    words = {"python": "Python {}", "machine": "{}", "cores": "{} cores"}
+    words = {"processor": "{}", "cores": "{} cores", "python": "Python {}"}
     machine = ", ".join(words.get(key, f"{key} {{}}").format(value) for key, value in data["machine"].items())
     rows = [
         (
