@@ -295,6 +295,8 @@ def main():
     parser.add_argument("--inside", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     names = [n for n in ROWS if not options.rows or any(text in n for text in options.rows)]
+    if not names:
+        sys.exit(f"no row contains {' or '.join(options.rows)}; there are:\n" + "\n".join(ROWS))
     if options.inside:
         return _inside(names, options.inside)
     results = []
