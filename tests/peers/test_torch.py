@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.peers.autograd import close
 from trref.nn import activations, attention, conv, heads, losses, mlp, norm, recurrent
 from trref.optimizers import adam
 from trref.policy.ppo import clipped_surrogate
@@ -15,11 +16,6 @@ pytestmark = pytest.mark.peer
 
 def _t(x, grad=True):
     return torch.tensor(x, requires_grad=grad)
-
-
-def _close(ours, theirs, tolerance=1e-10):
-    theirs = theirs.detach().numpy()
-    assert np.allclose(ours, theirs, rtol=0, atol=tolerance * max(1.0, abs(theirs).max()))
 
 
 def _torch_mlp(theta, X, sizes, activation):
@@ -44,26 +40,26 @@ def test_network_gradient_hessian_and_gauss_newton(activation):
     value = f(point)
     (gradient,) = torch.autograd.grad(value, point, create_graph=True)
     ours = loss(theta)
-    _close(ours[0], value)
-    _close(ours[1], gradient)
+    close(ours[0], value)
+    close(ours[1], gradient)
     (Hv,) = torch.autograd.grad((gradient * torch.tensor(v)).sum(), point)
-    _close(loss.hessian_product(theta, v), Hv)
+    close(loss.hessian_product(theta, v), Hv)
     network = lambda t: _torch_mlp(t, X, sizes, activation)  # noqa: E731
     out, Jv = torch.func.jvp(network, (torch.tensor(theta),), (torch.tensor(v),))
-    _close(mlp.jvp(mlp.forward(theta, loss.X, sizes, activation)[1], v), Jv)
+    close(mlp.jvp(mlp.forward(theta, loss.X, sizes, activation)[1], v), Jv)
     p = torch.softmax(out, 1)
     HJv = p * (Jv - (p * Jv).sum(1, keepdim=True)) / 9
-    _close(loss.gauss_newton_product(theta, v), torch.func.vjp(network, torch.tensor(theta))[1](HJv)[0])
+    close(loss.gauss_newton_product(theta, v), torch.func.vjp(network, torch.tensor(theta))[1](HJv)[0])
 
 
 def _compare(f, ours, vjp, arrays):
     tensors = [_t(a) for a in arrays]
     out = f(*tensors)
-    _close(ours, out)
+    close(ours, out)
     cotangent = np.random.default_rng(5).standard_normal(out.shape)
     theirs = torch.autograd.grad(out, tensors, torch.tensor(cotangent))
     for mine, other in zip(vjp(cotangent), theirs, strict=True):
-        _close(mine, other)
+        close(mine, other)
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1), (3, 2)])
@@ -121,15 +117,15 @@ def test_heads():
 
     rng = np.random.default_rng(6)
     z, q, actions = rng.standard_normal((5, 4)), rng.standard_normal((5, 4)), rng.integers(0, 4, 5)
-    _close(heads.categorical_log_prob(z, actions)[0], Categorical(logits=_t(z)).log_prob(torch.tensor(actions)))
-    _close(heads.categorical_entropy(z)[0], Categorical(logits=_t(z)).entropy())
-    _close(heads.categorical_kl(z, q)[0], kl_divergence(Categorical(logits=_t(z)), Categorical(logits=_t(q))))
+    close(heads.categorical_log_prob(z, actions)[0], Categorical(logits=_t(z)).log_prob(torch.tensor(actions)))
+    close(heads.categorical_entropy(z)[0], Categorical(logits=_t(z)).entropy())
+    close(heads.categorical_kl(z, q)[0], kl_divergence(Categorical(logits=_t(z)), Categorical(logits=_t(q))))
     mean, log_std, other_mean, other_log_std, a = (rng.standard_normal((5, 3)) for _ in range(5))
     normal = lambda m, s: Independent(Normal(_t(m), _t(s).exp()), 1)  # noqa: E731
     ours, theirs = normal(mean, log_std), normal(other_mean, other_log_std)
-    _close(heads.gaussian_log_prob(mean, log_std, a)[0], ours.log_prob(torch.tensor(a)))
-    _close(heads.gaussian_entropy(log_std)[0], ours.entropy())
-    _close(heads.gaussian_kl(mean, log_std, other_mean, other_log_std)[0], kl_divergence(ours, theirs))
+    close(heads.gaussian_log_prob(mean, log_std, a)[0], ours.log_prob(torch.tensor(a)))
+    close(heads.gaussian_entropy(log_std)[0], ours.entropy())
+    close(heads.gaussian_kl(mean, log_std, other_mean, other_log_std)[0], kl_divergence(ours, theirs))
 
 
 def test_losses():
@@ -161,7 +157,7 @@ def test_adam_step_by_step(hyper):
             p.grad = torch.tensor(g)
         optimizer.step()
         for ours, p in zip(params, theirs, strict=True):
-            _close(ours, p)
+            close(ours, p)
 
 
 def test_clipped_surrogate():
@@ -173,5 +169,5 @@ def test_clipped_surrogate():
     loss = -torch.min(ratio * A, torch.clamp(ratio, 0.8, 1.2) * A).mean()
     loss.backward()
     ours = clipped_surrogate(log_prob, old, advantage)
-    _close(ours[0], loss)
-    _close(ours[1], x.grad)
+    close(ours[0], loss)
+    close(ours[1], x.grad)

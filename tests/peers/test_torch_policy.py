@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.peers.autograd import close
 from trref.policy.natural_gradient import fisher_vector_product, mean_kl_categorical, mean_kl_diag_gaussian
 from trref.policy.ppo import total_objective
 from trref.policy.ppo_penalty import kl_penalty_objective
@@ -18,11 +19,6 @@ POLICIES = {"categorical": CategoricalPolicy((3, 6, 5, 4)), "Gaussian": Gaussian
 
 def _t(x, grad=False):
     return torch.tensor(x, requires_grad=grad)
-
-
-def _close(ours, theirs, tolerance=1e-10):
-    theirs = theirs.detach().numpy()
-    assert np.allclose(ours, theirs, rtol=0, atol=tolerance * max(1.0, abs(theirs).max()))
 
 
 def _network(theta, X, sizes):
@@ -59,9 +55,9 @@ def test_log_probability_entropy_and_divergence_of_policies(name):
         (policy.entropy(z), theirs.entropy()),
         (policy.kl(policy(theta, X), z), kl_divergence(old, theirs)),
     ):
-        _close(ours, expected)
+        close(ours, expected)
         (gradient,) = torch.autograd.grad((expected * _t(weight)).sum(), point, retain_graph=True)
-        _close(policy.vjp(cache, weight[:, None] * d_ours), gradient)
+        close(policy.vjp(cache, weight[:, None] * d_ours), gradient)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -72,7 +68,7 @@ def test_fisher_vector_product_by_differentiating_the_divergence_twice(name):
     divergence = kl_divergence(old, _distribution(policy, point, _t(X))).mean()
     (gradient,) = torch.autograd.grad(divergence, point, create_graph=True)
     (product,) = torch.autograd.grad((gradient * _t(v)).sum(), point)
-    _close(fisher_vector_product(policy, theta, v, X, damping=0.2), product + 0.2 * _t(v))
+    close(fisher_vector_product(policy, theta, v, X, damping=0.2), product + 0.2 * _t(v))
 
 
 def test_mean_divergences():
@@ -82,17 +78,17 @@ def test_mean_divergences():
     kl = kl_divergence(Categorical(logits=_t(old)), Categorical(logits=point)).mean()
     kl.backward()
     ours = mean_kl_categorical(old, new)
-    _close(ours[0], kl)
-    _close(ours[1], point.grad)
+    close(ours[0], kl)
+    close(ours[1], point.grad)
     old_mean, old_log_std, *new = (rng.standard_normal((6, 2)) for _ in range(4))
     mean, log_std = (_t(x, grad=True) for x in new)
     p, q = Normal(_t(old_mean), _t(old_log_std).exp()), Normal(mean, log_std.exp())
     kl = kl_divergence(p, q).sum(1).mean()
     kl.backward()
     ours = mean_kl_diag_gaussian(old_mean, old_log_std, *new)
-    _close(ours[0], kl)
-    _close(ours[1].mean, mean.grad)
-    _close(ours[1].log_std, log_std.grad)
+    close(ours[0], kl)
+    close(ours[1].mean, mean.grad)
+    close(ours[1].log_std, log_std.grad)
 
 
 def test_the_whole_objective_through_a_policy_and_a_value_network():
@@ -113,9 +109,9 @@ def test_the_whole_objective_through_a_policy_and_a_value_network():
     error = _network(t_phi, _t(X), network.sizes)[:, 0] - _t(target)
     theirs = -(clipped - 0.5 * (error**2).mean() + 0.03 * distribution.entropy().mean())
     theirs.backward()
-    _close(loss, theirs)
-    _close(policy.vjp(cache, g.log_prob[:, None] * d_log_prob + g.entropy[:, None] * d_entropy), t_theta.grad)
-    _close(network.vjp(value_cache, g.value), t_phi.grad)
+    close(loss, theirs)
+    close(policy.vjp(cache, g.log_prob[:, None] * d_log_prob + g.entropy[:, None] * d_entropy), t_theta.grad)
+    close(network.vjp(value_cache, g.value), t_phi.grad)
 
 
 def test_penalty_and_vine():
@@ -127,8 +123,8 @@ def test_penalty_and_vine():
     loss = -(ratio * _t(advantage) - 1.7 * kl_divergence(p, q)).mean()
     loss.backward()
     ours = kl_penalty_objective(logits, old, actions, advantage, beta=1.7)
-    _close(ours[0], loss)
-    _close(ours[1], point.grad)
+    close(ours[0], loss)
+    close(ours[1], point.grad)
 
     log_prob, behavior, value = (rng.standard_normal((7, 3)) for _ in range(3))
     point = _t(log_prob, grad=True)
@@ -136,5 +132,5 @@ def test_penalty_and_vine():
     loss = -((ratio * _t(value)).sum(1) / ratio.sum(1)).mean()
     loss.backward()
     ours = vine_surrogate(log_prob, behavior, value)
-    _close(ours[0], loss)
-    _close(ours[1], point.grad)
+    close(ours[0], loss)
+    close(ours[1], point.grad)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.peers.autograd import close, compare
 from trref.tokens import (
     dapo,
     dr_grpo,
@@ -118,24 +119,11 @@ CASES = {
 }
 
 
-def _close(ours, theirs, tolerance=1e-10):
-    theirs = theirs.detach().numpy()
-    assert np.allclose(ours, theirs, rtol=0, atol=tolerance * max(1.0, abs(theirs).max()))
-
-
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("spread", [0.05, 0.4, 1.5])
 def test_objective(name, spread):
     ours, hyper, theirs = CASES[name]
-    batch = _batch(0, spread=spread)
-    tensors = {k: torch.tensor(v) for k, v in batch.items()}
-    tensors["log_prob"].requires_grad_()
-    loss = theirs(tensors)
-    loss.backward()
-    names = ours.__code__.co_varnames[: ours.__code__.co_argcount]
-    value, gradient = ours(**{n: batch[n] for n in names}, **hyper)
-    _close(value, loss)
-    _close(gradient, tensors["log_prob"].grad)
+    compare(ours, hyper, theirs, _batch(0, spread=spread))
 
 
 def test_chain_rule():
@@ -143,7 +131,7 @@ def test_chain_rule():
     logits, actions, c = rng.standard_normal((3, 4, 5)), rng.integers(0, 5, (3, 4)), rng.standard_normal((3, 4))
     z = torch.tensor(logits, requires_grad=True)
     (torch.tensor(c) * torch.log_softmax(z, -1).gather(-1, torch.tensor(actions)[..., None])[..., 0]).sum().backward()
-    _close(grpo.logit_gradient(logits, actions, c), z.grad)
+    close(grpo.logit_gradient(logits, actions, c), z.grad)
 
 
 EXACT = {
@@ -169,8 +157,8 @@ def test_divergence(kind):
     value = EXACT[kind](torch.softmax(z, -1), torch.softmax(torch.tensor(old), -1)).mean()
     value.backward()
     ours = f_divergences.divergence(logits, old, mask, kind=kind)
-    _close(ours[0], value)
-    _close(ours[1], z.grad)
+    close(ours[0], value)
+    close(ours[1], z.grad)
 
 
 @pytest.mark.parametrize("kind", f_divergences.DIVERGENCES)
@@ -191,5 +179,5 @@ def test_top_k_divergence(kind):
     value = EXACT[kind](*cells).mean()
     value.backward()
     ours = reduced_divergences.top_k_divergence(logits, old, actions, mask, K=3, kind=kind)
-    _close(ours[0], value)
-    _close(ours[1], z.grad)
+    close(ours[0], value)
+    close(ours[1], z.grad)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.peers.autograd import close, compare
 from trref.tokens import bandpo, drpo, kl_projection, r2vpo, tre, troll, troll_sparse
 
 torch = pytest.importorskip("torch")
@@ -109,24 +110,11 @@ TOKEN = {
 }
 
 
-def _close(ours, theirs, tolerance=1e-9):
-    theirs = theirs.detach().numpy()
-    assert np.allclose(ours, theirs, rtol=0, atol=tolerance * max(1.0, abs(theirs).max()))
-
-
 @pytest.mark.parametrize("name", TOKEN)
 @pytest.mark.parametrize("spread", [0.05, 0.4, 1.5])
 def test_token_objective(name, spread):
     ours, hyper, theirs, same_value = TOKEN[name]
-    batch = _batch(0, spread=spread)
-    tensors = {k: torch.tensor(v) for k, v in batch.items()}
-    tensors["log_prob"].requires_grad_()
-    loss = theirs(tensors)
-    loss.backward()
-    value, gradient = ours(*(batch[n] for n in ("log_prob", "old_log_prob", "advantage", "mask")), **hyper)
-    if same_value:
-        _close(value, loss)
-    _close(gradient, tensors["log_prob"].grad)
+    compare(ours, hyper, theirs, _batch(0, spread=spread), value=same_value, tolerance=1e-9)
 
 
 class _Projection(torch.autograd.Function):
@@ -181,7 +169,7 @@ def test_projection_and_troll(spread, sparse):
     z = torch.tensor(batch["logits"], requires_grad=True)
     log_p, b = row(z), row(torch.tensor(batch["old_logits"]))
     log_pi = _Projection.apply(log_p.reshape(-1, V), b.reshape(-1, V), 0.05).reshape(z.shape)
-    _close(kl_projection.project_kl(log_p.detach().numpy(), b.numpy()), log_pi, 1e-7)
+    close(kl_projection.project_kl(log_p.detach().numpy(), b.numpy()), log_pi, 1e-7)
     y = torch.tensor(batch["actions"])[..., None]
     ratio = (log_pi - b).gather(-1, y)[..., 0].exp()
     pull = (log_p.exp() * (log_p - log_pi.detach())).sum(-1)
@@ -190,8 +178,8 @@ def test_projection_and_troll(spread, sparse):
     loss.backward()
     inputs = [batch[n] for n in names]
     value, gradient = troll_sparse.troll_sparse(*inputs, keep, floor=1e-3) if sparse else troll.troll(*inputs)
-    _close(value, loss, 1e-7)
-    _close(gradient, z.grad, 1e-6)
+    close(value, loss, 1e-7)
+    close(gradient, z.grad, 1e-6)
 
 
 @pytest.mark.parametrize("rule", ["top_k", "top_p"])
@@ -213,5 +201,5 @@ def test_tre(rule):
     loss = _token_mean(-torch.min(ratio * A, ratio.clamp(0.8, 1.2) * A) - 0.3 * H, x)
     loss.backward()
     value, gradient = tre.tre(*(batch[n] for n in names), coefficient=0.3, rule=rule, K=3, P=0.8)
-    _close(value, loss)
-    _close(gradient, z.grad)
+    close(value, loss, 1e-9)
+    close(gradient, z.grad, 1e-9)

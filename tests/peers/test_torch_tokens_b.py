@@ -1,10 +1,9 @@
 """Objectives for stale data, elastic clips, confident errors and support, against autograd of PyTorch, to 1e-10."""
 
-import inspect
-
 import numpy as np
 import pytest
 
+from tests.peers.autograd import close, compare
 from trref.tokens import a3po, ace, apc, apo, confidence_regulariser, etr, fiberpo, fiberpo_domain
 
 torch = pytest.importorskip("torch")
@@ -142,24 +141,11 @@ CASES = {
 }
 
 
-def _close(ours, theirs, tolerance=1e-10):
-    theirs = theirs.detach().numpy()
-    assert np.allclose(ours, theirs, rtol=0, atol=tolerance * max(1.0, abs(theirs).max()))
-
-
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("spread", [0.05, 0.4, 1.5])
 def test_objective(name, spread):
     ours, hyper, theirs = CASES[name]
-    batch = _batch(0, spread=spread)
-    tensors = {k: torch.tensor(v) for k, v in batch.items()}
-    tensors["log_prob"].requires_grad_()
-    loss = theirs(tensors)
-    loss.backward()
-    names = [n for n in inspect.signature(ours).parameters if n in batch]
-    value, gradient = ours(**{n: batch[n] for n in names}, **hyper)
-    _close(value, loss)
-    _close(gradient, tensors["log_prob"].grad)
+    compare(ours, hyper, theirs, _batch(0, spread=spread))
 
 
 @pytest.mark.parametrize("length", [1.0, 6.0])
@@ -176,8 +162,8 @@ def test_selective_regulariser(length):
     value = (log_p.exp() * torch.tensor(wrong) * torch.nn.functional.softplus(c)).sum(-1).mean()
     value.backward()
     ours = confidence_regulariser.selective_regulariser(logits, reference, wrong, length=length)
-    _close(ours[0], value)
-    _close(ours[1], z.grad)
+    close(ours[0], value)
+    close(ours[1], z.grad)
 
 
 @pytest.mark.parametrize(("clipping", "K"), [("push", 2), ("push", 8), ("all", 3)])
@@ -201,8 +187,8 @@ def test_apo(clipping, K):
     loss = _seq_mean(term, {"mask": torch.tensor(mask)})
     loss.backward()
     ours = apo.apo(logits, old, actions, A, mask, ref, K=K, clipping=clipping)
-    _close(ours[0], loss)
-    _close(ours[1], z.grad)
+    close(ours[0], loss)
+    close(ours[1], z.grad)
 
 
 @pytest.mark.parametrize("delta", [0.05, 0.3])
@@ -218,5 +204,5 @@ def test_apc(delta):
     loss = -total / 20
     loss.backward()
     ours = apc.apc(ratio, A, state, delta=delta)
-    _close(ours[0], loss)
-    _close(ours[1], r.grad)
+    close(ours[0], loss)
+    close(ours[1], r.grad)

@@ -1,10 +1,9 @@
 """Soft gates, prefix budgets, consistency and confident errors, against autograd of PyTorch, to 1e-10."""
 
-import inspect
-
 import numpy as np
 import pytest
 
+from tests.peers.autograd import compare
 from trref.tokens import copo, cppo, lens, maspo
 
 torch = pytest.importorskip("torch")
@@ -129,21 +128,8 @@ CASES = {
 }
 
 
-def _close(ours, theirs, tolerance=1e-10):
-    theirs = theirs.detach().numpy()
-    assert np.allclose(ours, theirs, rtol=0, atol=tolerance * max(1.0, abs(theirs).max()))
-
-
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("spread", [0.05, 0.4, 1.5])
 def test_objective(name, spread):
     ours, hyper, theirs = CASES[name]
-    batch = _batch(0, spread=spread)
-    tensors = {k: torch.tensor(v) for k, v in batch.items()}
-    tensors["log_prob"].requires_grad_()
-    loss = theirs(tensors)
-    loss.backward()
-    names = [n for n in inspect.signature(ours).parameters if n in batch]
-    value, gradient = ours(**{n: batch[n] for n in names}, **hyper)
-    _close(value, loss)
-    _close(gradient, tensors["log_prob"].grad)
+    compare(ours, hyper, theirs, _batch(0, spread=spread))
