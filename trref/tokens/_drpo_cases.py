@@ -2,12 +2,7 @@
 
 from trref.backend import xp
 
-__all__ = ["certain_before", "equal_sizes", "measured_by_the_token", "moderate_ratios"]
-
-
-def measured_by_the_token(inputs):
-    """the divergence is the token's own change"""
-    return {**inputs, "divergence": abs(xp.exp(inputs["log_prob"]) - xp.exp(inputs["old_log_prob"]))}
+__all__ = ["certain_before", "equal_sizes", "moderate_ratios"]
 
 
 def moderate_ratios(inputs):

@@ -8,8 +8,11 @@ __all__ = [
     "OVER_TOKENS",
     "REINFORCE_OVER_ANSWERS",
     "REINFORCE_OVER_TOKENS",
+    "at_the_reference",
     "equal_lengths",
     "fresh",
+    "measured_by_the_token",
+    "nothing_negative",
     "of_one_token",
     "of_three_tokens",
     "on_policy",
@@ -63,3 +66,18 @@ def _of_tokens(inputs, number):
 def equal_lengths(inputs):
     """all answers are equally long"""
     return {**inputs, "mask": xp.ones_like(inputs["mask"])}
+
+
+def nothing_negative(inputs):
+    """no advantage is negative"""
+    return {**inputs, "advantage": abs(inputs["advantage"])}
+
+
+def at_the_reference(inputs):
+    """the policy is the reference"""
+    return {**inputs, "ref_log_prob": inputs["log_prob"]}
+
+
+def measured_by_the_token(inputs):
+    """the divergence is the token's own change"""
+    return {**inputs, "divergence": abs(xp.exp(inputs["log_prob"]) - xp.exp(inputs["old_log_prob"]))}

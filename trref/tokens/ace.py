@@ -50,7 +50,7 @@ Reinforcement Learning*, 2026, arXiv:2602.21420.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, on_policy
+from trref.tokens._places import OVER_ANSWERS, at_the_reference, nothing_negative, on_policy
 from trref.tokens.deviations import ace as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
@@ -217,16 +217,6 @@ def _shares_by_counting(log_prob, mask, ref_log_prob, reward, *, threshold=0.1):
     return [n / max(len(c), 1) for n in (over, len(c) - over - under, under)]
 
 
-def _at_the_reference(inputs):
-    """the policy is the reference"""
-    return {**inputs, "ref_log_prob": inputs["log_prob"]}
-
-
-def _right_answers(inputs):
-    """no advantage is negative"""
-    return {**inputs, "advantage": abs(inputs["advantage"])}
-
-
 def _with_these_advantages(inputs):
     """the policies are equal, and REINFORCE has the advantages of ACE"""
     ours = on_policy(inputs)
@@ -277,8 +267,8 @@ METHOD = Method(
             limits=(
                 Limit(to="grpo.grpo", hyper={"alpha": 0.0}),
                 Limit(to="dapo.dapo_over_batch", hyper={"alpha": 0.0, **DAPO}),
-                Limit("grpo.grpo", {"shape": "relu"}, where=_at_the_reference),
-                Limit("grpo.grpo", {}, where=_right_answers),
+                Limit("grpo.grpo", {"shape": "relu"}, where=at_the_reference),
+                Limit("grpo.grpo", {}, where=nothing_negative),
                 Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_with_these_advantages, gradient_only=True),
             ),
             deviations=(deviations.SHIFT_DIFFERENTIATED,),

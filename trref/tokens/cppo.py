@@ -41,7 +41,7 @@ Mao et al., *Beyond Uniform Token-Level Trust Region in LLM Reinforcement Learni
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import REINFORCE_OVER_TOKENS, of_one_token, of_three_tokens
+from trref.tokens._places import REINFORCE_OVER_TOKENS, measured_by_the_token, of_one_token, of_three_tokens
 from trref.tokens.cppo_budget import check_budget, position_weight, prefix_threshold, spent_and_threshold
 from trref.tokens.deviations import cppo as deviations
 from trref.tokens.grpo import token_weights
@@ -186,11 +186,6 @@ def _on_policy():
     return {**WITH_DIVERGENCE.edges["on-policy"](), "divergence": xp.zeros((4, 3))}
 
 
-def _of_the_sampled_token(inputs):
-    """the divergence is the binary one"""
-    return {**inputs, "divergence": abs(xp.exp(inputs["log_prob"]) - xp.exp(inputs["old_log_prob"]))}
-
-
 PROBE = {"delta": 0.07, "delta_b": 0.03, "w_min": 0.45, "budget": "dynamic"}
 SETTINGS = {
     "default": {},
@@ -216,7 +211,7 @@ METHOD = Method(
             settings={"default": {}, "probe": PROBE},
             limits=(
                 Limit("dapo.dapo_over_batch", EVERYTHING, NO_CLIP),
-                Limit("cppo.cppo_binary", {}, where=_of_the_sampled_token),
+                Limit("cppo.cppo_binary", {}, where=measured_by_the_token),
                 Limit("drpo.dppo_measured", ONE_THRESHOLD, {"max_length": 3, "bound": 1e14}, where=of_three_tokens),
                 Limit("drpo.dppo_measured", {}, {"max_length": 1, "bound": 1e14}, where=of_one_token),
                 REINFORCE_OVER_TOKENS,

@@ -66,7 +66,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
 from trref.tokens import _drpo_cases as cases
-from trref.tokens._places import on_policy
+from trref.tokens._places import measured_by_the_token, on_policy
 from trref.tokens.deviations import drpo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
@@ -261,7 +261,7 @@ METHOD = Method(
             interface=MEASURED,
             wrt="log_prob",
             settings={"default": LENGTH, "probe": {"max_length": 4.5, "d_low": 0.05, "d_high": 0.08, "bound": 2.5}},
-            limits=(Limit("drpo.dppo", LENGTH, LENGTH, where=cases.measured_by_the_token), FRESH),
+            limits=(Limit("drpo.dppo", LENGTH, LENGTH, where=measured_by_the_token), FRESH),
         ),
         Objective(
             f=spo,

@@ -36,7 +36,7 @@ Ye et al., *Mastering Complex Control in MOBA Games with Deep Reinforcement Lear
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens._places import REINFORCE_OVER_ANSWERS
+from trref.tokens._places import REINFORCE_OVER_ANSWERS, nothing_negative
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE
 
@@ -120,11 +120,6 @@ def two_sided_clip(log_prob, old_log_prob, advantage, mask, *, clip=0.2, delta=3
     return -J, -w * derivative
 
 
-def _good_tokens(inputs):
-    """no advantage is negative"""
-    return {**inputs, "advantage": abs(inputs["advantage"])}
-
-
 METHOD = Method(
     title="Mastering Complex Control in MOBA Games (dual-clip PPO)",
     key="ye2020mastering",
@@ -138,7 +133,7 @@ METHOD = Method(
             settings={"default": {}, "probe": {"clip": 0.35, "bound": 1.6}},
             limits=(
                 Limit("grpo.grpo", {"bound": 1e14}),
-                Limit("grpo.grpo", {}, where=_good_tokens),
+                Limit("grpo.grpo", {}, where=nothing_negative),
                 REINFORCE_OVER_ANSWERS,
             ),
         ),
@@ -149,7 +144,7 @@ METHOD = Method(
             settings={"default": {}, "below the clip": {"delta": 1.1}, "probe": {"clip": 0.35, "delta": 1.6}},
             limits=(
                 Limit("grpo.grpo", {"delta": 1e14}),
-                Limit("grpo.grpo", {}, where=_good_tokens),
+                Limit("grpo.grpo", {}, where=nothing_negative),
                 Limit("dual_clip.dual_clip", {}),
                 Limit("dual_clip.dual_clip", {"delta": 2.5}, {"bound": 2.5}),
                 REINFORCE_OVER_ANSWERS,

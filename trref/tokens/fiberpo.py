@@ -70,7 +70,7 @@ Li, Tsu, Zhang, Xue and He, *Fibration Policy Optimization*, 2026, arXiv:2603.08
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import REINFORCE_OVER_ANSWERS
+from trref.tokens._places import REINFORCE_OVER_ANSWERS, one_advantage
 from trref.tokens.deviations import fiberpo as deviations
 from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
@@ -241,12 +241,8 @@ def uneven(edges):
 
 def _one_advantage_an_answer(inputs):
     """one advantage an answer, no token just at the drift"""
-    advantage, columns = inputs["advantage"], xp.arange(inputs["mask"].shape[1])
-    return {
-        **inputs,
-        "log_prob": inputs["log_prob"] - 0.01 * columns**2,
-        "advantage": advantage[:, 0] if advantage.ndim == 2 else advantage,
-    }
+    columns = xp.arange(inputs["mask"].shape[1])
+    return {**one_advantage(inputs), "log_prob": inputs["log_prob"] - 0.01 * columns**2}
 
 
 OPEN = {"budget_up": 1e3, "budget_down": 1e3, "clip": 1e3}

@@ -24,17 +24,12 @@ import math
 
 from trref.backend import xp
 from trref.catalog import Input, Interface
-from trref.tokens._places import of_one_token, of_three_tokens, on_policy, one_advantage
 
 __all__ = [
     "FULL_DISTRIBUTION",
     "GROUP_REWARD",
     "TOKEN_OBJECTIVE",
     "full_distribution",
-    "of_one_token",
-    "of_three_tokens",
-    "on_policy",
-    "one_advantage",
     "token_objective",
 ]
 

@@ -63,7 +63,7 @@ Schulman, *Approximating KL Divergence*, 2020, http://joschu.net/blog/kl-approx.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, OVER_TOKENS, on_policy
+from trref.tokens._places import OVER_ANSWERS, OVER_TOKENS, at_the_reference, on_policy
 from trref.tokens.deviations import kl_estimators as deviations
 from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
@@ -226,11 +226,6 @@ def grpo_with_kl(log_prob, old_log_prob, advantage, mask, ref_log_prob, *, clip=
     return -J, -w * (derivative - beta * dk)
 
 
-def _at_the_reference(inputs):
-    """the policy is the reference"""
-    return {**inputs, "ref_log_prob": inputs["log_prob"]}
-
-
 def _from_the_old_policy(inputs):
     """the reference is the old policy"""
     return {**inputs, "ref_log_prob": inputs["old_log_prob"]}
@@ -286,7 +281,7 @@ METHOD = Method(
             settings={"default": {}, "k1": EACH["k1"], "probe": {"clip": 0.35, "beta": 0.3, "estimator": "k2"}},
             limits=(
                 Limit("grpo.grpo", {"beta": 0.0}),
-                *(Limit("grpo.grpo", EACH[k], where=_at_the_reference) for k in ("k2", "k3")),
+                *(Limit("grpo.grpo", EACH[k], where=at_the_reference) for k in ("k2", "k3")),
                 Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_all_equal, gradient_only=True),
             ),
         ),

@@ -273,17 +273,15 @@ EDGES = {
         cost=[[7.0, 0.0, 100.0], [0.0, 7.0, 7.0], [100.0, 100.0, 0.0]], a=[0.4, 0.3, 0.3], b=[0.4, 0.2, 0.4]
     ),
 }
-
+SOLVER = {"interface": TRANSPORT, "edges": EDGES, "settings": SETTINGS, **CERTIFICATE}
 METHOD = Method(
     title="Sinkhorn Distances: Lightspeed Computation of Optimal Transport",
     key="cuturi2013sinkhorn",
     arxiv="1306.0895",
     provenance="confirmed",
     functions=(
-        Solver(f=sinkhorn_log, interface=TRANSPORT, edges=EDGES, settings=SETTINGS, **CERTIFICATE),
-        Solver(
-            f=sinkhorn_scaling, prescribed=False, interface=TRANSPORT, edges=EDGES, settings=SETTINGS, **CERTIFICATE
-        ),
+        Solver(f=sinkhorn_log, **SOLVER),
+        Solver(f=sinkhorn_scaling, prescribed=False, **SOLVER),
         Transform(
             f=round_to_feasible,
             inputs=ROUNDING_INPUTS,
