@@ -21,6 +21,7 @@ __all__ = [
     "Case",
     "Outcome",
     "agrees_with_numpy",
+    "as_dtype",
     "cases",
     "check_gradient",
     "check_method",
@@ -235,7 +236,8 @@ def _read_only(array):
     return array
 
 
-def _as(dtype):
+def as_dtype(dtype):
+    """Return the change, for `convert`, of floating arrays to a dtype; other arrays stay."""
     return lambda a: np.asarray(a, dtype) if a.dtype.kind == "f" else a
 
 
@@ -346,7 +348,7 @@ def _plain(value):
 def gradient(record):
     """The gradient equals the derivative of the value, with the stopped quantities held constant."""
     for number, case in enumerate(cases(record)):
-        inputs = convert(case.inputs, _as(np.float64))
+        inputs = convert(case.inputs, as_dtype(np.float64))
         frozen = {k: catalog.call(f, inputs, case.hyper) for k, f in record.stopped.items()}
         value, grad = record(inputs, case.hyper)
         parts = [grad] if isinstance(record.wrt, str) else [getattr(grad, name) for name in record.wrt]
@@ -395,8 +397,8 @@ def stop_gradients(record):
 def float32(record):
     """float32 in, float32 out, and the result of float64 at the rounded inputs to 2e-4."""
     for number, case in enumerate(cases(record, seeds=(0,))):
-        single = convert(case.inputs, _as(np.float32))
-        rounded = convert(single, _as(np.float64))
+        single = convert(case.inputs, as_dtype(np.float32))
+        rounded = convert(single, as_dtype(np.float64))
         in_single = {"dtype": "float32"} if "dtype" in record.hyper_parameters else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", validate.ConvergenceWarning)

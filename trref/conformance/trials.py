@@ -50,6 +50,8 @@ class Trial:
     single : bool
     iterate : bool
         A solver stopped after a few iterations, on the way to its solution.
+    solved : NamedTuple, optional
+        The whole result of a solver that was not stopped.
     """
 
     label: str
@@ -59,10 +61,11 @@ class Trial:
     expected: dict
     single: bool = False
     iterate: bool = False
+    solved: tuple | None = None
 
     @property
     def double_inputs(self):
-        return checks.convert(self.inputs, _as(np.float64))
+        return checks.convert(self.inputs, checks.as_dtype(np.float64))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,17 +91,12 @@ class Failure:
         return tuple(int(i) for i in np.unravel_index(np.nanargmax(abs(self.found - self.expected)), self.found.shape))
 
 
-def _as(dtype):
-    return lambda a: np.asarray(a, dtype) if a.dtype.kind == "f" else a
-
-
 def reference(record, inputs, hyper):
     """Return the parts of the reference's result for host inputs in float64."""
-    with backend.use_backend("numpy"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", validate.ConvergenceWarning)
-        if isinstance(record, catalog.UpdateRule):
+    if isinstance(record, catalog.UpdateRule):
+        with backend.use_backend("numpy"):
             return _path(record, inputs, hyper)
-        result = checks.run(record, inputs, hyper)
+    result = _result(record, inputs, hyper)
     if isinstance(record, catalog.Objective):
         several = result[1] if not isinstance(record.wrt, str) else (result[1],)
         gradients = [getattr(several, n, several[i]) for i, n in enumerate(record.wrt_names)]
@@ -107,6 +105,12 @@ def reference(record, inputs, hyper):
     if isinstance(record, catalog.Solver):
         return solver_parts(result)
     return dict(checks.flatten(result))
+
+
+def _result(record, inputs, hyper):
+    with backend.use_backend("numpy"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", validate.ConvergenceWarning)
+        return checks.run(record, inputs, hyper)
 
 
 def _path(record, inputs, hyper):
@@ -136,11 +140,15 @@ def trials(record, settings, constants, *, seeds=(0, 1), sizes=(4, 8, 64), singl
         inputs, hyper = case.inputs, {**defaults, **case.hyper, **constants}
         if isinstance(record, catalog.UpdateRule):
             inputs = _lengthen(record, inputs)
-        yield Trial(case.label, case.setting, inputs, hyper, reference(record, inputs, hyper))
-        if single and not isinstance(record, catalog.Solver):
-            rounded = checks.convert(inputs, _as(np.float32))
-            expected = reference(record, checks.convert(rounded, _as(np.float64)), hyper)
-            yield Trial(f"{case.label}, float32", case.setting, rounded, hyper, expected, single=True)
+        if isinstance(record, catalog.Solver):
+            solved = _result(record, inputs, hyper)
+            yield Trial(case.label, case.setting, inputs, hyper, solver_parts(solved), solved=solved)
+        else:
+            yield Trial(case.label, case.setting, inputs, hyper, reference(record, inputs, hyper))
+            if single:
+                rounded = checks.convert(inputs, checks.as_dtype(np.float32))
+                expected = reference(record, checks.convert(rounded, checks.as_dtype(np.float64)), hyper)
+                yield Trial(f"{case.label}, float32", case.setting, rounded, hyper, expected, single=True)
         if _has_iterates(record) and "size" in case.label:
             for k in ITERATES:
                 limited = {**hyper, "max_iter": k}
@@ -273,8 +281,7 @@ def _judge_solution(record, trial, answer):
     """A solution is judged by the solver's certificate, together with what the result says beside it."""
     with backend.use_backend("numpy"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ours = checks.run(record, trial.inputs, trial.hyper)
-        parts = dict(answer.parts)
+        ours, parts = trial.solved, dict(answer.parts)
         if record.complete and list(parts) == ["solution"] and parts["solution"].shape == np.shape(ours[0]):
             parts |= record.complete(parts["solution"], **trial.inputs, **trial.hyper)
         theirs, failure = _in_the_place_of(ours, trial, parts)

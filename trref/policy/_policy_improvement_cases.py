@@ -5,7 +5,15 @@ from trref.catalog import Input, Interface
 from trref.nn.heads import log_softmax
 from trref.problems.mdp import TabularMDP, random_mdp
 
-__all__ = ["COMPARISON", "EVALUATION", "GUARANTEED", "bound_by_loops", "guarantee", "return_by_summation"]
+__all__ = [
+    "COMPARISON",
+    "EVALUATION",
+    "GUARANTEED",
+    "at_the_old_policy",
+    "bound_by_loops",
+    "guarantee",
+    "return_by_summation",
+]
 
 ONE = {"logits": Input("S A"), "mdp": Input("", "callable")}
 TWO = {"logits": Input("S A"), "old_logits": Input("S A"), "mdp": Input("", "callable")}
@@ -91,3 +99,8 @@ GUARANTEED = {
     "bound below the return before": 1e-12,
     "return misreported": 1e-12,
 }
+
+
+def at_the_old_policy(inputs):
+    """at the old policy"""
+    return {**inputs, "logits": inputs["old_logits"]}

@@ -265,11 +265,6 @@ def _gap(policy, A, log_kappa):
     return xp.exp(high) + below
 
 
-def _at_the_old_policy(inputs):
-    """at the old policy"""
-    return {**inputs, "logits": inputs["old_logits"]}
-
-
 METHOD = Method(
     title="Trust Region Policy Optimization: monotonic improvement",
     key="schulman2015trust",
@@ -284,7 +279,7 @@ METHOD = Method(
             f=surrogate_return,
             interface=cases.COMPARISON,
             wrt="logits",
-            limits=(Limit("policy_improvement.expected_return", {}, where=_at_the_old_policy),),
+            limits=(Limit("policy_improvement.expected_return", {}, where=cases.at_the_old_policy),),
         ),
         Estimator(f=performance_difference, interface=cases.COMPARISON, brute_force=cases.return_by_summation),
         Estimator(
