@@ -29,7 +29,7 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.11",
     packages=find_packages(include=["trref", "trref.*"]),
-    package_data={"trref": ["cupy_names.json"]},
+    package_data={"trref": ["cupy_names.json", "signature.pyi"]},
     install_requires=["numpy>=2.0", "scipy>=1.13"],
     extras_require={
         "cupy": ["cupy-cuda12x>=14"],

@@ -46,7 +46,7 @@ def test_find():
 
 def test_methods_know_where_they_are():
     for method in catalog.methods():
-        assert method.module.METHOD is method
+        assert catalog.method(method.family, method.slug) is method
         assert method.family in catalog.FAMILIES
         assert all(r.method_name == method.slug for r in method.functions)
 

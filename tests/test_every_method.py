@@ -32,15 +32,20 @@ def test_names_are_unique_and_found():
         assert catalog.find(f"{record.family}.{name}") is record
 
 
+def _tags(text):
+    return {tag.strip() for line in re.findall(r"#\s*eq\.\s*([^\n]*)", text) for tag in line.split(",")}
+
+
 @pytest.mark.parametrize("method", catalog.methods(), ids=lambda m: m.slug)
 def test_equations_and_code_are_linked(method):
-    """Every label has code, every tag has an equation, labels carry the slug."""
+    """Every label has code, in the module or in the terms of its family; every tag has an equation."""
     text = pathlib.Path(method.module.__file__).read_text()
     labels = re.findall(r":label:\s*(\S+)", text)
-    tags = {tag.strip() for line in re.findall(r"#\s*eq\.\s*([^\n]*)", text) for tag in line.split(",")}
+    prefix = method.slug.replace("_", "-") + "-"
+    shared = ROOT / method.family / "terms.py"
+    tags = _tags(text) | {t for t in (_tags(shared.read_text()) if shared.exists() else ()) if t.startswith(prefix)}
     assert len(labels) == len(set(labels))
     assert set(labels) == tags
-    prefix = method.slug.replace("_", "-") + "-"
     assert all(label.startswith(prefix) for label in labels)
     if not isinstance(method.provenance, str):
         named = [name for group in method.provenance.values() for name in group]

@@ -47,6 +47,6 @@ def test_a_function_is_no_mutant_of_itself():
 def test_what_cannot_reach_a_solution_is_not_changed():
     import mutate
 
-    made = mutate.texts(catalog.find("cg.cg"))
+    made = [text for text in mutate.texts(catalog.find("cg.cg")) if not text.startswith("finish:")]
     assert any("alpha" in text for text in made)
     assert not any("converged" in text or "message" in text for text in made)

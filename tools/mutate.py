@@ -189,7 +189,7 @@ def _within(node, reported):
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if not isinstance(child, ast.AST) or (isinstance(child, ast.stmt) and _is_check(child)):
                 continue
-            if child in reported:
+            if child in reported or (isinstance(child, ast.keyword) and child.arg == "stacklevel"):
                 continue
             if isinstance(child, ast.expr):
                 yield node, field, index, child
@@ -203,10 +203,13 @@ def texts(record):
 
 
 def mutants(record, make=True):
-    """Yield (text, function) for every mutant of a catalogued function and of the module's helpers that it calls."""
+    """Yield (text, function) for every mutant of a catalogued function and of what it calls in its family."""
+    from trref import catalog
+
     module = inspect.getmodule(record.f)
-    tree = ast.parse(pathlib.Path(module.__file__).read_text(encoding="utf-8"))
-    wanted = _reachable(tree, record.f.__name__, {r.f.__name__ for r in module.METHOD.functions})
+    tree, shared = _tree(module)
+    own = {r.f.__name__ for r in catalog.method(record.family, record.method_name).functions}
+    wanted = _reachable(tree, record.f.__name__, own)
     direct = type(record).__name__ == "Solver" and "max_iter" not in record.hyper_parameters
     for function in [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in wanted]:
         reported = idle(function, direct and function.name == record.f.__name__)
@@ -216,7 +219,7 @@ def mutants(record, make=True):
                 _put(parent, field, index, replacement)
                 mutated = ast.unparse(_enclosing(function, replacement))
                 try:
-                    changed = _compile(tree, module, record.f.__name__) if make else None
+                    changed = _compile(tree, module, shared, record.f.__name__) if make else None
                 finally:
                     _put(parent, field, index, node)
                 yield f"{text}  ->  {mutated}", changed
@@ -258,16 +261,38 @@ def _slopes(record, inputs, name, hyper):
     return np.round(slopes, 6)
 
 
+def _tree(module):
+    """The syntax tree of a module, with the functions of its family's terms that it imports; and those terms."""
+    tree = ast.parse(pathlib.Path(module.__file__).read_text(encoding="utf-8"))
+    name = module.__name__.rpartition(".")[0] + ".terms"
+    if name not in sys.modules or name == module.__name__:
+        return tree, None
+    terms = sys.modules[name]
+    found = ast.parse(pathlib.Path(terms.__file__).read_text(encoding="utf-8"))
+    own = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+    tree.body += [n for n in found.body if isinstance(n, ast.FunctionDef) and n.name not in own]
+    return tree, terms
+
+
+def _aliases(tree):
+    """Statements such as ``_perturbation = perturbation.unchecked``: another name of a function of the module."""
+    functions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+    plain = [n for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Name | ast.Attribute)]
+    return {ast.unparse(n.targets[0]): n for n in plain if ast.unparse(n.value).split(".")[0] in functions}
+
+
 def _reachable(tree, name, catalogued):
     """The function and those of its module that it calls, directly or not, but not those with records of their own."""
-    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    functions, aliases = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}, _aliases(tree)
     found, todo = set(), [name]
     while todo:
         current = todo.pop()
+        if current in aliases:
+            current = ast.unparse(aliases[current].value).split(".")[0]
         if current in found or current not in functions:
             continue
         found.add(current)
-        called = _names_read(functions[current], ())
+        called = set().union(*(_names_read(s, ()) for s in functions[current].body))  # decorators only check
         todo += called - catalogued
     return found
 
@@ -290,15 +315,12 @@ def _put(parent, field, index, node):
         getattr(parent, field)[index] = node
 
 
-def _compile(tree, module, name):
-    """Run the changed module's functions in a copy of the module's namespace; METHOD stays the catalogue's."""
-    body = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+def _compile(tree, module, shared, name):
+    """Run the changed functions in a copy of the module's namespace."""
+    body = [n for n in tree.body if isinstance(n, ast.FunctionDef)] + list(_aliases(tree).values())
     code = compile(ast.fix_missing_locations(ast.Module(body, [])), f"<mutant of {module.__name__}>", "exec")
-    scope = dict(vars(module))
+    scope = {**(vars(shared) if shared else {}), **vars(module)}
     exec(code, scope)
-    for alias, value in vars(module).items():
-        if inspect.isfunction(value) and value is vars(module).get(value.__name__):
-            scope[alias] = scope[value.__name__]
     return scope[name]
 
 

@@ -10,11 +10,13 @@ import inspect
 import itertools
 import math
 import time
+import typing
 import warnings
 
 import numpy as np
 
 from trref import backend, catalog, strict, validate
+from trref.signature import Input
 
 __all__ = [
     "CONTRACTS",
@@ -294,6 +296,8 @@ def record_is_complete(record):
     doc = inspect.getdoc(record.f) or ""
     for section in ("Parameters", "Returns", "Raises"):
         _require(f"{section}\n---" in doc, f"the docstring has no section {section}")
+    for name in getattr(record.f, "undocumented", ()):
+        raise ContractError(f"neither the glossary nor the docstring says what {name} is")
     if record.hyper_parameters:
         _require("probe" in record.settings, "settings have no 'probe'")
         probe = record.settings["probe"]
@@ -343,6 +347,43 @@ def pure(record):
 def _plain(value):
     """Dataclasses as dicts, so that their fields are seen."""
     return {k: v for k, v in value.items() if not callable(v) or dataclasses.is_dataclass(v)}
+
+
+def _result_note(record):
+    return inspect.get_annotations(inspect.unwrap(record.f)).get("return")
+
+
+def returns(record):
+    """The result has the types, shapes and kinds that the signature promises."""
+    for case in cases(record, seeds=(0,)):
+        sizes = {}
+        if not isinstance(record, catalog.UpdateRule):
+            sizes = validate.inputs(record.inputs, *case.inputs.values())
+        _promised(run(record, case.inputs, case.hyper), _result_note(record), sizes, f"{case.label}: the result")
+
+
+def _promised(value, note, sizes, what):
+    """Hold a result to its annotation; lengths that it names first are added to the sizes."""
+    if isinstance(note, Input) and note.kind == "arrays":
+        _require(isinstance(value, list) and all(hasattr(a, "dtype") for a in value), f"{what} is no list of arrays")
+    elif isinstance(note, Input):
+        dtypes = "iu" if note.kind == "index" else "f"
+        _require(hasattr(value, "dtype") and value.dtype.kind in dtypes, f"{what} has another dtype than {note}")
+        fits = (validate._fits(value.shape, option, sizes) for option in validate.parse_shape(note.shape))
+        found = next((f for f in fits if f is not None), None)
+        _require(found is not None, f"{what} has shape {value.shape}, not that of {note} with {sizes}")
+        sizes.update(found)
+        test, needed = validate.KINDS[note.kind]
+        _require(bool(test(value)), f"{what} {needed}")
+    elif typing.get_origin(note) in (tuple, list) or hasattr(note, "_fields"):
+        fields = getattr(note, "__annotations__", None) or dict(enumerate(typing.get_args(note)))
+        _require(isinstance(value, typing.get_origin(note) or note), f"{what} is a {type(value).__name__}")
+        if typing.get_origin(note) is list:
+            fields = dict.fromkeys(range(len(value)), typing.get_args(note)[0])
+        for part, (name, inner) in zip(value, fields.items(), strict=True):
+            _promised(part, inner, sizes, f"{what}, {name}")
+    else:
+        _require(type(value) is note, f"{what} is a {type(value).__name__}, not {note}")
 
 
 def gradient(record):
@@ -715,7 +756,7 @@ def agrees_with_numpy(record, on):
             _require(_close(a, b, DEVICE), f"{case.label}: {name} on {on} differs from NumPy's")
 
 
-EVERYWHERE = (record_is_complete, pure, float32, batch_of_one, strict_device, bad_input, limits, deviations)
+EVERYWHERE = (record_is_complete, returns, pure, float32, batch_of_one, strict_device, bad_input, limits, deviations)
 CONTRACTS = {
     catalog.Objective: (gradient, stop_gradients),
     catalog.Transform: (derivatives, projection),
@@ -730,6 +771,7 @@ def contracts_of(record):
     """Return the contracts that apply to a record, as functions of the record."""
     own = CONTRACTS[type(record)]
     skipped = ({limits} if not record.limits else set()) | ({deviations} if not record.deviations else set())
+    skipped |= {returns} if _result_note(record) is None else set()
     skipped |= {stop_gradients} if not getattr(record, "stopped", None) else set()
     return tuple(c for c in (*EVERYWHERE, *own) if c not in skipped)
 

@@ -215,7 +215,7 @@ def _show(options):
     except ValueError as error:
         return _could_not_run(error)
     method = next(m for m in catalog.methods() if record in m.functions)
-    print(f"{record.name}{inspect.signature(record.f)}\n{inspect.getsourcefile(record.f)}\n")
+    print(f"{record.name}{inspect.signature(record.f)}\n{inspect.getsourcefile(inspect.unwrap(record.f))}\n")
     print(inspect.getdoc(method.module) + "\n")
     print(inspect.getdoc(record.f) + "\n")
     print("settings")

@@ -29,6 +29,7 @@ __all__ = [
     "inputs",
     "integer",
     "interval",
+    "lists",
     "loss_and_grad",
     "require",
     "state",
@@ -156,7 +157,7 @@ def deferred(specs, *values):
 
     Parameters
     ----------
-    specs : mapping of str to trref.catalog.Input
+    specs : mapping of str to trref.signature.Input
         Names, shapes and kinds, in the order of `values`.
     *values : array, callable or None
         The inputs. None stands for an optional input that was not given.
@@ -184,6 +185,8 @@ def deferred(specs, *values):
             if not callable(value):
                 raise TypeError(f"{name} must be callable, not {type(value).__name__}")
             continue
+        if getattr(spec, "other", None) and hasattr(value, "dtype"):
+            spec = next((s for s in (spec, spec.other) if (s.kind == "index") == (value.dtype.kind in "iu")), spec)
         array(name, value, integer=spec.kind == "index")
         if spec.kind != "index":
             if dtype_of and value.dtype != dtype_of[1]:
@@ -225,7 +228,18 @@ def require(*flags):
 
 def state(params, grads, *moments):
     """Check what an update rule gets: lists of arrays, of equal lengths, shapes and dtypes, all finite."""
-    named = {"params": params, "grads": grads}
+    require(*lists({"params": params, "grads": grads}, *moments))
+
+
+def lists(named, *moments):
+    """Check lists of arrays like the first one now; return what is still to be asked of the values, for `require`.
+
+    Parameters
+    ----------
+    named : mapping of str to list of arrays
+    *moments : list of arrays
+        Those of a state, whose values are not asked.
+    """
     for name, arrays in named.items():
         if not isinstance(arrays, list | tuple) or not arrays:
             raise TypeError(f"{name} must be a non-empty list of arrays")
@@ -233,21 +247,21 @@ def state(params, grads, *moments):
             array(f"{name}[{i}]", value)
             if 0 in value.shape:
                 raise ValueError(f"{name}[{i}] is empty: its shape is {tuple(value.shape)}")
-    for name, arrays in [("grads", grads), *((f"state ({i})", m) for i, m in enumerate(moments))]:
+    first, *others = named
+    params = named[first]
+    for name, arrays in [*((n, named[n]) for n in others), *((f"state ({i})", m) for i, m in enumerate(moments))]:
         if len(arrays) != len(params):
-            raise ValueError(f"{name} must hold {len(params)} arrays, as params does, not {len(arrays)}")
+            raise ValueError(f"{name} must hold {len(params)} arrays, as {first} does, not {len(arrays)}")
         for i, (value, param) in enumerate(zip(arrays, params, strict=True)):
             if value.shape != param.shape:
                 raise ValueError(f"{name}[{i}] must have shape {tuple(param.shape)}, not {tuple(value.shape)}")
             if value.dtype != param.dtype:
-                raise TypeError(f"{name}[{i}] is {value.dtype}, but params[{i}] is {param.dtype}")
-    require(
-        *(
-            (lambda value=value: _moderate(value), f"{name}[{i}] {KINDS['real'][1]}")
-            for name, arrays in named.items()
-            for i, value in enumerate(arrays)
-        )
-    )
+                raise TypeError(f"{name}[{i}] is {value.dtype}, but {first}[{i}] is {param.dtype}")
+    return [
+        (lambda value=value: _moderate(value), f"{name}[{i}] {KINDS['real'][1]}")
+        for name, arrays in named.items()
+        for i, value in enumerate(arrays)
+    ]
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.a3po import a3po, decoupled, interpolation_weight, proximal_approximation
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.grpo import logit_gradient
+from trref.tokens.terms import logit_gradient
 
 NOW = 6
 

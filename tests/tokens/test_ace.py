@@ -10,7 +10,8 @@ from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.ace import ace, confidence_shift, error_shares, penalty_factor
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.grpo import clip_surrogate, group_advantage, grpo, token_weights
+from trref.tokens.grpo import group_advantage, grpo
+from trref.tokens.terms import clip_surrogate, token_weights
 
 
 def _batch(seed, B=8, T=6, spread=0.5):

@@ -9,7 +9,8 @@ from scipy.special import log_softmax, softmax
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.apo import anchor_ratio, apo, safe_manifold, support_coverage
-from trref.tokens.grpo import grpo, logit_gradient
+from trref.tokens.grpo import grpo
+from trref.tokens.terms import logit_gradient
 
 P, REF = np.array([0.6, 0.2, 0.05, 0.15]), np.array([0.4, 0.3, 0.2, 0.1])
 

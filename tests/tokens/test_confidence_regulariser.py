@@ -7,7 +7,7 @@ from scipy.special import log_softmax as scipy_log_softmax
 
 from trref.tokens.ace import ace
 from trref.tokens.confidence_regulariser import decomposition, selective_regulariser
-from trref.tokens.grpo import logit_gradient
+from trref.tokens.terms import logit_gradient
 
 
 def _policy(seed, N=5, V=7):

@@ -8,7 +8,8 @@ from scipy.stats import zscore
 
 from trref.tokens.copo import copo, global_advantage, prompt_reward
 from trref.tokens.copo_weight import local_weight
-from trref.tokens.grpo import group_advantage, grpo, logit_gradient
+from trref.tokens.grpo import group_advantage, grpo
+from trref.tokens.terms import logit_gradient
 
 
 def _batch(seed, B=12, T=5, spread=0.5):

@@ -8,8 +8,8 @@ from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.cppo import cppo, cppo_binary, cppo_mask
 from trref.tokens.cppo_budget import position_weight
-from trref.tokens.grpo import logit_gradient
 from trref.tokens.reduced_divergences import binary_rows
+from trref.tokens.terms import logit_gradient
 
 
 def _batch(seed, B=8, T=7, spread=0.3):

@@ -11,8 +11,8 @@ from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.bandpo import bandpo
 from trref.tokens.drpo import dppo, dppo_measured, drpo, drpo_weight, keep_mask, spo
-from trref.tokens.grpo import logit_gradient
 from trref.tokens.reduced_divergences import binary_rows, top_k_mask, top_k_rows
+from trref.tokens.terms import logit_gradient
 
 
 def _batch(seed, B=8, T=5, spread=0.5):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trref import catalog, checks
-from trref.tokens._places import OVER_ANSWERS, OVER_TOKENS, on_policy
+from trref.catalog.tokens.places import OVER_ANSWERS, OVER_TOKENS, on_policy
 
 RECORDS = {record.name: record for record in catalog.records()}
 LIMITS = [

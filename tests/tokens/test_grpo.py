@@ -10,7 +10,8 @@ from scipy.stats import binom, zscore
 
 from trref.catalog import find
 from trref.checks import check_gradient
-from trref.tokens.grpo import aggregation_weights, clip_surrogate, group_advantage, grpo, logit_gradient, token_weights
+from trref.tokens.grpo import aggregation_weights, group_advantage, grpo
+from trref.tokens.terms import clip_surrogate, logit_gradient, token_weights
 
 
 def _batch(seed, B=12, T=7, spread=0.5, lengths=None):

@@ -8,9 +8,9 @@ import pytest
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.grpo import grpo, logit_gradient
-from trref.tokens.maspo import maspo, maspo_differentiated
-from trref.tokens.maspo_gate import gaussian_gate
+from trref.tokens.grpo import grpo
+from trref.tokens.maspo import gaussian_gate, maspo, maspo_differentiated
+from trref.tokens.terms import logit_gradient
 
 FIXED = {"alpha": 0.0, "beta_pos": 0.0, "beta_neg": 0.0}
 

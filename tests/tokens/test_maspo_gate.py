@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from trref.tokens.maspo_gate import gaussian_gate, half_gate_distance, mass_width, risk_width
+from trref.tokens.maspo import gaussian_gate, half_gate_distance, mass_width, risk_width
 
 FIXED = {"alpha": 0.0, "beta_pos": 0.0, "beta_neg": 0.0}
 

@@ -8,8 +8,9 @@ from scipy.special import log_softmax, rel_entr
 from trref.catalog import find
 from trref.experiments.tokens import train
 from trref.optimizers import adam
-from trref.tokens.grpo import grpo, logit_gradient
+from trref.tokens.grpo import grpo
 from trref.tokens.pspo import contraction, pspo, smoothed_policy, smoothed_ratio
+from trref.tokens.terms import logit_gradient
 
 
 def _batch(seed, B=6, T=5, spread=0.8):

@@ -10,8 +10,8 @@ from scipy.special import log_softmax, softmax
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.f_divergences import divergence_from_samples, divergence_rows
-from trref.tokens.grpo import logit_gradient
 from trref.tokens.r2vpo import dual_step, r2vpo, tabular_optimum
+from trref.tokens.terms import logit_gradient
 
 
 def _batch(seed, B=8, T=5, spread=0.5):

@@ -6,8 +6,9 @@ import pytest
 from trref.experiments.tokens import train
 from trref.problems.tokens import TokenTask
 from trref.tokens.dr_grpo import centred_advantage
-from trref.tokens.grpo import grpo, logit_gradient
+from trref.tokens.grpo import grpo
 from trref.tokens.kl_estimators import grpo_with_kl
+from trref.tokens.terms import logit_gradient
 
 
 def test_one_seed_is_one_run():

@@ -5,7 +5,8 @@ import pytest
 
 from trref.experiments.tokens import tempting_prompts, train_bandit
 from trref.tokens.apo import apo
-from trref.tokens.grpo import group_advantage, grpo, logit_gradient
+from trref.tokens.grpo import group_advantage, grpo
+from trref.tokens.terms import logit_gradient
 
 START, RIGHT = np.random.default_rng(0).standard_normal((3, 5)), np.eye(5)[[0, 2, 4]]
 

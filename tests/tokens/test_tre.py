@@ -11,7 +11,7 @@ from trref.catalog import find
 from trref.checks import check_gradient
 from trref.nn.heads import categorical_entropy
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.grpo import logit_gradient
+from trref.tokens.terms import logit_gradient
 from trref.tokens.tre import mass_preserving, min_entropy, region, region_bonus, region_entropy, tail_mass_drift, tre
 
 ONE = np.ones((1, 1))

@@ -88,7 +88,7 @@ class Implementation:
     def __init__(self, function, options):
         self.function, self.options = function, options
         self.sign = -1.0 if options.maximise else 1.0
-        scope = getattr(function, "__globals__", vars(sys.modules.get(function.__module__, sys)))
+        scope = getattr(inspect.unwrap(function), "__globals__", vars(sys.modules.get(function.__module__, sys)))
         uses_torch = any(getattr(v, "__name__", "").split(".")[0] == "torch" for v in list(scope.values()))
         automatic = "torch" if uses_torch or (function.__module__ or "").split(".")[0] == "torch" else "numpy"
         self.framework = automatic if options.framework == "auto" else options.framework

@@ -10,7 +10,8 @@ from trref.catalog import call
 from trref.nn.heads import categorical_entropy, categorical_kl, log_softmax
 from trref.optimizers import adam
 from trref.problems.tokens import TokenTask
-from trref.tokens.grpo import group_advantage, logit_gradient
+from trref.tokens.grpo import group_advantage
+from trref.tokens.terms import logit_gradient
 
 __all__ = ["BanditTraining", "Training", "tempting_prompts", "train", "train_bandit"]
 

@@ -1,7 +1,7 @@
 """Examples, edges and brute force of the Lanczos recurrence and its quadrature."""
 
 from trref.backend import linalg, xp
-from trref.krylov.interfaces import norm
+from trref.krylov.terms import norm
 from trref.problems.convex import DenseOperator, spd_matrix, spectrum
 from trref.problems.spectral import Exponential, Logarithm, Polynomial
 

@@ -39,8 +39,8 @@ from trref import validate
 from trref.backend import linalg, xp
 from trref.catalog import Estimator, Input, Limit, Method, Solver
 from trref.krylov.cg import recurrence
-from trref.krylov.interfaces import norm, require_symmetric
 from trref.krylov.lanczos import lanczos, tridiagonal
+from trref.krylov.terms import norm, require_symmetric
 from trref.problems.convex import DenseOperator, spd_matrix, spectrum
 
 __all__ = ["CgCoefficients", "cg_coefficients", "error_estimate", "tridiagonal_from_cg"]

@@ -44,16 +44,8 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Solver
 from trref.krylov import deviations
-from trref.krylov.interfaces import (
-    GENERAL_SOLVER,
-    TOLERANCES,
-    begin,
-    finish,
-    floats,
-    norm,
-    product,
-    relative_residual,
-)
+from trref.krylov.interfaces import GENERAL_SOLVER, TOLERANCES, relative_residual
+from trref.krylov.terms import begin, finish, floats, norm, product
 from trref.problems.convex import DenseOperator
 
 __all__ = ["gmres"]

@@ -1,87 +1,12 @@
-"""The signatures that linear solvers share, and what they ask of an operator."""
+"""The signatures that linear solvers in the old form share."""
 
-import math
-import warnings
-from typing import Any, NamedTuple
+import dataclasses
 
-from trref import validate
-from trref.backend import xp
-from trref.catalog import Input, Interface
-from trref.problems.convex import DenseOperator, spd_matrix, spectrum
+from trref.catalog import Input
+from trref.catalog.krylov import interfaces as shared
+from trref.catalog.krylov.interfaces import TOLERANCES, relative_residual
 
-__all__ = [
-    "GENERAL_SOLVER",
-    "SPD_SOLVER",
-    "SYMMETRIC_SOLVER",
-    "TOLERANCES",
-    "KrylovResult",
-    "begin",
-    "finish",
-    "floats",
-    "norm",
-    "product",
-    "relative_residual",
-    "require_symmetric",
-]
-
-
-class KrylovResult(NamedTuple):
-    """Solution (n,), the norm of the residual at the start and after each iteration, their number, and the verdict."""
-
-    x: Any
-    residual_norms: list[float]
-    iterations: int
-    converged: bool
-
-
-def _example(rng, size):
-    eigenvalues = rng.choice((0.1, 1.0, 30.0)) * spectrum(size, rng.choice((2.0, 30.0, 1000.0)))
-    A = spd_matrix(rng, eigenvalues)
-    given = rng.random() < 0.5
-    return {
-        "matvec": DenseOperator(A),
-        "b": rng.standard_normal(size),
-        "x0": rng.standard_normal(size) if given else None,
-        "preconditioner": DenseOperator(xp.diag(1 / xp.diag(A))) if given else None,
-    }
-
-
-def _edge(A, b, x0=None, preconditioner=None):
-    to_array = lambda v: None if v is None else xp.array(v, dtype=float)  # noqa: E731
-    return {
-        "matvec": DenseOperator(to_array(A)),
-        "b": to_array(b),
-        "x0": to_array(x0),
-        "preconditioner": None if preconditioner is None else DenseOperator(to_array(preconditioner)),
-    }
-
-
-def _symmetric_example(rng, size):
-    """Eigenvalues of both signs, well away from zero."""
-    scale, condition = rng.choice((0.1, 1.0, 30.0)), rng.choice((2.0, 10.0, 30.0))
-    A = spd_matrix(rng, scale * spectrum(size, condition) * rng.choice((-1.0, 1.0), size))
-    given = rng.random() < 0.5
-    return {
-        "matvec": DenseOperator(A),
-        "b": rng.standard_normal(size),
-        "x0": rng.standard_normal(size) if given else None,
-        "preconditioner": DenseOperator(spd_matrix(rng, spectrum(size, 3.0) / scale)) if given else None,
-    }
-
-
-def _general_example(rng, size):
-    """A positive definite symmetric part, so that restarts of any length make progress."""
-    scale = rng.choice((0.1, 1.0, 30.0))
-    skew = rng.standard_normal((size, size)) / math.sqrt(size)
-    A = scale * (spd_matrix(rng, spectrum(size, rng.choice((2.0, 10.0)))) + 0.3 * (skew - skew.T))
-    given = rng.random() < 0.5
-    return {
-        "matvec": DenseOperator(A),
-        "b": rng.standard_normal(size),
-        "x0": rng.standard_normal(size) if given else None,
-        "preconditioner": DenseOperator(xp.diag(1 / xp.diag(A))) if given else None,
-    }
-
+__all__ = ["GENERAL_SOLVER", "SPD_SOLVER", "SYMMETRIC_SOLVER", "TOLERANCES", "relative_residual"]
 
 INPUTS = {
     "matvec": Input("", "callable"),
@@ -89,106 +14,7 @@ INPUTS = {
     "x0": Input("N", optional=True),
     "preconditioner": Input("", "callable", optional=True),
 }
-A3 = [[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 2.0]]
-EDGES = {
-    "zero right-hand side": lambda: _edge(A3, [0, 0, 0], x0=[1, 2, 3]),
-    "start at the solution": lambda: _edge(A3, [5, 5, 3], x0=[1, 1, 1]),
-    "repeated eigenvalues": lambda: _edge(xp.diag(xp.array([2.0, 2.0, 2.0, 5.0])), [1, 2, 3, 4]),
-    "singular, consistent": lambda: _edge(xp.diag(xp.array([2.0, 1.0, 0.0])), [1, 1, 0], x0=[0, 0, 7]),
-    "one unknown": lambda: _edge([[2.5]], [-1.0]),
-    "small right-hand side": lambda: _edge(A3, [1e-9, -2e-9, 3e-9]),
-    "small matrix": lambda: _edge(1e-15 * xp.array(A3), [1, -2, 3]),
-    "large right-hand side": lambda: _edge(A3, [1e9, -2e9, 3e9]),
-    "the inverse as preconditioner": lambda: _edge(A3, [1, 2, 3], preconditioner=xp.linalg.inv(xp.array(A3))),
-}
-SYMMETRIC_EDGES = {
-    "eigenvalues of both signs": lambda: _edge(xp.diag(xp.array([1.0, -1.0, 2.0])), [1, 1, 1]),
-    "zero curvature along the first direction": lambda: _edge([[0, 1], [1, 0]], [1, 0]),
-    "negative definite": lambda: _edge(-xp.array(A3), [1, 2, 3]),
-}
-GENERAL_EDGES = {
-    "a rotation": lambda: _edge([[0.6, -0.8], [0.8, 0.6]], [1, 0]),
-    "a Jordan block": lambda: _edge([[2, 1, 0], [0, 2, 1], [0, 0, 2]], [1, 1, 1]),
-}
-
-SPD_SOLVER = Interface("spd_solver", INPUTS, _example, EDGES)
-"""``solver(matvec, b, *, x0, preconditioner, rtol, max_iter) -> KrylovResult`` for a symmetric positive definite A."""
-
-SYMMETRIC_SOLVER = Interface("symmetric_solver", INPUTS, _symmetric_example, EDGES | SYMMETRIC_EDGES)
-"""The same for a symmetric A, definite or not; the preconditioner is symmetric positive definite."""
-
-GENERAL_SOLVER = Interface("general_solver", INPUTS, _general_example, EDGES | GENERAL_EDGES)
-"""The same for a square A."""
-
-
-def relative_residual(result, matvec, b, x0=None, rtol=1e-8, **_):
-    """Certificate of a linear solver: the true residual ‖b - Ax‖, relative to what was asked for, rtol ‖b‖.
-
-    For b = 0 the first residual takes its place. The last norm reported is that of the same residual.
-    """
-    target = rtol * (norm(b) or (norm(matvec(x0)) if x0 is not None else 0.0))
-    residual = norm(b - matvec(result.x))
-    relative = lambda size: size / target if target else math.inf if size else 0.0  # noqa: E731
-    return {
-        "residual over its target": relative(residual),
-        "error of the last norm reported": relative(abs(residual - result.residual_norms[-1])),
-    }
-
-
-TOLERANCES = {"residual over its target": 1.001, "error of the last norm reported": 1.001}
-
-
-def begin(matvec, b, x0, rtol, max_iter):
-    """Return the start x, its residual, the list that begins with its norm, the target, and the most iterations.
-
-    For b = 0 the solution is 0, and so is the start.
-    """
-    validate.interval("(0, 1)", rtol=rtol)
-    max_iter = 10 * len(b) if max_iter is None else max_iter
-    validate.integer("[1, inf)", max_iter=max_iter)
-    target = rtol * norm(b)
-    from_zero = x0 is None or target == 0
-    x, r = (xp.zeros_like(b), b.copy()) if from_zero else (x0.copy(), b - product(matvec, x0))
-    norms = [norm(r)]
-    if not math.isfinite(norms[0]):
-        raise ValueError("matvec must give finite values")
-    return x, r, norms, target, max_iter
-
-
-def finish(name, x, norms, target, why=""):
-    """Return the result of the solver of that name, and warn where it has not converged."""
-    iterations, converged = len(norms) - 1, norms[-1] <= target
-    if not converged:
-        message = f"{name} stopped after {iterations} iterations at a residual of {norms[-1]:.2e}, above {target:.2e}"
-        warnings.warn(message + why, validate.ConvergenceWarning, stacklevel=3)
-    return KrylovResult(x, norms, iterations, converged)
-
-
-def norm(v):
-    """Return the Euclidean norm of a vector as a host float."""
-    return math.sqrt(float(v @ v))
-
-
-def floats(*scalars):
-    """Return device scalars as host floats, for the price of one synchronisation."""
-    return xp.stack(scalars).tolist()
-
-
-def product(operator, v, name="matvec"):
-    """Return ``operator(v)``; ValueError or TypeError if it is no array like v."""
-    w = operator(v)
-    validate.array(f"the result of {name}", w)
-    if w.shape != v.shape or w.dtype != v.dtype:
-        raise ValueError(f"{name} must give {v.dtype} arrays of shape {tuple(v.shape)}, not {w.dtype} {tuple(w.shape)}")
-    return w
-
-
-def require_symmetric(matvec, r):
-    """Raise ValueError where r·A(A r) and ‖A r‖² differ: for a symmetric A they are equal, at most ‖r‖ ‖A(A r)‖."""
-    Ar = product(matvec, r)
-    AAr = matvec(Ar)
-    ours, theirs, r_norm, AAr_norm = floats(r @ AAr, Ar @ Ar, r @ r, AAr @ AAr)
-    if not math.isfinite(ours):
-        raise ValueError("matvec must give finite values")
-    if abs(ours - theirs) > math.sqrt(xp.finfo(r.dtype).eps) * (abs(theirs) + math.sqrt(r_norm * AAr_norm)):
-        raise ValueError(f"matvec must be symmetric: r·A(A r) = {ours:.6g}, but A r·A r = {theirs:.6g}")
+SPD_SOLVER, SYMMETRIC_SOLVER, GENERAL_SOLVER = (
+    dataclasses.replace(interface, inputs=INPUTS)
+    for interface in (shared.SPD_SOLVER, shared.SYMMETRIC_SOLVER, shared.GENERAL_SOLVER)
+)

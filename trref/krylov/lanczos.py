@@ -52,7 +52,7 @@ from trref import validate
 from trref.backend import linalg, xp
 from trref.catalog import Estimator, Input, Limit, Method, Solver
 from trref.krylov import _lanczos_cases as cases
-from trref.krylov.interfaces import norm, require_symmetric
+from trref.krylov.terms import norm, require_symmetric
 from trref.problems.spectral import Logarithm
 
 __all__ = ["LanczosResult", "lanczos", "lanczos_quadrature", "stochastic_trace", "tridiagonal"]

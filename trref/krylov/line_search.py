@@ -43,7 +43,7 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Method, Solver
-from trref.krylov.interfaces import floats, norm
+from trref.krylov.terms import floats, norm
 from trref.problems.convex import Logistic, Quadratic, Rosenbrock, spd_matrix, spectrum
 
 __all__ = ["LineSearchResult", "strong_wolfe"]

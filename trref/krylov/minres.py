@@ -54,16 +54,8 @@ import math
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Method, Solver
-from trref.krylov.interfaces import (
-    SYMMETRIC_SOLVER,
-    TOLERANCES,
-    begin,
-    finish,
-    norm,
-    product,
-    relative_residual,
-    require_symmetric,
-)
+from trref.krylov.interfaces import SYMMETRIC_SOLVER, TOLERANCES, relative_residual
+from trref.krylov.terms import begin, finish, norm, product, require_symmetric
 
 __all__ = ["minres"]
 

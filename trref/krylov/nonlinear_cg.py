@@ -61,8 +61,8 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Method, Solver
 from trref.krylov import _nonlinear_cg_cases as cases
-from trref.krylov.interfaces import floats, norm
 from trref.krylov.line_search import search
+from trref.krylov.terms import floats, norm
 
 __all__ = ["RULES", "NonlinearCgResult", "direction_parameter", "nonlinear_cg"]
 

@@ -8,6 +8,7 @@ import math
 from typing import NamedTuple
 
 from trref.backend import xp
+from trref.signature import D, N, Real
 
 __all__ = [
     "GaussianGradient",
@@ -23,10 +24,10 @@ __all__ = [
 
 
 class GaussianGradient(NamedTuple):
-    """Derivatives with respect to mean and log standard deviation, each (N, d)."""
+    """Derivatives with respect to mean and log standard deviation."""
 
-    mean: object
-    log_std: object
+    mean: Real[N, D]
+    log_std: Real[N, D]
 
 
 def log_softmax(z):

@@ -1,78 +1,13 @@
-"""The signature that policy surrogates share, and what the steps of trust-region methods return."""
+"""The signature that policy surrogates in the old form share."""
 
-import math
-from typing import Any, NamedTuple
+import dataclasses
 
-from trref.backend import xp
-from trref.catalog import Input, Interface
+from trref.catalog import Input
+from trref.catalog.policy import interfaces
 
-__all__ = ["SURROGATE", "NaturalStep", "TrustRegionStep"]
+__all__ = ["SURROGATE"]
 
-
-class NaturalStep(NamedTuple):
-    """The step (P,), the residuals of conjugate gradients, their number, and whether the last is below its target."""
-
-    step: Any
-    residual_norms: list[float]
-    iterations: int
-    converged: bool
-
-
-class TrustRegionStep(NamedTuple):
-    """Where it ended (P,), the divergence and the gain of each trial, their number, and whether one was accepted."""
-
-    theta: Any
-    divergences: list[float]
-    gains: list[float]
-    iterations: int
-    converged: bool
-
-
-def _example(rng, size):
-    spread = rng.choice((0.05, 0.4, 1.5))
-    old_log_prob = -rng.exponential(1.5, size)
-    return {
-        "log_prob": old_log_prob + spread * rng.standard_normal(size),
-        "old_log_prob": old_log_prob,
-        "advantage": rng.standard_normal(size),
-    }
-
-
-def _edge(log_ratio, advantage):
-    old_log_prob = xp.full(len(log_ratio), -1.25)
-    return {
-        "log_prob": old_log_prob + log_ratio,
-        "old_log_prob": old_log_prob,
-        "advantage": xp.array(advantage, dtype=float),
-    }
-
-
-def _on_the_clip_bounds():
-    # 1.25 and 0.75 are exact in binary, 1.2 and 0.8 are the customary bounds
-    bounds = [math.log(r) for r in (1.2, 0.8, 1.25, 0.75)]
-    return _edge(xp.array(2 * bounds), [1.0] * 4 + [-1.0] * 4)
-
-
-SURROGATE = Interface(
-    "surrogate",
-    inputs={
-        "log_prob": Input("N", "log_prob"),
-        "old_log_prob": Input("N", "log_prob"),
-        "advantage": Input("N"),
-    },
-    example=_example,
-    edges={
-        "on the clip bounds": _on_the_clip_bounds,
-        "outside the clip bounds, both signs": lambda: _edge(xp.array([0.7, 0.7, -0.7, -0.7]), [1.5, -1.5, 1.5, -1.5]),
-        "on-policy": lambda: _edge(xp.zeros(4), [1.0, -2.0, 0.5, 0.0]),
-        "equal advantages": lambda: _edge(xp.array([0.3, -0.1, 0.02]), [0.7, 0.7, 0.7]),
-        "zero advantages": lambda: _edge(xp.array([0.3, -0.1]), [0.0, 0.0]),
-        "one sample": lambda: _edge(xp.array([0.1]), [-0.4]),
-        "certain and all but impossible actions": lambda: {
-            "log_prob": xp.array([0.0, -20.0, -1e-12]),
-            "old_log_prob": xp.array([-1e-12, -18.0, -4.0]),
-            "advantage": xp.array([1.0, -1.0, 0.5]),
-        },
-    },
+SURROGATE = dataclasses.replace(
+    interfaces.SURROGATE,
+    inputs={"log_prob": Input("N", "log_prob"), "old_log_prob": Input("N", "log_prob"), "advantage": Input("N")},
 )
-"""``f(log_prob (N), old_log_prob (N), advantage (N), *, …) -> (loss, d loss / d log_prob)``, a mean over N."""

@@ -54,17 +54,30 @@ Kakade, *A Natural Policy Gradient*, 2001; as used in Schulman et al., *Trust Re
 
 import math
 import warnings
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Method, Objective, Solver
 from trref.krylov.cg import cg
 from trref.nn import heads
-from trref.policy import _natural_gradient_cases as cases
-from trref.policy import _trust_region_deviations as deviations
-from trref.policy.interfaces import NaturalStep, TrustRegionStep
+from trref.signature import (
+    D,
+    K,
+    N,
+    NonNegativeFloat,
+    OpenFraction,
+    P,
+    PositiveFloat,
+    PositiveInt,
+    Real,
+    Scalar,
+    checked,
+)
 
 __all__ = [
+    "NaturalStep",
+    "TrustRegionStep",
     "backtracking_line_search",
     "fisher_vector_product",
     "mean_kl_categorical",
@@ -73,100 +86,99 @@ __all__ = [
 ]
 
 
-def mean_kl_categorical(old_logits, logits):
-    """Mean divergence KL(old‖new) of categorical policies.
+class NaturalStep(NamedTuple):
+    """The step, and the norms of the residuals of conjugate gradients."""
 
-    Parameters
-    ----------
-    old_logits, logits : array (N, K)
+    step: Real[P]
+    residual_norms: list[float]
+    iterations: int
+    converged: bool
 
-    Returns
-    -------
-    kl : scalar array
-    gradient : array (N, K)
-        With respect to `logits`.
 
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite.
-    """
-    N = validate.inputs(cases.CATEGORICAL.inputs, old_logits, logits)["N"]
+class TrustRegionStep(NamedTuple):
+    """Where it ended, with the divergence and the gain of each trial."""
+
+    theta: Real[P]
+    divergences: list[float]
+    gains: list[float]
+    iterations: int
+    converged: bool
+
+
+@checked
+def mean_kl_categorical(
+    old_logits: Real[N, K], logits: Real[N, K]
+) -> tuple[Scalar, Real[N, K]]:
+    """Mean divergence KL(old‖new) of categorical policies."""
     kl, _, gradient = heads.categorical_kl(old_logits, logits)
+    N = len(kl)
     return kl.sum() / N, gradient / N  # eq. natural-gradient-categorical-kl
 
 
-def mean_kl_diag_gaussian(old_mean, old_log_std, mean, log_std):
+def _moderate_spread(old_log_std, log_std, **_):
+    """Logarithms of standard deviations beyond ±15."""
+    return [
+        (lambda value=value: (abs(value) <= 15).all(), f"{name} must lie within ±15")
+        for name, value in (("old_log_std", old_log_std), ("log_std", log_std))
+    ]
+
+
+@checked(also=_moderate_spread)
+def mean_kl_diag_gaussian(
+    old_mean: Real[N, D], old_log_std: Real[N, D], mean: Real[N, D], log_std: Real[N, D]
+) -> tuple[Scalar, heads.GaussianGradient]:
     """Mean divergence KL(old‖new) of Gaussian policies with independent entries.
 
     Parameters
     ----------
-    old_mean, old_log_std, mean, log_std : array (N, d)
-        Logarithms of standard deviations within ±15.
-
-    Returns
-    -------
-    kl : scalar array
-    gradient : GaussianGradient
-        With respect to `mean` and `log_std`.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log standard deviations beyond ±15.
+    old_mean, old_log_std, mean, log_std
+        Means and logarithms of standard deviations, the latter within ±15.
     """
-    sizes, flags = validate.deferred(cases.GAUSSIAN.inputs, old_mean, old_log_std, mean, log_std)
-    for name, value in (("old_log_std", old_log_std), ("log_std", log_std)):
-        flags.append((lambda value=value: (abs(value) <= 15).all(), f"{name} must lie within ±15"))
-    validate.require(*flags)
     kl, _, gradient = heads.gaussian_kl(old_mean, old_log_std, mean, log_std)
-    N = sizes["N"]
-    return kl.sum() / N, heads.GaussianGradient(*(g / N for g in gradient))  # eq. natural-gradient-gaussian-kl
+    N = len(kl)
+    # eq. natural-gradient-gaussian-kl
+    return kl.sum() / N, heads.GaussianGradient(*(g / N for g in gradient))
 
 
-def fisher_vector_product(policy, theta, v, states, *, damping=0.0):
+@checked(also=lambda policy, theta, **_: policy.requirements(theta))
+def fisher_vector_product(
+    policy: Callable,
+    theta: Real[P],
+    v: Real[P],
+    states: Real[N, D],
+    *,
+    damping: NonNegativeFloat = 0.0,
+) -> Real[P]:
     """Multiply the damped Fisher matrix of a policy, averaged over states, by a vector.
 
     Parameters
     ----------
-    policy : callable
-        Such as `trref.problems.policies.CategoricalPolicy`.
-    theta, v : array (P,)
-    states : array (N, D)
-    damping : float
-        Multiple of the identity to add, in [0, inf).
-
-    Returns
-    -------
-    array (P,)
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit, values that are not finite, negative damping.
+    v
+        The vector.
     """
-    sizes, flags = validate.deferred(cases.FISHER.inputs, policy, theta, v, states)
-    validate.require(*flags, *policy.requirements(theta))
-    validate.interval("[0, inf)", damping=damping)
     # eq. natural-gradient-fisher
     z, cache = policy.forward(theta, states)
     u = policy.jvp(cache, v)
-    return policy.vjp(cache, policy.fisher(z, u) / sizes["N"]) + damping * v
+    return policy.vjp(cache, policy.fisher(z, u) / len(states)) + damping * v
 
 
-def natural_step(matvec, gradient, *, delta=0.01, iterations=10, rtol=1e-10):
-    """Step along the natural gradient to the boundary of the trust region of the quadratic model.
+@checked
+def natural_step(
+    matvec: Callable,
+    gradient: Real[P],
+    *,
+    delta: PositiveFloat = 0.01,
+    iterations: PositiveInt = 10,
+    rtol: OpenFraction = 1e-10,
+) -> NaturalStep:
+    """Step along the natural gradient to the boundary of the model's trust region.
 
     Parameters
     ----------
-    matvec : callable
-        ``matvec(v) -> (F + λI) v``, symmetric positive definite (semi-definite if the gradient is in its range).
-    gradient : array (P,)
-        Of what is to be maximised.
-    delta : float
-        The divergence that the quadratic model allows, in (0, inf).
-    iterations, rtol
-        Most steps of conjugate gradients, and the relative residual in (0, 1) that ends them earlier.
+    matvec
+        With F + λI: positive definite (semi-definite if the gradient is in its range).
+    iterations
+        Most steps of conjugate gradients.
 
     Returns
     -------
@@ -176,58 +188,50 @@ def natural_step(matvec, gradient, *, delta=0.01, iterations=10, rtol=1e-10):
     Raises
     ------
     ValueError
-        Shapes that do not fit, values out of range, a `matvec` that is not symmetric or has negative curvature.
+        A `matvec` that is not symmetric or has negative curvature.
     """
-    validate.inputs(cases.STEP.inputs, matvec, gradient)
-    validate.interval("(0, inf)", delta=delta)
-    validate.integer("[1, inf)", iterations=iterations)
-    validate.interval("(0, 1)", rtol=rtol)
-    size = float(abs(gradient).max())  # the step does not depend on it; without it tiny gradients underflow
+    size = float(abs(gradient).max())  # else tiny gradients would underflow
     if size == 0:
         return NaturalStep(xp.zeros_like(gradient), [0.0], 0, True)
     # eq. natural-gradient-step
     with warnings.catch_warnings():  # stopping early is the method here, not a failure
         warnings.simplefilter("ignore", validate.ConvergenceWarning)
-        s, norms, count, converged = cg(matvec, gradient / size, rtol=rtol, max_iter=iterations)
+        solution = cg(matvec, gradient / size, rtol=rtol, max_iter=iterations)
+    s, norms = solution.x, [size * norm for norm in solution.residual_norms]
     step = math.sqrt(2 * delta / float(s @ matvec(s))) * s
-    return NaturalStep(step, [size * norm for norm in norms], count, converged)
+    return NaturalStep(step, norms, solution.iterations, solution.converged)
 
 
+@checked
 def backtracking_line_search(
-    objective_and_divergence, theta, step, gradient, *, delta=0.01, shrink=0.5, trials=10, accept_ratio=0.0
-):
-    """Shrink a step until the divergence is within its bound and the objective has improved.
+    objective_and_divergence: Callable,
+    theta: Real[P],
+    step: Real[P],
+    gradient: Real[P],
+    *,
+    delta: PositiveFloat = 0.01,
+    shrink: OpenFraction = 0.5,
+    trials: PositiveInt = 10,
+    accept_ratio: Annotated[float, "[0, 1)"] = 0.0,
+) -> TrustRegionStep:
+    """Shrink a step until the divergence is within its bound and the objective better.
 
     Parameters
     ----------
-    objective_and_divergence : callable
+    objective_and_divergence
         ``f(theta) -> (objective to maximise, divergence from the start)``; NaN is rejected.
-    theta, step, gradient : array (P,)
-        The start, the full step, and the gradient of the objective at the start.
-    delta : float
-        Bound of the divergence, in (0, inf).
-    shrink : float
-        In (0, 1); 0.5 in baselines, 0.8 in Spinning Up.
-    trials : int
+    shrink
+        0.5 in baselines, 0.8 in Spinning Up.
+    trials
         Most trials, the full step included.
-    accept_ratio : float
-        Share of the linear prediction that the gain must reach, in [0, 1); 0 asks for no loss only.
+    accept_ratio
+        Share of the linear prediction that the gain must reach; 0 asks for no loss only.
 
     Returns
     -------
     TrustRegionStep
         With a copy of `theta` and ``converged=False`` if no trial was accepted.
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit, values that are not finite or out of range.
     """
-    validate.inputs(cases.SEARCH.inputs, objective_and_divergence, theta, step, gradient)
-    validate.interval("(0, inf)", delta=delta)
-    validate.interval("(0, 1)", shrink=shrink)
-    validate.integer("[1, inf)", trials=trials)
-    validate.interval("[0, 1)", accept_ratio=accept_ratio)
     start = float(objective_and_divergence(theta)[0])
     predicted = float(gradient @ step)
     divergences, gains = [], []
@@ -237,46 +241,8 @@ def backtracking_line_search(
         objective, divergence = objective_and_divergence(trial)
         divergences.append(float(divergence))
         gains.append(float(objective) - start)
-        if divergences[-1] <= delta and gains[-1] >= accept_ratio * shrink**j * predicted:
+        enough = gains[-1] >= accept_ratio * shrink**j * predicted
+        if divergences[-1] <= delta and enough:
             return TrustRegionStep(trial, divergences, gains, j + 1, True)
 
     return TrustRegionStep(theta.copy(), divergences, gains, trials, False)
-
-
-METHOD = Method(
-    title="A Natural Policy Gradient",
-    key="kakade2001natural",
-    arxiv=None,
-    provenance={
-        "confirmed": ("categorical-kl", "gaussian-kl", "step", "backtracking"),
-        "reconstructed": ("fisher",),
-    },
-    functions=(
-        Objective(f=mean_kl_categorical, interface=cases.CATEGORICAL, wrt="logits"),
-        Objective(f=mean_kl_diag_gaussian, interface=cases.GAUSSIAN, wrt=("mean", "log_std")),
-        Estimator(
-            f=fisher_vector_product,
-            interface=cases.FISHER,
-            settings={"default": {}, "probe": {"damping": 0.3}},
-            brute_force=cases.outer_products_of_scores,
-        ),
-        Solver(
-            f=natural_step,
-            interface=cases.STEP,
-            settings={"default": {}, "probe": {"delta": 0.3, "iterations": 7, "rtol": 1e-7}},
-            deviations=(deviations.STEP_FROM_NOISE, deviations.STEP_REGULARISED),
-            certificate=cases.on_the_sphere,
-            tolerances=cases.ON_THE_SPHERE,
-            agreement=1e-4,
-        ),
-        Solver(
-            f=backtracking_line_search,
-            interface=cases.SEARCH,
-            settings={"default": {}, "Spinning Up": {"shrink": 0.8}, "probe": cases.SEARCH_PROBE},
-            deviations=(deviations.SEARCH_WITHOUT_DIVERGENCE, deviations.SEARCH_WITH_SLACK),
-            certificate=cases.within_the_bound,
-            tolerances=cases.WITHIN_THE_BOUND,
-            agreement=1e-9,
-        ),
-    ),
-)

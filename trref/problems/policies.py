@@ -29,6 +29,8 @@ class _Categorical:
         """What must hold for the values, as pairs for `trref.validate.require`."""
         if actions is None:
             return []
+        if actions.dtype.kind not in "iu":
+            raise TypeError(f"actions must be an array of integers, not {actions.dtype}")
         return [(lambda: (actions < self.actions).all(), f"actions must hold integers below {self.actions}")]
 
     def log_prob(self, z, actions):
@@ -156,6 +158,8 @@ class GaussianPolicy:
 
     def requirements(self, theta, actions=None):
         """What must hold for the values, as pairs for `trref.validate.require`."""
+        if actions is not None and actions.dtype.kind != "f":
+            raise TypeError(f"actions must be an array of real numbers, not {actions.dtype}")
         message = f"theta must hold log standard deviations within {LOG_STD_BOUND:g} at its end"
         return [(lambda: (abs(theta[-self.actions :]) <= LOG_STD_BOUND).all(), message)]
 

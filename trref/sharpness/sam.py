@@ -56,114 +56,136 @@ Foret, Kleiner, Mobahi and Neyshabur, *Sharpness-Aware Minimization for Efficien
 arXiv:2010.01412.
 """
 
+from collections.abc import Callable
+from typing import Annotated, Literal
+
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Input, Limit, Method, Objective
-from trref.nn import mlp
-from trref.problems.networks import ClassifierLoss, random_classifier
-from trref.sharpness.interfaces import PERTURBED_GRADIENT, WITH_PERTURBATION
+from trref.signature import (
+    K,
+    NonNegativeFloat,
+    P,
+    PositiveInt,
+    Real,
+    Scalar,
+    checked,
+)
 
-__all__ = ["perturbation", "perturbed_gradient", "share_gradient", "share_perturbations", "sharpness"]
+__all__ = [
+    "perturbation",
+    "perturbed_gradient",
+    "share_gradient",
+    "share_perturbations",
+    "sharpness",
+]
 
-WITH_SHARES = {**PERTURBED_GRADIENT.inputs, "perturbations": Input("K P", optional=True)}
+Norm = Annotated[float, "(1, inf)"] | Literal["inf"]
 
 
-def _check(rho, p):
-    validate.interval("[0, inf)", rho=rho)
-    if p != "inf":
-        validate.interval("(1, inf)", p=p)
+@checked
+def perturbation(
+    loss_and_grad: Callable,
+    theta: Real[P],
+    *,
+    rho: NonNegativeFloat = 0.05,
+    p: Norm = 2.0,
+) -> Real[P]:
+    """The worst point of the linearised loss in the ball, relative to theta.
 
-
-def perturbation(loss_and_grad, theta, *, rho=0.05, p=2.0):
-    """Return the worst point of the linearised loss in the ball of radius rho, relative to theta (P,)."""
+    Parameters
+    ----------
+    rho
+        Radius of the ball; 0.05 in the paper.
+    p
+        Which norm bounds the perturbation, or the largest entry; 2 in the paper's experiments.
+    """
     _, g = validate.loss_and_grad(loss_and_grad, theta)
-    largest = abs(g).max()  # of no effect on the result, but powers of tiny gradients would vanish
+    largest = abs(g).max()  # of no effect, but powers of tiny gradients would vanish
     u = abs(g) / xp.where(largest > 0, largest, 1)
     # eq. sam-perturbation, sam-general-norm
     q = 1.0 if p == "inf" else p / (p - 1)
     return rho * xp.sign(g) * u ** (q - 1) / xp.maximum((u**q).sum(), 1) ** (1 - 1 / q)
 
 
-def perturbed_gradient(loss_and_grad, theta, *, rho=0.05, p=2.0, perturbation=None):
+_perturbation = perturbation.unchecked
+
+
+@checked
+def perturbed_gradient(
+    loss_and_grad: Callable,
+    theta: Real[P],
+    *,
+    rho: NonNegativeFloat = 0.05,
+    p: Norm = 2.0,
+    perturbation: Real[P] | None = None,
+) -> tuple[Scalar, Real[P]]:
     """Loss and gradient at the perturbed point.
 
     Parameters
     ----------
-    loss_and_grad : callable
-        ``loss_and_grad(theta) -> (loss, gradient (P,))``, the same batch in both calls.
-    theta : array (P,)
-    rho : float
-        Radius, in [0, inf); 0.05 in the paper.
-    p : float or "inf"
-        Which norm bounds the perturbation, in (1, inf), or the largest entry; 2 in the paper's experiments.
-    perturbation : array (P,), optional
-        The perturbation to use, held constant by the gradient; computed by `perturbation` when not given.
-
-    Returns
-    -------
-    loss : scalar array
-        At ``theta + perturbation``.
-    gradient : array (P,)
-        There, too.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, negative `rho`, `p` not above 1.
+    perturbation
+        Held constant by the gradient; that of `perturbation` if None.
     """
-    validate.inputs(WITH_PERTURBATION, loss_and_grad, theta, perturbation)
-    _check(rho, p)
     if perturbation is None:
-        perturbation = _worst_direction(loss_and_grad, theta, rho=rho, p=p)
-    return validate.loss_and_grad(loss_and_grad, theta + perturbation)  # eq. sam-gradient
+        perturbation = _perturbation(loss_and_grad, theta, rho=rho, p=p)
+    moved = theta + perturbation
+    return validate.loss_and_grad(loss_and_grad, moved)  # eq. sam-gradient
 
 
-_worst_direction = perturbation
+@checked
+def share_perturbations(
+    loss_and_grad: Callable,
+    theta: Real[P],
+    *,
+    share: PositiveInt,
+    rho: NonNegativeFloat = 0.05,
+    p: Norm = 2.0,
+) -> Real[K, P]:
+    """Each share's own perturbation.
 
-
-def share_perturbations(loss_and_grad, theta, *, share, rho=0.05, p=2.0):
-    """Return each share's own perturbation (K, P)."""
-    return xp.stack([perturbation(part, theta, rho=rho, p=p) for part in _shares(loss_and_grad, share)])
+    Parameters
+    ----------
+    loss_and_grad
+        A mean over examples, with ``labels`` (N,) and ``on(rows)``, such as `trref.problems.networks.ClassifierLoss`.
+    share
+        Examples in a share, m in the paper; the last share may be smaller.
+    """
+    parts = _shares(loss_and_grad, share)
+    return xp.stack([_perturbation(part, theta, rho=rho, p=p) for part in parts])
 
 
 def _shares(loss_and_grad, share):
     points = len(loss_and_grad.labels)
-    return [loss_and_grad.on(slice(start, min(start + share, points))) for start in range(0, points, share)]
+    starts = range(0, points, share)
+    return [loss_and_grad.on(slice(s, min(s + share, points))) for s in starts]
 
 
-def share_gradient(loss_and_grad, theta, *, share, rho=0.05, p=2.0, perturbations=None):
+@checked
+def share_gradient(
+    loss_and_grad: Callable,
+    theta: Real[P],
+    *,
+    share: PositiveInt,
+    rho: NonNegativeFloat = 0.05,
+    p: Norm = 2.0,
+    perturbations: Real[K, P] | None = None,
+) -> tuple[Scalar, Real[P]]:
     """Loss and gradient with a perturbation for each share of the batch (m-sharpness).
 
     Parameters
     ----------
-    loss_and_grad : callable
-        A mean over examples, with ``labels`` (N,) and ``on(rows)``, such as `trref.problems.networks.ClassifierLoss`.
-    theta : array (P,)
-    share : int
-        Examples in a share, m in the paper, at least 1; the last share may be smaller.
-    rho, p
-        As in `perturbed_gradient`.
-    perturbations : array (K, P), optional
-        Held constant by the gradient; computed by `share_perturbations` when not given.
-
-    Returns
-    -------
-    loss : scalar array
-    gradient : array (P,)
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, negative `rho`, `p` not above 1, `share` below 1.
+    loss_and_grad
+        As in `share_perturbations`.
+    perturbations
+        Held constant by the gradient; those of `share_perturbations` if None.
     """
-    validate.inputs(WITH_SHARES, loss_and_grad, theta, perturbations)
-    _check(rho, p)
-    validate.integer("[1, inf)", share=share)
     if perturbations is None:
-        perturbations = share_perturbations(loss_and_grad, theta, share=share, rho=rho, p=p)
-    parts = _shares(loss_and_grad, share)
-    if len(parts) != len(perturbations):
-        raise ValueError(f"perturbations must have {len(parts)} rows, one a share, not {len(perturbations)}")
+        perturbations = share_perturbations.unchecked(
+            loss_and_grad, theta, share=share, rho=rho, p=p
+        )
+    parts, rows = _shares(loss_and_grad, share), len(perturbations)
+    if len(parts) != rows:
+        raise ValueError(f"perturbations must have {len(parts)} rows, not {rows}")
     # eq. sam-shares
     loss, gradient = 0.0, 0.0
     for part, moved in zip(parts, perturbations, strict=True):
@@ -174,100 +196,24 @@ def share_gradient(loss_and_grad, theta, *, share, rho=0.05, p=2.0, perturbation
     return loss, gradient
 
 
-def sharpness(loss_and_grad, theta, *, rho=0.05, p=2.0, steps=1):
+@checked
+def sharpness(
+    loss_and_grad: Callable,
+    theta: Real[P],
+    *,
+    rho: NonNegativeFloat = 0.05,
+    p: Norm = 2.0,
+    steps: PositiveInt = 1,
+) -> Scalar:
     """How far the loss rises within the ball, from below: by steps to the worst point of the linearised loss.
 
     Parameters
     ----------
-    loss_and_grad, theta, rho, p
-        As in `perturbed_gradient`.
-    steps : int
-        At least 1, which is SAM's own estimate.
-
-    Returns
-    -------
-    scalar array
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, negative `rho`, `p` not above 1, `steps` below 1.
+    steps
+        1 is SAM's own estimate.
     """
-    validate.inputs(PERTURBED_GRADIENT.inputs, loss_and_grad, theta)
-    _check(rho, p)
-    validate.integer("[1, inf)", steps=steps)
     # eq. sam-sharpness
     moved = xp.zeros_like(theta)
     for _ in range(steps):
-        moved = perturbation(loss_and_grad, theta + moved, rho=rho, p=p)
+        moved = _perturbation(loss_and_grad, theta + moved, rho=rho, p=p)
     return loss_and_grad(theta + moved)[0] - loss_and_grad(theta)[0]
-
-
-def _classifier(rng, size):
-    loss = random_classifier(rng, points=max(3, size), hidden=max(2, size // 8))
-    return {"loss_and_grad": loss, "theta": mlp.init(rng, loss.sizes)}
-
-
-def _batch_of(points):
-    """Three features, the first always 0, and two classes."""
-    X = xp.sin(xp.arange(3.0 * points)).reshape(points, 3) * xp.array([0.0, 1.0, 1.0])
-    loss = ClassifierLoss(X, xp.arange(points) % 2, (3, 2, 2))
-    return {"loss_and_grad": loss, "theta": xp.cos(xp.arange(14.0))}
-
-
-def _sharpness_by_hand(loss_and_grad, theta, *, rho=0.05, p=2.0, steps=1):
-    """Along the direction in the unit ball of the p-norm that has the largest product with the gradient."""
-    point = theta
-    for _ in range(steps):
-        g = loss_and_grad(point)[1]
-        direction = xp.sign(g) if p == "inf" else xp.sign(g) * abs(g) ** (1 / (p - 1))
-        length = abs(direction).max() if p == "inf" else (abs(direction) ** p).sum() ** (1 / p)
-        point = theta + rho * direction / (float(length) or 1.0)
-    return loss_and_grad(point)[0] - loss_and_grad(theta)[0]
-
-
-METHOD = Method(
-    title="Sharpness-Aware Minimization for Efficiently Improving Generalization",
-    key="foret2020sharpness",
-    arxiv="2010.01412",
-    provenance={"confirmed": ("perturbation", "gradient"), "partly": ("general-norm", "shares", "sharpness")},
-    functions=(
-        Objective(
-            f=perturbed_gradient,
-            interface=PERTURBED_GRADIENT,
-            wrt="theta",
-            stopped={"perturbation": perturbation},
-            settings={
-                "default": {},
-                "a wider ball": {"rho": 0.3},
-                "largest entry": {"p": "inf"},
-                "probe": {"rho": 0.3, "p": 3.0},
-            },
-        ),
-        Objective(
-            f=share_gradient,
-            inputs=PERTURBED_GRADIENT.inputs,
-            example=_classifier,
-            edges={"a last share of one": lambda: _batch_of(9), "less than a share": lambda: _batch_of(2)},
-            wrt="theta",
-            stopped={"perturbations": share_perturbations},
-            settings={
-                "default": {"share": 3},
-                "largest entry": {"share": 3, "p": "inf"},
-                "probe": {"rho": 0.3, "share": 5, "p": 3.0},
-            },
-            limits=(
-                Limit("sam.perturbed_gradient", {"share": 1000}),
-                Limit("sam.perturbed_gradient", {"rho": 0.0}, {"rho": 0.0}),
-            ),
-        ),
-        Estimator(
-            f=sharpness,
-            inputs=PERTURBED_GRADIENT.inputs,
-            example=PERTURBED_GRADIENT.example,
-            edges=PERTURBED_GRADIENT.edges,
-            settings={"default": {}, "largest entry": {"p": "inf"}, "probe": {"rho": 0.3, "p": 3.0, "steps": 3}},
-            brute_force=_sharpness_by_hand,
-        ),
-    ),
-)

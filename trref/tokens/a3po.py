@@ -64,16 +64,16 @@ arXiv:2512.06547.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Limit, Method, Objective
+from trref.catalog.tokens.places import OVER_TOKENS
 from trref.tokens._a3po_cases import (
     all_equal,
     around_the_sampling_policy,
     proximal_by_loops,
     sampled_by_the_old_policy,
 )
-from trref.tokens._places import OVER_TOKENS
 from trref.tokens.deviations import a3po as deviations
-from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
+from trref.tokens.terms import clip_surrogate, token_weights
 
 __all__ = ["INTERPOLATIONS", "OVER_CAP", "a3po", "decoupled", "interpolation_weight", "proximal_approximation"]
 

@@ -50,10 +50,10 @@ Reinforcement Learning*, 2026, arXiv:2602.21420.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, at_the_reference, nothing_negative, on_policy
+from trref.catalog.tokens.places import OVER_ANSWERS, at_the_reference, nothing_negative, on_policy
 from trref.tokens.deviations import ace as deviations
-from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
+from trref.tokens.terms import clip_surrogate, token_weights
 
 __all__ = ["ace", "confidence_shift", "error_shares", "penalty_factor"]
 

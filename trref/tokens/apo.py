@@ -77,8 +77,8 @@ from trref.catalog import Estimator, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
 from trref.tokens.deviations import apo as deviations
 from trref.tokens.f_divergences import near
-from trref.tokens.grpo import clip_surrogate, logit_gradient, token_weights
 from trref.tokens.interfaces import full_distribution
+from trref.tokens.terms import clip_surrogate, logit_gradient, token_weights
 
 __all__ = ["anchor_ratio", "apo", "safe_manifold", "support_coverage"]
 

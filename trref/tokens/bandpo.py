@@ -81,11 +81,11 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
+from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS, equal_lengths, on_policy
 from trref.tokens._bandpo_cases import ROUNDED, band_by_bisection, of_one_probability
-from trref.tokens._places import REINFORCE_OVER_ANSWERS, equal_lengths, on_policy
 from trref.tokens.deviations import bandpo as deviations
-from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
+from trref.tokens.terms import clip_surrogate, token_weights
 
 __all__ = ["BALLS", "Band", "band", "bandpo"]
 

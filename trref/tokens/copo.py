@@ -56,10 +56,10 @@ import math
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, on_policy
+from trref.catalog.tokens.places import OVER_ANSWERS, on_policy
 from trref.tokens.copo_weight import PROBE, UNITS, local_weight, weight_of_groups
-from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import GROUP_REWARD, token_objective
+from trref.tokens.terms import clip_surrogate, group_mean, token_weights
 
 __all__ = ["copo", "global_advantage", "prompt_reward"]
 

@@ -32,8 +32,8 @@ import math
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Method
-from trref.tokens.grpo import group_mean
 from trref.tokens.interfaces import token_objective
+from trref.tokens.terms import group_mean
 
 __all__ = ["PROBE", "UNITS", "consistency_entropy", "local_weight", "weight_of_groups"]
 

@@ -41,11 +41,11 @@ Mao et al., *Beyond Uniform Token-Level Trust Region in LLM Reinforcement Learni
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import REINFORCE_OVER_TOKENS, measured_by_the_token, of_one_token, of_three_tokens
+from trref.catalog.tokens.places import REINFORCE_OVER_TOKENS, measured_by_the_token, of_one_token, of_three_tokens
 from trref.tokens.cppo_budget import check_budget, position_weight, prefix_threshold, spent_and_threshold
 from trref.tokens.deviations import cppo as deviations
-from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
+from trref.tokens.terms import token_weights
 
 __all__ = ["cppo", "cppo_binary", "cppo_mask"]
 

@@ -42,10 +42,10 @@ Yu et al., *DAPO: An Open-Source LLM Reinforcement Learning System at Scale*, 20
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Limit, Method, Objective
-from trref.tokens._places import OVER_TOKENS, REINFORCE_OVER_TOKENS, equal_lengths, on_policy
+from trref.catalog.tokens.places import OVER_TOKENS, REINFORCE_OVER_TOKENS, equal_lengths, on_policy
 from trref.tokens.deviations import dapo as deviations
-from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
+from trref.tokens.terms import clip_surrogate, group_mean, token_weights
 
 __all__ = ["dapo", "dapo_over_batch", "dynamic_sampling", "overlong_penalty"]
 

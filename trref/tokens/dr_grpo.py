@@ -30,10 +30,11 @@ Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective*, 2025,
 
 from trref import validate
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import of_three_tokens, on_policy
+from trref.catalog.tokens.places import of_three_tokens, on_policy
 from trref.tokens.deviations import dr_grpo as deviations
-from trref.tokens.grpo import clip_surrogate, group_advantage, token_weights
+from trref.tokens.grpo import group_advantage
 from trref.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
+from trref.tokens.terms import clip_surrogate, token_weights
 
 __all__ = ["centred_advantage", "dr_grpo"]
 

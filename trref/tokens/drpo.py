@@ -65,12 +65,12 @@ import math
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
+from trref.catalog.tokens.places import measured_by_the_token, on_policy
 from trref.tokens import _drpo_cases as cases
-from trref.tokens._places import measured_by_the_token, on_policy
 from trref.tokens.deviations import drpo as deviations
-from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
 from trref.tokens.reduced_divergences import binary_rows
+from trref.tokens.terms import token_weights
 
 __all__ = ["dppo", "dppo_measured", "drpo", "drpo_weight", "keep_mask", "spo"]
 

@@ -36,9 +36,9 @@ Ye et al., *Mastering Complex Control in MOBA Games with Deep Reinforcement Lear
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens._places import REINFORCE_OVER_ANSWERS, nothing_negative
-from trref.tokens.grpo import clip_surrogate, token_weights
+from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS, nothing_negative
 from trref.tokens.interfaces import TOKEN_OBJECTIVE
+from trref.tokens.terms import clip_surrogate, token_weights
 
 __all__ = ["dual_clip", "two_sided_clip"]
 

@@ -58,9 +58,9 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import OVER_TOKENS, REINFORCE_OVER_ANSWERS, on_policy
-from trref.tokens.grpo import clip_surrogate, group_mean, token_weights
+from trref.catalog.tokens.places import OVER_TOKENS, REINFORCE_OVER_ANSWERS, on_policy
 from trref.tokens.interfaces import token_objective
+from trref.tokens.terms import clip_surrogate, group_mean, token_weights
 
 __all__ = ["MAX_LOW", "Bounds", "elastic_bounds", "etr", "macro_scale", "micro_scale"]
 

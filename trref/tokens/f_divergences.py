@@ -57,8 +57,8 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Method, Objective
 from trref.nn.heads import log_softmax
-from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import full_distribution, token_objective
+from trref.tokens.terms import token_weights
 
 __all__ = [
     "CURVATURE",

@@ -70,10 +70,10 @@ Li, Tsu, Zhang, Xue and He, *Fibration Policy Optimization*, 2026, arXiv:2603.08
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
-from trref.tokens._places import REINFORCE_OVER_ANSWERS, one_advantage
+from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS, one_advantage
 from trref.tokens.deviations import fiberpo as deviations
-from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
+from trref.tokens.terms import token_weights
 
 __all__ = [
     "aggregate_gate",

@@ -40,10 +40,10 @@ Li, Tsu, Zhang, Xue and He, *Fibration Policy Optimization*, 2026, arXiv:2603.08
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens._places import REINFORCE_OVER_ANSWERS
+from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS
 from trref.tokens.fiberpo import aggregate_gate, fiber_residual, residual_pullback, sign_channels, uneven
-from trref.tokens.grpo import group_mean, token_weights
 from trref.tokens.interfaces import token_objective
+from trref.tokens.terms import group_mean, token_weights
 
 __all__ = ["drift_hierarchy", "fiberpo_domain"]
 

@@ -39,10 +39,10 @@ Zheng et al., *Group Sequence Policy Optimization*, 2025, arXiv:2507.18071.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, fresh, of_one_token, one_advantage
+from trref.catalog.tokens.places import OVER_ANSWERS, fresh, of_one_token, one_advantage
 from trref.tokens.deviations import gspo as deviations
-from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE
+from trref.tokens.terms import clip_surrogate, token_weights
 
 __all__ = ["gspo", "mean_log_ratio"]
 

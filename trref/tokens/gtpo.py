@@ -43,12 +43,12 @@ import math
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
+from trref.catalog.tokens.places import OVER_ANSWERS, on_policy
 from trref.nn.heads import categorical_entropy
-from trref.tokens._places import OVER_ANSWERS, on_policy
 from trref.tokens.conflict_tokens import weigh
 from trref.tokens.deviations import gtpo as deviations
-from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import full_distribution, token_objective
+from trref.tokens.terms import token_weights
 
 __all__ = ["entropy_filter", "gtpo", "mean_entropy"]
 

@@ -63,10 +63,10 @@ Schulman, *Approximating KL Divergence*, 2020, http://joschu.net/blog/kl-approx.
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Input, Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, OVER_TOKENS, at_the_reference, on_policy
+from trref.catalog.tokens.places import OVER_ANSWERS, OVER_TOKENS, at_the_reference, on_policy
 from trref.tokens.deviations import kl_estimators as deviations
-from trref.tokens.grpo import clip_surrogate, token_weights
 from trref.tokens.interfaces import token_objective
+from trref.tokens.terms import clip_surrogate, token_weights
 
 __all__ = ["ESTIMATORS", "grpo_with_kl", "kl_estimate", "kl_in_loss", "kl_in_reward", "kl_off_policy", "reward_charge"]
 

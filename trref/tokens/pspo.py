@@ -54,12 +54,12 @@ from typing import Any, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
+from trref.catalog.tokens.places import OVER_ANSWERS, OVER_TOKENS, on_policy
 from trref.nn.heads import log_softmax
-from trref.tokens._places import OVER_ANSWERS, OVER_TOKENS, on_policy
 from trref.tokens.deviations import pspo as deviations
 from trref.tokens.f_divergences import generator, near
-from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, full_distribution, token_objective
+from trref.tokens.terms import token_weights
 
 __all__ = ["Contraction", "contraction", "pspo", "smooth", "smoothed_policy", "smoothed_ratio"]
 

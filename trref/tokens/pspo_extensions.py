@@ -35,10 +35,10 @@ import math
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Limit, Method, Objective
-from trref.tokens._places import OVER_ANSWERS, of_one_token, on_policy
-from trref.tokens.grpo import token_weights
+from trref.catalog.tokens.places import OVER_ANSWERS, of_one_token, on_policy
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
 from trref.tokens.pspo import smooth
+from trref.tokens.terms import token_weights
 
 __all__ = ["pspo_clipped", "pspo_sequence"]
 

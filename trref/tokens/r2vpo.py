@@ -70,12 +70,12 @@ Luo et al., *Ratio-Variance Regularized Policy Optimization for Efficient LLM Fi
 from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective
+from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS, REINFORCE_OVER_TOKENS, of_one_token, on_policy
 from trref.tokens import _r2vpo_cases as cases
-from trref.tokens._places import REINFORCE_OVER_ANSWERS, REINFORCE_OVER_TOKENS, of_one_token, on_policy
 from trref.tokens.deviations import r2vpo as deviations
-from trref.tokens.grpo import token_weights
 from trref.tokens.gspo import mean_log_ratio
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
+from trref.tokens.terms import token_weights
 
 __all__ = ["dual_step", "r2vpo", "r2vpo_sequence", "tabular_optimum"]
 

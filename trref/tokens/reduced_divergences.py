@@ -45,8 +45,8 @@ from trref.catalog import Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
 from trref.tokens.deviations import reduced_divergences as deviations
 from trref.tokens.f_divergences import DIVERGENCES, generator, near
-from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import full_distribution, token_objective
+from trref.tokens.terms import token_weights
 
 __all__ = ["binary_divergence", "binary_rows", "top_k_divergence", "top_k_mask", "top_k_rows"]
 

@@ -45,8 +45,8 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Method, Objective
 from trref.tokens.deviations import reinforce as deviations
-from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import token_objective
+from trref.tokens.terms import token_weights
 
 __all__ = ["AVERAGES", "reinforce"]
 

@@ -71,8 +71,8 @@ from trref.nn.heads import log_softmax, one_hot
 from trref.tokens import _tre_cases as cases
 from trref.tokens.deviations import tre as deviations
 from trref.tokens.f_divergences import near
-from trref.tokens.grpo import clip_surrogate, logit_gradient, token_weights
 from trref.tokens.interfaces import FULL_DISTRIBUTION, full_distribution
+from trref.tokens.terms import clip_surrogate, logit_gradient, token_weights
 
 __all__ = ["mass_preserving", "min_entropy", "region", "region_bonus", "region_entropy", "tail_mass_drift", "tre"]
 

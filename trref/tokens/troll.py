@@ -38,9 +38,9 @@ from trref.catalog import Input, Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
 from trref.tokens.deviations import troll as deviations
 from trref.tokens.f_divergences import near
-from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import FULL_DISTRIBUTION
 from trref.tokens.kl_projection import project_kl, project_rows, pull_back
+from trref.tokens.terms import token_weights
 
 __all__ = ["row_terms", "troll"]
 

@@ -45,9 +45,9 @@ from trref.backend import xp
 from trref.catalog import Estimator, Input, Interface, Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
 from trref.tokens.f_divergences import near
-from trref.tokens.grpo import token_weights
 from trref.tokens.interfaces import FULL_DISTRIBUTION, full_distribution
 from trref.tokens.kl_projection import project_rows
+from trref.tokens.terms import token_weights
 from trref.tokens.troll import row_terms
 
 __all__ = ["sparse_projection", "sparsify", "support", "troll_sparse"]

@@ -1,7 +1,5 @@
 """What public code computes in the place of the papers' equations: small runnable variants."""
 
-import math
-
 from trref.backend import xp
 from trref.catalog import Deviation
 from trref.transport.interfaces import squared_distances
@@ -11,7 +9,6 @@ __all__ = [
     "DIVERGENCE_OF_TRANSPORT_COSTS",
     "DUAL_RELATIVE_TO_THE_PRODUCT",
     "DUAL_WITHOUT_MINUS_ONE",
-    "HESSIAN_SPARSIFIED_WHOLE",
 ]
 
 
@@ -42,22 +39,6 @@ DUAL_RELATIVE_TO_THE_PRODUCT = Deviation(
     seen_in="GeomLoss sinkhorn_divergence.py, OTT-JAX",
     computes="the dual of the plan a b exp((f + g - C) / reg), with an offset that makes its value 0 for cost 0",
     documented=True,
-)
-
-
-def _sparsified_whole(plan, u, v, *, rho):
-    upper = xp.concatenate([xp.diag(plan.sum(1)), plan], axis=1)
-    M = xp.concatenate([upper, xp.concatenate([plan.T, xp.diag(plan.sum(0))], axis=1)])
-    count = math.ceil(rho * len(M))
-    smallest = xp.sort(abs(M).ravel())[max(M.size - count, 0)] if count else math.inf
-    return xp.where(abs(M) >= smallest, M, 0) @ xp.concatenate([u, v])
-
-
-HESSIAN_SPARSIFIED_WHOLE = Deviation(
-    "the assembled Hessian is sparsified, its diagonal included",
-    _sparsified_whole,
-    seen_in="a re-implementation of the paper in a package for graph matching",
-    computes="the Hessian with the ceil(rho (n + m)) largest of all its entries, fewer than its diagonal has",
 )
 
 

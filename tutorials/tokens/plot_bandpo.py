@@ -20,7 +20,8 @@ from trref.optimizers import adam
 from trref.tokens.bandpo import band, bandpo
 from trref.tokens.dapo import dapo_over_batch
 from trref.tokens.f_divergences import divergence_rows
-from trref.tokens.grpo import grpo, logit_gradient
+from trref.tokens.grpo import grpo
+from trref.tokens.terms import logit_gradient
 
 plt = use_style()
 p = np.geomspace(2e-3, 0.998, 400)

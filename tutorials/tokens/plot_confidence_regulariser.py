@@ -18,7 +18,7 @@ from trref.experiments.figures import COLOURS, use_style
 from trref.nn.heads import log_softmax
 from trref.tokens.ace import ace
 from trref.tokens.confidence_regulariser import decomposition, selective_regulariser
-from trref.tokens.grpo import logit_gradient
+from trref.tokens.terms import logit_gradient
 
 plt = use_style()
 rng = np.random.default_rng(0)

@@ -23,7 +23,7 @@ from trref.experiments.figures import COLOURS, spread, use_style
 from trref.tokens.cppo import cppo
 from trref.tokens.cppo_bound import parts_of_the_ratio
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.grpo import logit_gradient
+from trref.tokens.terms import logit_gradient
 
 T, V, N, BATCHES, STEPS, SEEDS = 5, 3, 128, 6, 60, range(5)
 ANSWERS = np.array(list(itertools.product(range(V), repeat=T)))

@@ -19,8 +19,9 @@ from trref.experiments.figures import COLOURS, spread, use_style
 from trref.nn.heads import log_softmax
 from trref.optimizers import adam
 from trref.tokens.fiberpo import aggregate_gate, fiberpo, gate_regimes
-from trref.tokens.grpo import group_advantage, grpo, logit_gradient
+from trref.tokens.grpo import group_advantage, grpo
 from trref.tokens.gspo import gspo
+from trref.tokens.terms import logit_gradient
 
 plt = use_style()
 figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.7))

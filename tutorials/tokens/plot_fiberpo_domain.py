@@ -20,7 +20,8 @@ from trref.nn.heads import log_softmax
 from trref.optimizers import adam
 from trref.tokens.fiberpo import fiberpo, sign_channels
 from trref.tokens.fiberpo_domain import fiberpo_domain
-from trref.tokens.grpo import group_advantage, grpo, logit_gradient
+from trref.tokens.grpo import group_advantage, grpo
+from trref.tokens.terms import logit_gradient
 
 plt = use_style()
 GROUP, DOMAIN, T = np.repeat(np.arange(4), 3), np.repeat([0, 1], 6), 5

@@ -21,8 +21,9 @@ from scipy.stats import binom
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.tokens.dapo import dapo_over_batch
 from trref.tokens.dr_grpo import dr_grpo
-from trref.tokens.grpo import group_advantage, grpo, logit_gradient
+from trref.tokens.grpo import group_advantage, grpo
 from trref.tokens.kl_estimators import kl_estimate
+from trref.tokens.terms import logit_gradient
 
 plt = use_style()
 LENGTHS, SOLVE, SHORT, LONG = np.array([6, 2, 12]), 0, 1, 2

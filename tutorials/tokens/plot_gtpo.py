@@ -18,8 +18,9 @@ from scipy.special import log_softmax
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.experiments.tokens import train
 from trref.problems.tokens import TokenTask
-from trref.tokens.grpo import group_advantage, grpo, logit_gradient
+from trref.tokens.grpo import group_advantage, grpo
 from trref.tokens.gtpo import entropy_filter, gtpo, mean_entropy
+from trref.tokens.terms import logit_gradient
 
 plt = use_style()
 T, V, G, PROMPTS, STEPS, SEEDS = 7, 12, 8, 8, 50, range(5)

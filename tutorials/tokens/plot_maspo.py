@@ -19,8 +19,8 @@ from scipy.special import log_softmax
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.optimizers import adam
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.grpo import logit_gradient
 from trref.tokens.maspo import maspo, maspo_differentiated
+from trref.tokens.terms import logit_gradient
 
 plt = use_style()
 C, V, N, BATCHES, STEPS, SEEDS = 8, 40, 64, 5, 10, range(5)

@@ -14,7 +14,7 @@ shrinks with the size of a failure. We draw the gate, and find the region that e
 import numpy as np
 
 from trref.experiments.figures import COLOURS, use_style
-from trref.tokens.maspo_gate import gaussian_gate, half_gate_distance, risk_width
+from trref.tokens.maspo import gaussian_gate, half_gate_distance, risk_width
 
 plt = use_style()
 ratio = np.linspace(0.02, 8, 800)

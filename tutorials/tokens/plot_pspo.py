@@ -16,8 +16,9 @@ from scipy.special import log_softmax
 
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.experiments.tokens import train
-from trref.tokens.grpo import grpo, logit_gradient
+from trref.tokens.grpo import grpo
 from trref.tokens.pspo import contraction, pspo
+from trref.tokens.terms import logit_gradient
 
 plt = use_style()
 ratio = np.linspace(0.02, 3, 300)

@@ -19,8 +19,9 @@ from scipy.special import log_softmax
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.optimizers import adam
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.grpo import clip_surrogate, grpo, logit_gradient
+from trref.tokens.grpo import grpo
 from trref.tokens.r2vpo import braked_surrogate, dual_step, r2vpo, tabular_optimum
+from trref.tokens.terms import clip_surrogate, logit_gradient
 
 plt = use_style()
 SEEDS = range(5)

@@ -29,9 +29,10 @@ from trref.tokens.apc import apc
 from trref.tokens.confidence_regulariser import selective_regulariser
 from trref.tokens.dr_grpo import centred_advantage
 from trref.tokens.f_divergences import divergence
-from trref.tokens.grpo import group_advantage, grpo, logit_gradient
+from trref.tokens.grpo import group_advantage, grpo
 from trref.tokens.interfaces import token_objective
 from trref.tokens.noisy_rlvr import corrected_gradient
+from trref.tokens.terms import logit_gradient
 from trref.tokens.troll_sparse import support, troll_sparse
 from trref.tokens.trusted_direction import project_gradient
 
@@ -96,7 +97,6 @@ PARTS = {  # what has no objective of its own, and where it is used
     "cppo_budget": "cppo",
     "kl_projection": "troll",
     "lens_likelihood": "lens",
-    "maspo_gate": "maspo",
     "noisy_verifier": "noisy_rlvr",
     "reduced_divergences": "dppo",
 }

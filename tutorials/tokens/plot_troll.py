@@ -19,8 +19,9 @@ from trref.experiments.figures import COLOURS, spread, use_style
 from trref.experiments.tokens import train
 from trref.optimizers import adam
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.grpo import group_advantage, logit_gradient
+from trref.tokens.grpo import group_advantage
 from trref.tokens.kl_projection import project_kl
+from trref.tokens.terms import logit_gradient
 from trref.tokens.troll import troll
 
 plt = use_style()

@@ -16,11 +16,12 @@ import warnings
 
 import numpy as np
 
+from trref.catalog.transport.sparsified_hessian import dense_matrix
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.krylov.cg import cg
 from trref.problems.convex import DenseOperator
 from trref.transport.sinkhorn import sinkhorn_scaling
-from trref.transport.sparsified_hessian import dense_matrix, dropped_mass, newton_direction
+from trref.transport.sparsified_hessian import dropped_mass, newton_direction
 from trref.validate import ConvergenceWarning
 
 plt = use_style()

@@ -64,10 +64,10 @@ def _windows(module, span, quiet):
 
 def beside(module, labels):
     """Return the HTML of the code beside one or several equations."""
-    quiet, shown = source.quiet_lines(module), _lines_of(module)
-    blocks = []
+    blocks, page = [], module
     for label in labels:
-        groups = {}
+        module = page if page.of(label) else source.terms(page)
+        quiet, shown, groups = source.quiet_lines(module), _lines_of(module), {}
         for span in module.of(label):
             groups.setdefault(span.function, []).append(span)
         # first the function with most of it
@@ -85,8 +85,9 @@ def beside(module, labels):
                 before = n
                 if not text.strip() and module.lines[n - 1].strip():  # the tag stood alone on its line
                     continue
-                rows.append(_line(n, text, classes=("on",) if n in covered else (), href=f"#line-{n}"))
-            block = _block(rows, f"in {function}" if function else "in the module", label)
+                rows.append(_line(n, text, classes=("on",) if n in covered else (), href=f"#line-{n}" if module is page else None))
+            where = f"in {function}" if function else "in the module"
+            block = _block(rows, where + f" ({module.path.name})" * (module is not page), label)
             if function != next(iter(groups)):
                 block = f'<details class="fold"><summary>also in {html.escape(function)}</summary>{block}</details>'
             blocks.append(block)

@@ -21,6 +21,7 @@ LEVELS = {
 # what "agree" means in each contract of trref.checks
 FIGURES = {
     "record_is_complete": "every section, every probe",
+    "returns": "exactly",
     "pure": "bitwise",
     "float32": f"{rst.number(checks.SINGLE)}, relative",
     "batch_of_one": "finite",
@@ -429,9 +430,12 @@ def bibtex(key):
 
 def _listing(method, module):
     name = f"{module.path.parent.name}-{module.path.stem}"
+    known = ROOT / "trref" / "catalog" / method.family / f"{method.slug}.py"
+    place = f"/../{known.relative_to(ROOT)}"
+    fold = f"\n.. fold:: What the catalogue knows of it\n\n    .. literalinclude:: {place}\n" * known.exists()
     return (
         f".. _the-module-{name}:\n\nBelow its docstring, which is the text above. A number at the right leads to its"
-        f" equation.\n\n.. module-listing:: {module_name(module)}\n"
+        f" equation.\n\n.. module-listing:: {module_name(module)}\n{fold}"
     )
 
 

@@ -10,7 +10,7 @@ import re
 import textwrap
 import tokenize
 
-__all__ = ["Module", "Part", "Span", "read"]
+__all__ = ["Module", "Part", "Span", "read", "terms"]
 
 TAG = re.compile(r"#\s*eq\.\s*(.+)")
 RUN_IN = re.compile(r"\*\*(?P<name>[^*]+?)\.\*\*\s*")
@@ -81,6 +81,11 @@ def read(module_name):
     )
 
 
+def terms(module):
+    """The mathematics that the methods of a family share."""
+    return read(f"trref.{module.path.parent.name}.terms")
+
+
 def _title(text):
     head, _, body = text.partition("\n\n")
     return " ".join(head.split()).rstrip("."), body
@@ -146,11 +151,13 @@ def _spans(text, tree):
 
 
 def quiet_lines(module):
-    """Lines that a reader of the mathematics may skip: functions' docstrings and the checks of the inputs."""
+    """Lines that a reader of the mathematics may skip: docstrings, checks, signatures of several lines."""
     tree, quiet = ast.parse("\n".join(module.lines)), set()
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef | ast.ClassDef):
             continue
+        if isinstance(function, ast.FunctionDef) and function.body[0].lineno > function.lineno + 1:
+            quiet.update(range(function.lineno, function.body[0].lineno))
         for number, statement in enumerate(function.body):
             text = ast.unparse(statement)
             is_docstring = number == 0 and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

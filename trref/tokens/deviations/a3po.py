@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import clipped_terms, column, token_mean, weighted
+from trref.catalog.tokens.pieces import clipped_terms, column, token_mean, weighted
 
 __all__ = ["ANCHOR_DIFFERENTIATED", "WEIGHT_ABSENT"]
 

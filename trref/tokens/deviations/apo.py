@@ -2,8 +2,8 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
+from trref.catalog.tokens.pieces import clipped_terms, column, seq_mean
 from trref.nn.heads import log_softmax, one_hot
-from trref.tokens.deviations.terms import clipped_terms, column, seq_mean
 
 __all__ = ["SAMPLED_TOKEN_ANCHORED"]
 

@@ -4,7 +4,7 @@ import math
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import clipped_terms, column, seq_mean, weighted
+from trref.catalog.tokens.pieces import clipped_terms, column, seq_mean, weighted
 
 __all__ = ["BAND_AT_THE_ENDS", "BAND_RELAXED", "BAND_WITH_DUAL_CLIP"]
 

@@ -1,7 +1,7 @@
 """What public code computes in the place of the equations of `trref.tokens.dapo`."""
 
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import (
+from trref.catalog.tokens.pieces import (
     clipped_terms,
     clipped_terms_of_clamped,
     dual_clipped_terms_of_clamped,

@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import clipped_terms, clipped_terms_of_clamped, weighted
+from trref.catalog.tokens.pieces import clipped_terms, clipped_terms_of_clamped, weighted
 
 __all__ = ["GROUP_OF_ONE_RAW", "LOG_RATIO_CLAMP", "PADDED_WIDTH", "SUM_OVER_CONSTANT"]
 

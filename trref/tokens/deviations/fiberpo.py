@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import column, seq_mean
+from trref.catalog.tokens.pieces import column, seq_mean
 
 __all__ = ["BASE_CLIPPED"]
 

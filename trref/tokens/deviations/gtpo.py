@@ -4,7 +4,7 @@ import math
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import seq_mean, weighted
+from trref.catalog.tokens.pieces import seq_mean, weighted
 
 __all__ = ["DIVIDED_BY_CONFLICTS", "FIXED_ENTROPY_BOUND"]
 

@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import token_mean
+from trref.catalog.tokens.pieces import token_mean
 
 __all__ = ["ABSOLUTE", "K3_CLAMP", "K3_STRAIGHT_THROUGH", "UNCORRECTED_K3"]
 

@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import column, seq_mean, weighted
+from trref.catalog.tokens.pieces import column, seq_mean, weighted
 
 __all__ = ["CLIP_KEPT", "LOG_PROB_SMOOTHED"]
 

@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import clamped_log_ratio, column, token_mean, weighted
+from trref.catalog.tokens.pieces import clamped_log_ratio, column, token_mean, weighted
 
 __all__ = ["COEFFICIENT_TIMES_LOG_PROB", "RATIO_CLAMPED"]
 

@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import token_mean
+from trref.catalog.tokens.pieces import token_mean
 from trref.tokens.f_divergences import textbook_generator
 
 __all__ = ["INSIDE_THE_LOGARITHM"]

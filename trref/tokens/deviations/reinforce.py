@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import column, weighted
+from trref.catalog.tokens.pieces import column, weighted
 
 __all__ = ["EMPTY_ROWS_DROPPED"]
 

@@ -4,7 +4,7 @@ import math
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import normalised, token_mean
+from trref.catalog.tokens.pieces import normalised, token_mean
 
 __all__ = ["MIN_ENTROPY_FOR_ONE"]
 

@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation
-from trref.tokens.deviations.terms import column, normalised, token_mean
+from trref.catalog.tokens.pieces import column, normalised, token_mean
 
 __all__ = ["MULTIPLIER_CONSTANT", "PROJECTED_RATIO_DETACHED"]
 

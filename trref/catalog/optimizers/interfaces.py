@@ -1,7 +1,7 @@
-"""The signature that update rules share: ``update(params, grads, state, *, lr, …) -> (params, state)``."""
+"""Where the examples of update rules come from."""
 
 from trref.backend import xp
-from trref.catalog import Input, Interface
+from trref.catalog.record import Interface
 
 __all__ = ["UPDATE"]
 
@@ -22,7 +22,6 @@ def _example(rng, size, steps=6):
 
 UPDATE = Interface(
     "update_rule",
-    inputs={"params": Input("", "arrays"), "gradients": Input("", "arrays")},
     example=_example,
     edges={
         "zero gradients": lambda: _sequence([xp.array([1.0, -2.0])], [[xp.zeros(2)]] * 3),

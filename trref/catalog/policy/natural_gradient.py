@@ -1,26 +1,89 @@
-"""Signatures, examples and certificates of the natural gradient's functions."""
+"""What is known of `trref.policy.natural_gradient`."""
 
 import itertools
 import math
+import warnings
 
 from trref.backend import xp
-from trref.catalog import Input, Interface
+from trref.catalog import Deviation, Estimator, Interface, Method, Objective, Solver
+from trref.krylov.cg import cg
+from trref.policy.natural_gradient import (
+    NaturalStep,
+    backtracking_line_search,
+    fisher_vector_product,
+    mean_kl_categorical,
+    mean_kl_diag_gaussian,
+    natural_step,
+)
 from trref.problems.convex import DenseOperator, spd_matrix
 from trref.problems.policies import CategoricalPolicy, GaussianPolicy, LinearSoftmaxPolicy, QuadraticTrustRegion
+from trref.validate import ConvergenceWarning
 
-__all__ = [
-    "CATEGORICAL",
-    "FISHER",
-    "GAUSSIAN",
-    "ON_THE_SPHERE",
-    "SEARCH",
-    "SEARCH_PROBE",
-    "STEP",
-    "WITHIN_THE_BOUND",
-    "on_the_sphere",
-    "outer_products_of_scores",
-    "within_the_bound",
-]
+
+def _scaled(matvec, s, delta, extra=0.0):
+    curvature = float(s @ matvec(s)) + extra
+    return (math.sqrt(2 * delta / curvature) if curvature > 0 else 0.0) * s
+
+
+def _step_from_noise(matvec, gradient, *, delta=0.01, iterations=15, rtol=1e-10):
+    noise = 1e-4 * xp.cos(3 * xp.arange(len(gradient)) ** 2).astype(gradient.dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        solution = cg(matvec, gradient, x0=noise, rtol=rtol, max_iter=iterations)
+    return NaturalStep(_scaled(matvec, solution.x, delta), *solution[1:])
+
+
+STEP_FROM_NOISE = Deviation(
+    "conjugate gradients from noise",
+    _step_from_noise,
+    seen_in="SB3-contrib common/utils.py: 15 steps from 1e-4 times Gaussian noise",
+    computes="iterates that start off 0, and keep what of the noise lies in the null space (the noise is fixed here)",
+)
+
+
+def _step_regularised(matvec, gradient, *, delta=0.01, iterations=10, rtol=1e-10):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        solution = cg(matvec, gradient, rtol=rtol, max_iter=iterations)
+    return NaturalStep(_scaled(matvec, solution.x, delta, extra=1e-8), *solution[1:])
+
+
+STEP_REGULARISED = Deviation(
+    "1e-8 in the denominator of the step length",
+    _step_regularised,
+    seen_in="Spinning Up tf1/trpo/trpo.py",
+    computes="a step inside the sphere, far inside for a tiny gradient",
+)
+
+
+def _search_without_divergence(
+    objective_and_divergence, theta, step, gradient, *, delta=0.01, shrink=0.5, trials=10, accept_ratio=0.1
+):
+    options = {"delta": math.inf, "shrink": shrink, "trials": trials, "accept_ratio": accept_ratio}
+    return backtracking_line_search.unchecked(objective_and_divergence, theta, step, gradient, **options)
+
+
+SEARCH_WITHOUT_DIVERGENCE = Deviation(
+    "line search without the divergence",
+    _search_without_divergence,
+    seen_in="joschu/modular_rl modular_rl/trpo.py",
+    computes="acceptance by a tenth of the predicted gain alone, whatever the divergence",
+)
+
+
+def _search_with_slack(
+    objective_and_divergence, theta, step, gradient, *, delta=0.01, shrink=0.5, trials=10, accept_ratio=0.0
+):
+    options = {"delta": 1.5 * delta, "shrink": shrink, "trials": trials, "accept_ratio": accept_ratio}
+    return backtracking_line_search.unchecked(objective_and_divergence, theta, step, gradient, **options)
+
+
+SEARCH_WITH_SLACK = Deviation(
+    "one and a half times the bound",
+    _search_with_slack,
+    seen_in="openai/baselines trpo_mpi/trpo_mpi.py",
+    computes="acceptance up to 1.5 delta",
+)
 
 
 def _categorical(rng, size):
@@ -30,7 +93,6 @@ def _categorical(rng, size):
 
 CATEGORICAL = Interface(
     "mean_kl_categorical",
-    inputs={"old_logits": Input("N K"), "logits": Input("N K")},
     example=_categorical,
     edges={
         "equal": lambda: {"old_logits": xp.array([[0.3, -1.0]]), "logits": xp.array([[0.3, -1.0]])},
@@ -52,7 +114,6 @@ def _gaussian(rng, size):
 
 GAUSSIAN = Interface(
     "mean_kl_diag_gaussian",
-    inputs={name: Input("N K") for name in ("old_mean", "old_log_std", "mean", "log_std")},
     example=_gaussian,
     edges={
         "equal": lambda: dict.fromkeys(("old_mean", "old_log_std", "mean", "log_std"), xp.array([[0.5, -0.25]])),
@@ -80,7 +141,6 @@ def _fisher_edge(policy, theta, v):
 
 FISHER = Interface(
     "fisher_vector_product",
-    inputs={"policy": Input("", "callable"), "theta": Input("P"), "v": Input("P"), "states": Input("N D")},
     example=_fisher,
     edges={
         "zero vector": lambda: _fisher_edge(LinearSoftmaxPolicy(2, 2), xp.arange(4.0), xp.zeros(4)),
@@ -130,7 +190,6 @@ def _step_edge(A, gradient):
 
 STEP = Interface(
     "natural_step",
-    inputs={"matvec": Input("", "callable"), "gradient": Input("P")},
     example=_step,
     edges={
         "zero gradient": lambda: _step_edge([[2.0, 0.5], [0.5, 1.0]], [0, 0]),
@@ -183,12 +242,6 @@ def _search_edge(bend, step, start=0.0):
 
 SEARCH = Interface(
     "backtracking_line_search",
-    inputs={
-        "objective_and_divergence": Input("", "callable"),
-        "theta": Input("P"),
-        "step": Input("P"),
-        "gradient": Input("P"),
-    },
     example=_search,
     edges={
         "the full step": lambda: _search_edge(0.0, 0.125),
@@ -199,6 +252,7 @@ SEARCH = Interface(
         "no step": lambda: _search_edge(0.5, 0.0),
     },
 )
+
 
 SEARCH_PROBE = {"delta": 0.03, "shrink": 0.6, "trials": 15, "accept_ratio": 0.1}
 
@@ -216,3 +270,42 @@ def within_the_bound(result, objective_and_divergence, theta, delta=0.01, **_):
 
 
 WITHIN_THE_BOUND = {"divergence over its bound": 1.0, "loss": 0.0, "misreported": 1e-9}
+
+
+METHOD = Method(
+    title="A Natural Policy Gradient",
+    key="kakade2001natural",
+    arxiv=None,
+    provenance={
+        "confirmed": ("categorical-kl", "gaussian-kl", "step", "backtracking"),
+        "reconstructed": ("fisher",),
+    },
+    functions=(
+        Objective(f=mean_kl_categorical, interface=CATEGORICAL, wrt="logits"),
+        Objective(f=mean_kl_diag_gaussian, interface=GAUSSIAN, wrt=("mean", "log_std")),
+        Estimator(
+            f=fisher_vector_product,
+            interface=FISHER,
+            settings={"default": {}, "probe": {"damping": 0.3}},
+            brute_force=outer_products_of_scores,
+        ),
+        Solver(
+            f=natural_step,
+            interface=STEP,
+            settings={"default": {}, "probe": {"delta": 0.3, "iterations": 7, "rtol": 1e-7}},
+            deviations=(STEP_FROM_NOISE, STEP_REGULARISED),
+            certificate=on_the_sphere,
+            tolerances=ON_THE_SPHERE,
+            agreement=1e-4,
+        ),
+        Solver(
+            f=backtracking_line_search,
+            interface=SEARCH,
+            settings={"default": {}, "Spinning Up": {"shrink": 0.8}, "probe": SEARCH_PROBE},
+            deviations=(SEARCH_WITHOUT_DIVERGENCE, SEARCH_WITH_SLACK),
+            certificate=within_the_bound,
+            tolerances=WITHIN_THE_BOUND,
+            agreement=1e-9,
+        ),
+    ),
+)
