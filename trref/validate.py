@@ -26,11 +26,13 @@ __all__ = [
     "array",
     "choice",
     "deferred",
+    "fits",
     "inputs",
     "integer",
     "interval",
     "lists",
     "loss_and_grad",
+    "parse_shape",
     "require",
     "state",
 ]
@@ -103,8 +105,8 @@ def _dimension(word):
     return match[1], int(match[2] or 0)
 
 
-def _fits(actual, option, sizes):
-    """Return the sizes after matching, or None."""
+def fits(actual, option, sizes):
+    """Match a shape with one option of `parse_shape`; return the sizes, those newly found among them, or None."""
     found = dict(sizes)
     if ("...", 0) in option:
         start, count = option.index(("...", 0)), len(actual) - len(option) + 1
@@ -192,7 +194,7 @@ def deferred(specs, *values):
             if dtype_of and value.dtype != dtype_of[1]:
                 raise TypeError(f"{name} is {value.dtype}, but {dtype_of[0]} is {dtype_of[1]}: give all one dtype")
             dtype_of = dtype_of or (name, value.dtype)
-        matches = [_fits(value.shape, option, sizes) for option in parse_shape(spec.shape)]
+        matches = [fits(value.shape, option, sizes) for option in parse_shape(spec.shape)]
         found = next((m for m in matches if m is not None), None)
         if found is None:
             raise ValueError(f"{name} must have shape {_describe(spec.shape, sizes)}, not {tuple(value.shape)}")

@@ -1,0 +1,142 @@
+"""A gradient written by hand against differences of the function, kinks included."""
+
+import math
+
+import numpy as np
+
+__all__ = [
+    "SLOPE",
+    "TAYLOR",
+    "ContractError",
+    "check_gradient",
+    "complex_step",
+]
+
+STEPS = (2.0**-9, 2.0**-13, 2.0**-17, 2.0**-21)
+EPS = float(np.finfo(float).eps)
+SLOPE, TAYLOR = 1e-6, 1.9  # what is allowed of a slope, relative, and what the remainder's slope must be
+
+
+class ContractError(AssertionError):
+    """A contract does not hold; the message says which case showed it."""
+
+
+def require(condition, message):
+    """Raise a `ContractError` unless the condition holds."""
+    if not condition:
+        raise ContractError(message)
+
+
+def check_gradient(value, point, gradient, *, rng, noise=0.0, domain=(-math.inf, math.inf)):
+    """Check a gradient against differences of the function, kinks included; at most 200 evaluations.
+
+    Along two unit directions and three random ±1 directions the slope is compared with fourth-order differences:
+    central, left and right. Where the three agree at some step the function is smooth there and the gradient must
+    equal them. Where they agree at no step there is a kink, and the slope must lie between left and right. At last
+    the remainder of the first-order Taylor polynomial must fall with a slope of at least 1.9.
+
+    Parameters
+    ----------
+    value : callable
+        ``value(x) -> float`` for float64 host arrays of the shape of `point`.
+    point, gradient : ndarray
+        float64, of one shape.
+    rng : numpy.random.Generator
+        Draws the directions.
+    noise : float
+        Absolute error of `value` beyond rounding, for functions with an inner iteration.
+    domain : tuple of float
+        Where the entries of `x` must stay; directions are shortened near its ends.
+
+    Raises
+    ------
+    ContractError
+        With the direction, the slope that the gradient gives, and the differences.
+    """
+    point, gradient = np.asarray(point, float), np.asarray(gradient, float)
+    require(gradient.shape == point.shape, f"gradient has shape {gradient.shape}, the point {point.shape}")
+    require(np.isfinite(gradient).all(), "gradient is not finite")
+    room = np.clip(np.minimum(point - domain[0], domain[1] - point) / (8 * STEPS[0]), 0, 1)
+    at_point = float(value(point))
+    rounding = 4 * EPS * (abs(at_point) + float((abs(gradient) * (1 + abs(point))).sum()))
+    error = noise + max(rounding, 4 * _noise(value, point, at_point, room, rng))
+
+    kinks = False
+    for direction in _directions(point, gradient, rng):
+        kinks |= _check_slope(value, point, gradient, direction * room, at_point, error)
+    if not kinks:
+        _check_taylor(value, point, gradient, room, at_point, error, rng)
+
+
+def _noise(value, point, at_point, room, rng):
+    """Estimate the rounding error of the function from second differences at a step too short to bend it."""
+    estimates = []
+    # ±1 alone would not do: a function of differences does not feel a shift of everything
+    for direction in (rng.choice((-1.0, 1.0), size=point.shape), rng.standard_normal(point.shape)):
+        step = 2.0**-40 * direction * room
+        values = [float(value(point + k * step)) if k else at_point for k in range(-3, 4)]
+        estimates.append(float(np.sqrt(np.mean(np.diff(values, 2) ** 2) / 6)))
+    return max(estimates)
+
+
+def _directions(point, gradient, rng):
+    largest = int(abs(gradient).argmax())
+    for i in dict.fromkeys((largest, int(rng.integers(point.size)))):
+        unit = np.zeros(point.size)
+        unit[i] = 1.0
+        yield unit.reshape(point.shape)
+    for _ in range(3):
+        yield rng.choice((-1.0, 1.0), size=point.shape)
+
+
+def _check_slope(value, point, gradient, direction, at_point, error):
+    """Compare one slope; return whether a kink was met."""
+    slope = float((gradient * direction).sum())
+    scale = max(abs(slope), float(np.sqrt(((gradient * direction) ** 2).sum())))
+    for h in STEPS:
+        f = {k: float(value(point + k * h * direction)) for k in (-4, -3, -2, -1, 1, 2, 3, 4)}
+        left = (25 * at_point - 48 * f[-1] + 36 * f[-2] - 16 * f[-3] + 3 * f[-4]) / (12 * h)
+        right = -(25 * at_point - 48 * f[1] + 36 * f[2] - 16 * f[3] + 3 * f[4]) / (12 * h)
+        central = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * h)
+        require(math.isfinite(left + right), "the function is not finite next to the point")
+        # values near the point may be larger than at it, and so may their rounding
+        rounding = max(error, 4 * EPS * max(map(abs, f.values())))
+        allowed = SLOPE * max(scale, abs(central)) + 11 * rounding / h
+        low, high = min(left, right), max(left, right)
+        if max(high, central) - min(low, central) <= allowed:
+            require(
+                abs(slope - central) <= 2 * allowed,
+                f"wrong gradient: slope {slope:.9g} along a direction where differences give {central:.9g}"
+                f" (allowed {2 * allowed:.1e})",
+            )
+            return False
+    require(
+        low - allowed <= slope <= high + allowed,
+        f"wrong gradient at a kink: slope {slope:.9g}, but left and right derivatives are {left:.9g} and {right:.9g}",
+    )
+    return True
+
+
+def _check_taylor(value, point, gradient, room, at_point, error, rng):
+    """Three tries, because a kink may lie a little further along one direction."""
+    slopes = []
+    for _ in range(3):
+        direction = rng.choice((-1.0, 1.0), size=point.shape) * room / math.sqrt(point.size)
+        slope = float((gradient * direction).sum())
+        steps = [2.0**-3 * STEPS[0] * 8 * 4.0**-k for k in range(9)]
+        remainders = [(s, abs(float(value(point + s * direction)) - at_point - s * slope)) for s in steps]
+        above = [(s, r) for s, r in remainders if r > 100 * error][-3:]
+        if len(above) < 3:
+            return
+        slopes.append(np.polyfit(*np.log(np.array(above)).T, 1)[0])
+        if slopes[-1] >= TAYLOR:
+            return
+    raise ContractError(f"wrong gradient: the Taylor remainder falls with slopes {[f'{s:.2f}' for s in slopes]}")
+
+
+def complex_step(value, point, direction, *, step=1e-30):
+    """Return the derivative of an analytic function along a direction, free of cancellation.
+
+    A tool, not a contract: ``abs``, norms and many special functions are not analytic in this sense.
+    """
+    return float(np.imag(value(np.asarray(point) + 1j * step * np.asarray(direction))) / step)
