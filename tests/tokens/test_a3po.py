@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.a3po import a3po, decoupled, interpolation_weight, proximal_approximation
@@ -19,16 +20,14 @@ def log_softmax(z):
     return z - logsumexp(z, axis=-1, keepdims=True)
 
 
-def _batch(seed, B=8, T=6, spread=0.5):
-    rng = np.random.default_rng(seed)
-    behavior = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
+def _batch(seed, **sizes):
+    log_prob, behavior, advantage, mask = token_batch(seed, **sizes)
     return {
-        "log_prob": behavior + spread * rng.standard_normal((B, T)),
-        "advantage": rng.standard_normal(B),
+        "log_prob": log_prob,
+        "advantage": advantage,
         "mask": mask,
         "behavior_log_prob": behavior,
-        "version": rng.integers(0, NOW, (B, T)),
+        "version": np.random.default_rng(seed).integers(0, NOW, mask.shape),
     }
 
 
@@ -133,7 +132,7 @@ def test_the_anchor_cancels_from_the_gradient(interpolation):
 
 def test_the_anchor_cancels_for_every_anchor():
     batch, rng = _batch(6), np.random.default_rng(6)
-    anchor = batch["log_prob"] + 0.3 * rng.standard_normal((8, 6))
+    anchor = batch["log_prob"] + 0.3 * rng.standard_normal((8, 5))
     _, gradient = a3po(**batch, current_version=NOW, proximal_log_prob=anchor)
     _, other = decoupled(batch["log_prob"], anchor, *(batch[n] for n in ("advantage", "mask", "behavior_log_prob")))
     expected = -np.exp(batch["log_prob"] - batch["behavior_log_prob"]) * batch["advantage"][:, None]
@@ -233,6 +232,6 @@ def test_without_the_weight_is_another_objective():
 
 def test_the_anchor_is_checked():
     batch = _batch(15)
-    for anchor, message in ((np.zeros((8, 5)), "shape"), (batch["log_prob"] - 31, "within 30 of log_prob")):
+    for anchor, message in ((np.zeros((8, 6)), "shape"), (batch["log_prob"] - 31, "within 30 of log_prob")):
         with pytest.raises(ValueError, match=f"proximal_log_prob must .*{message}"):
             a3po(**batch, current_version=NOW, proximal_log_prob=anchor)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.ace import ace, confidence_shift, error_shares, penalty_factor
@@ -14,12 +15,10 @@ from trref.tokens.grpo import group_advantage, grpo
 from trref.tokens.terms import clip_surrogate, token_weights
 
 
-def _batch(seed, B=8, T=6, spread=0.5):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    group, reward = np.repeat([0, 1], B // 2), np.tile([1.0, 0.0, 0.0, 0.0], B // 4)
-    log_prob, ref = (old + spread * rng.standard_normal((B, T)) for _ in range(2))
+def _batch(seed, spread=0.5):
+    log_prob, old, _, mask = token_batch(seed, spread=spread)
+    group, reward = np.repeat([0, 1], 4), np.tile([1.0, 0.0, 0.0, 0.0], 2)
+    ref = old + spread * np.random.default_rng(seed).standard_normal(old.shape)
     return log_prob, old, group_advantage(reward, group), mask, ref
 
 

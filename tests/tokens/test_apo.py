@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
+from tests.tokens.batches import vocabulary_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.apo import anchor_ratio, apo, safe_manifold, support_coverage
@@ -25,13 +26,10 @@ def _update(batch, **hyper):
     return -apo(*batch, **hyper)[1][0, 0]
 
 
-def _batch(seed, B=6, T=4, V=9, spread=0.3):
-    rng = np.random.default_rng(seed)
-    old = 1.5 * rng.standard_normal((B, T, V))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    ref = old + 0.5 * rng.standard_normal((B, T, V))
-    logits = old + spread * rng.standard_normal((B, T, V))
-    return logits, old, rng.integers(0, V, (B, T)), rng.standard_normal(B), mask, ref
+def _batch(seed, spread=0.3):
+    logits, old, actions, advantage, mask = vocabulary_batch(seed, V=9, spread=spread, scale=1.5)
+    ref = old + 0.5 * np.random.default_rng(seed).standard_normal(old.shape)
+    return logits, old, actions, advantage, mask, ref
 
 
 def _taken(batch):

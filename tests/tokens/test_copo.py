@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 from scipy.stats import zscore
 
+from tests.tokens.batches import token_batch
 from trref.tokens.copo import copo, global_advantage, prompt_reward
 from trref.tokens.copo_weight import local_weight
 from trref.tokens.grpo import group_advantage, grpo
 from trref.tokens.terms import logit_gradient
 
 
-def _batch(seed, B=12, T=5, spread=0.5):
+def _batch(seed, spread=0.5):
+    """Three prompts of four answers: none right, one of the first two right, at random."""
+    log_prob, old, _, mask = token_batch(seed, B=12, spread=spread)
     rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    group, reward = np.repeat([0, 1, 2], B // 3), (rng.random(B) < 0.5).astype(float)
+    group, reward = np.repeat([0, 1, 2], 4), (rng.random(12) < 0.5).astype(float)
     reward[:4] = 0
     reward[4:6] = 1, 0
-    log_prob = old + spread * rng.standard_normal((B, T))
-    return log_prob, old, group_advantage(reward, group), mask, group, reward, rng.integers(0, 4, B)
+    return log_prob, old, group_advantage(reward, group), mask, group, reward, rng.integers(0, 4, 12)
 
 
 def test_zscore_of_the_prompts():

@@ -4,20 +4,13 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.cppo import cppo, cppo_binary, cppo_mask
 from trref.tokens.cppo_budget import position_weight
 from trref.tokens.reduced_divergences import binary_rows
 from trref.tokens.terms import logit_gradient
-
-
-def _batch(seed, B=8, T=7, spread=0.3):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T)) - 0.05
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    log_prob = -abs(old + spread * rng.standard_normal((B, T)))
-    return log_prob, old, rng.standard_normal(B), mask, rng.exponential(0.08, (B, T))
 
 
 def test_by_hand():
@@ -55,7 +48,7 @@ def test_masked_tokens_spend_too():
 
 def test_the_binary_divergence():
     """That of two cells, the sampled token and all others."""
-    log_prob, old, advantage, mask, _ = _batch(4)
+    log_prob, old, advantage, mask = token_batch(4, spread=0.3)
     D = np.maximum(binary_rows(log_prob, old, "total_variation")[0], 0)
     loss, gradient = cppo(log_prob, old, advantage, mask, D)
     binary = cppo_binary(log_prob, old, advantage, mask)

@@ -5,16 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.tokens.dapo import dapo, dapo_over_batch, dynamic_sampling, overlong_penalty
 from trref.tokens.grpo import group_advantage, grpo
-
-
-def _batch(seed, B=8, T=5, full=False, spread=0.4):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < (T if full else rng.integers(1, T + 1, (B, 1)))).astype(float) + np.zeros((B, T))
-    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
 
 
 def _same(a, b):
@@ -34,7 +28,7 @@ def test_loss_by_hand():
 
 
 def test_prompts_of_equal_size_are_averaged():
-    log_prob, old, advantage, mask = _batch(1)
+    log_prob, old, advantage, mask = token_batch(1, spread=0.4)
     group = np.repeat([3, 1], 4)
     halves = [dapo_over_batch(*(x[group == g] for x in (log_prob, old, advantage, mask))) for g in (3, 1)]
     loss, gradient = dapo(log_prob, old, advantage, mask, group)
@@ -61,7 +55,7 @@ def test_rare_tokens_may_grow_by_as_much_more():
 
 def test_the_batch_mean_is_what_trainers_compute():
     deviation = next(d.f for d in find("dapo.dapo").deviations if "batch" in d.name)
-    batch, group = _batch(3), np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    batch, group = token_batch(3, spread=0.4), np.array([0, 0, 0, 0, 0, 0, 1, 1])
     _same(deviation(*batch, group), dapo_over_batch(*batch))
     assert dapo(*batch, group)[0] != pytest.approx(dapo_over_batch(*batch)[0], rel=1e-3)
 

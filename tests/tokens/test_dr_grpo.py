@@ -3,15 +3,9 @@
 import numpy as np
 import pytest
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.tokens.dr_grpo import centred_advantage, dr_grpo
-
-
-def _batch(seed, B=6, T=5, full=False):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < (T if full else rng.integers(1, T + 1, (B, 1)))).astype(float) + np.zeros((B, T))
-    return old + 0.4 * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
 
 
 def _same(a, b):
@@ -26,15 +20,15 @@ def test_loss_by_hand():
 
 
 def test_it_is_linear_in_the_constant():
-    batch = _batch(1)
+    batch = token_batch(1, spread=0.4)
     loss, gradient = dr_grpo(*batch, max_length=5)
     _same(dr_grpo(*batch, max_length=10), (loss / 2, gradient / 2))
 
 
 def test_padding_changes_nothing():
     """One more column of padding: verl's default divisor would change."""
-    log_prob, old, advantage, mask = _batch(2)
-    wider = [np.concatenate([x, np.zeros((6, 1))], 1) for x in (log_prob, old, mask)]
+    log_prob, old, advantage, mask = token_batch(2, spread=0.4)
+    wider = [np.concatenate([x, np.zeros((8, 1))], 1) for x in (log_prob, old, mask)]
     ours = dr_grpo(wider[0], wider[1], advantage, wider[2], max_length=5)
     assert ours[0] == pytest.approx(dr_grpo(log_prob, old, advantage, mask, max_length=5)[0], rel=1e-13)
     padded = next(d.f for d in find("dr_grpo.dr_grpo").deviations if "padded" in d.name)
@@ -45,9 +39,9 @@ def test_padding_changes_nothing():
 
 def test_sum_over_the_constant_is_a_factor():
     summed = next(d.f for d in find("dr_grpo.dr_grpo").deviations if "number" in d.name)
-    batch = _batch(3)
+    batch = token_batch(3, spread=0.4)
     loss, gradient = dr_grpo(*batch, max_length=7)
-    _same(summed(*batch, max_length=7), (6 * loss, 6 * gradient))
+    _same(summed(*batch, max_length=7), (8 * loss, 8 * gradient))
 
 
 def test_advantages_are_on_the_scale_of_the_rewards():
@@ -59,4 +53,4 @@ def test_advantages_are_on_the_scale_of_the_rewards():
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.inf])
 def test_the_constant_must_be_positive(bad):
     with pytest.raises(ValueError, match="max_length must lie in"):
-        dr_grpo(*_batch(0), max_length=bad)
+        dr_grpo(*token_batch(0, spread=0.4), max_length=bad)

@@ -7,19 +7,13 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, rel_entr
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.bandpo import bandpo
 from trref.tokens.drpo import dppo, dppo_measured, drpo, drpo_weight, keep_mask, spo
 from trref.tokens.reduced_divergences import binary_rows, top_k_mask, top_k_rows
 from trref.tokens.terms import logit_gradient
-
-
-def _batch(seed, B=8, T=5, spread=0.5):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T)) - 0.05
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return np.minimum(old + spread * rng.standard_normal((B, T)), -0.01), old, rng.standard_normal(B), mask
 
 
 def _one(f, pi, mu, A, **hyper):
@@ -83,7 +77,7 @@ def test_measured_divergence():
 
 def test_the_band_of_bandpo_is_the_same_radius():
     """|pi - mu| <= delta and |rho - 1| <= delta / mu: the same tokens are dropped, and equal gradients left."""
-    log_prob, old, advantage, _ = _batch(2)
+    log_prob, old, advantage, _ = token_batch(2)
     mask = np.ones_like(old)
     ours = dppo(log_prob, old, advantage, mask, max_length=5, d_low=0.1, d_high=0.1, bound=1e14)[1]
     band = bandpo(log_prob, old, advantage, mask, delta=0.1, ball="total_variation", cap=1e14)[1]
@@ -137,7 +131,7 @@ def test_across_the_boundary():
 
 def test_no_advantage_no_pull():
     """Unlike R2VPO's brake."""
-    log_prob, old, _, mask = _batch(6)
+    log_prob, old, _, mask = token_batch(6)
     for f in (spo, drpo):
         assert not f(log_prob, old, np.zeros(8), mask, max_length=5)[1].any()
 
@@ -155,7 +149,7 @@ def test_penalties_in_the_mean():
 def test_smooth_in_the_logits(f):
     rng = np.random.default_rng(8)
     logits, actions = rng.standard_normal((3, 4, 5)), rng.integers(0, 5, (3, 4))
-    _, old, advantage, mask = _batch(8, 3, 4)
+    _, old, advantage, mask = token_batch(8, B=3, T=4)
 
     def log_prob(z):
         return np.take_along_axis(log_softmax(z, -1), actions[..., None], 2)[..., 0]
@@ -165,7 +159,7 @@ def test_smooth_in_the_logits(f):
 
 
 def test_deviations_where_they_agree():
-    batch = _batch(9)
+    batch = token_batch(9)
     ours = dppo(*batch, max_length=5)
     by_name = {d.name: d.f for d in find("drpo.dppo").deviations}
     log_form = next(f for name, f in by_name.items() if "log-probability" in name)(*batch, max_length=5)

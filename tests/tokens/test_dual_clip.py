@@ -3,17 +3,11 @@
 import numpy as np
 import pytest
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.dual_clip import dual_clip, two_sided_clip
 from trref.tokens.grpo import grpo
-
-
-def _batch(seed, B=6, T=5, spread=1.0):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
 
 
 def _one(ratio, advantage):
@@ -68,7 +62,7 @@ def test_the_gradient_is_bounded(f):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_gradient_of_a_tight_two_sided_clip(seed):
-    log_prob, old, advantage, mask = _batch(seed, spread=0.3)
+    log_prob, old, advantage, mask = token_batch(seed, spread=0.3)
     gradient = two_sided_clip(log_prob, old, advantage, mask, delta=1.1)[1]
     rng = np.random.default_rng(seed)
     check_gradient(lambda x: two_sided_clip(x, old, advantage, mask, delta=1.1)[0], log_prob, gradient, rng=rng)
@@ -76,7 +70,7 @@ def test_gradient_of_a_tight_two_sided_clip(seed):
 
 def test_verl_vanilla_is_the_dual_clip():
     vanilla = next(d.f for d in find("grpo.grpo").deviations if d.name.startswith("dual clip"))
-    batch = _batch(2)
+    batch = token_batch(2, spread=1.0)
     _same(vanilla(*batch), dual_clip(*batch))
     assert vanilla(*batch)[0] != pytest.approx(grpo(*batch)[0], rel=1e-6)
 
@@ -84,4 +78,4 @@ def test_verl_vanilla_is_the_dual_clip():
 @pytest.mark.parametrize("bound", [1.0, 0.5, np.nan])
 def test_the_bound_must_exceed_one(bound):
     with pytest.raises(ValueError, match="bound must lie in"):
-        dual_clip(*_batch(0), bound=bound)
+        dual_clip(*token_batch(0, spread=1.0), bound=bound)

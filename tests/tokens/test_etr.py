@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from tests.tokens.batches import token_batch
 from trref.tokens.etr import MAX_LOW, elastic_bounds, etr, macro_scale, micro_scale
 from trref.tokens.grpo import group_advantage, grpo
 
 
-def _batch(seed, B=12, T=5, spread=0.4):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    group = np.repeat([4, 1, 7], B // 3)
-    reward = (rng.random(B) < 0.5).astype(float)
+def _batch(seed, spread=0.4):
+    """Three prompts of four answers, with rewards of both kinds."""
+    log_prob, old, _, mask = token_batch(seed, B=12, spread=spread)
+    group, reward = np.repeat([4, 1, 7], 4), (np.random.default_rng(seed).random(12) < 0.5).astype(float)
     reward[:2] = [0, 1]
-    log_prob = old + spread * rng.standard_normal((B, T))
     return log_prob, old, group_advantage(reward, group, std="population"), mask, reward, group
 
 

@@ -5,19 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.fiberpo import aggregate_gate, fiber_residual, fiberpo, gate_regimes, residual_pullback, sign_channels
 from trref.tokens.grpo import grpo
 
 WIDE = {"budget_up": 50.0, "budget_down": 50.0}
-
-
-def _batch(seed, B=5, T=7, spread=0.3, shift=0.0):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + shift + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
 
 
 def _log_gate(x, budget_up, budget_down, clip):
@@ -69,20 +63,20 @@ def test_channels():
 @pytest.mark.parametrize("hyper", [(0.3, 0.25, 0.2), (0.12, 0.05, 0.04), (0.05, 0.1, 0.3)])
 @pytest.mark.parametrize("seed", range(4))
 def test_against_the_definitions(seed, hyper):
-    log_prob, old, A, mask = _batch(seed, spread=0.4)
+    log_prob, old, A, mask = token_batch(seed, spread=0.4)
     total = 0.0
-    for i in range(5):
+    for i in range(8):
         n = int(mask[i].sum())
         total += A[i] * sum(math.exp(v) for v in _log_gate((log_prob - old)[i, :n], *hyper)) / n
     names = dict(zip(("budget_up", "budget_down", "clip"), hyper, strict=True))
-    assert fiberpo(log_prob, old, A, mask, **names)[0] == pytest.approx(-total / 5, rel=1e-12)
+    assert fiberpo(log_prob, old, A, mask, **names)[0] == pytest.approx(-total / 8, rel=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_jacobian(seed):
     """Every regime of both gates, and clipped and free residuals, against differences."""
     rng = np.random.default_rng(seed)
-    log_prob, old, A, mask = _batch(seed, B=30, spread=0.25, shift=(0.1, -0.1)[seed % 2])
+    log_prob, old, A, mask = token_batch(seed, B=30, spread=0.25)
     options = {"budget_up": 0.2, "budget_down": 0.12, "clip": 0.1}
     seen = gate_regimes(log_prob, old, mask, budget_up=0.2, budget_down=0.12)
     gradient = fiberpo(log_prob, old, A, mask, **options)[1]
@@ -119,14 +113,14 @@ def test_the_jacobians_entries():
 
 @pytest.mark.parametrize("sign", [1.0, -1.0, 0.0, -0.0])
 def test_on_fresh_data_the_jacobian_is_the_identity(sign):
-    _, old, A, mask = _batch(3)
+    _, old, A, mask = token_batch(3, spread=0.3)
     _, gradient = fiberpo(old + sign * 1e-12, old, A, mask)
     assert np.allclose(gradient, grpo(old, old, A, mask)[1], rtol=1e-9)
 
 
 def test_unsaturated_it_is_the_importance_ratio():
     """Not to first order: exactly."""
-    log_prob, old, A, mask = _batch(4, spread=0.08)
+    log_prob, old, A, mask = token_batch(4, spread=0.08)
     up, down, _ = sign_channels(mask * (log_prob - old), mask)
     x = mask * (log_prob - old)
     residual, own, other = fiber_residual(x, up, down, 0.2)
@@ -138,7 +132,7 @@ def test_unsaturated_it_is_the_importance_ratio():
 
 def test_the_gated_ratio_is_bounded():
     """However far the policy moves: |log G| is at most C + 2 epsilon."""
-    log_prob, old, _, mask = _batch(5, B=200, spread=8.0)
+    log_prob, old, _, mask = token_batch(5, B=200, spread=8.0)
     log_prob = np.clip(log_prob, old - 29, old + 29)
     for i in range(200):
         A = np.zeros(200)
@@ -147,7 +141,7 @@ def test_the_gated_ratio_is_bounded():
 
 
 def test_answers_do_not_touch_each_other():
-    log_prob, old, A, mask = _batch(6, spread=0.6)
+    log_prob, old, A, mask = token_batch(6, spread=0.6)
     before = fiberpo(log_prob, old, A, mask)[1]
     log_prob[2] += 0.7
     after = fiberpo(log_prob, old, A, mask)[1]
@@ -223,11 +217,11 @@ def test_regimes_by_hand():
 
 def test_the_reproduction_has_no_rollback():
     theirs = find("fiberpo.fiberpo").deviations[0].f
-    log_prob, old, A, mask = _batch(9, spread=0.05)
+    log_prob, old, A, mask = token_batch(9, spread=0.05)
     assert theirs(log_prob, old, A, mask)[0] == pytest.approx(fiberpo(log_prob, old, A, mask)[0], rel=1e-12)
     far = np.full((1, 4), 0.6), np.zeros((1, 4)), np.ones(1), np.ones((1, 4))
     assert theirs(*far)[0] == pytest.approx(-math.exp(0.4)), "clipped twice: the drift comes back as residual"
     assert fiberpo(*far)[0] == pytest.approx(-1)
     rng = np.random.default_rng(9)
-    log_prob, old, A, mask = _batch(10, spread=0.5)
+    log_prob, old, A, mask = token_batch(10, spread=0.5)
     check_gradient(lambda x: theirs(x, old, A, mask)[0], log_prob, theirs(log_prob, old, A, mask)[1], rng=rng)

@@ -5,19 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from tests.tokens.batches import token_batch
 from trref.checks import check_gradient
 from trref.tokens.fiberpo import aggregate_gate, sign_channels
 from trref.tokens.fiberpo_domain import drift_hierarchy, fiberpo_domain
 from trref.tokens.grpo import grpo
 
 GROUP, DOMAIN = np.array([3, 3, 3, 1, 1, 2, 2, 2]), np.array([0, 0, 0, 0, 0, 5, 5, 5])
-
-
-def _batch(seed, B=8, T=5, spread=0.3):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
 
 
 def _log_gates(x, mask, group, domain, budgets, clip):
@@ -54,7 +48,7 @@ def _log_gates(x, mask, group, domain, budgets, clip):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_against_the_definition(seed):
-    log_prob, old, A, mask = _batch(seed, spread=0.5)
+    log_prob, old, A, mask = token_batch(seed, spread=0.5)
     mask[4] = 0
     gates = _log_gates(log_prob - old, mask, GROUP, DOMAIN, [(0.08, 0.06), (0.06, 0.045), (0.2, 0.15)], 0.1)
     total = sum(a * sum(math.exp(v) for v in row) / max(len(row), 1) for a, row in zip(A, gates, strict=True))
@@ -65,7 +59,7 @@ def test_against_the_definition(seed):
 @pytest.mark.parametrize("factors", [(1.0, 1.0), (0.2, 0.5), (0.5, 0.15)])
 @pytest.mark.parametrize("seed", range(3))
 def test_jacobian(seed, factors):
-    log_prob, old, A, mask = _batch(seed, spread=0.35)
+    log_prob, old, A, mask = token_batch(seed, spread=0.35)
     options = {"budget_up": 0.15, "budget_down": 0.12, "clip": 0.1}
     options |= dict(zip(("group_factor", "domain_factor"), factors, strict=True))
     gradient = fiberpo_domain(log_prob, old, A, mask, GROUP, DOMAIN, **options)[1]
@@ -94,7 +88,7 @@ def test_the_adjoint_of_the_hierarchy():
 
 
 def test_unsaturated_it_is_the_importance_ratio():
-    log_prob, old, A, mask = _batch(3, spread=0.05)
+    log_prob, old, A, mask = token_batch(3, spread=0.05)
     ours, ratio = fiberpo_domain(log_prob, old, A, mask, GROUP, DOMAIN), grpo(log_prob, old, A, mask, clip=1e9)
     assert ours[0] == pytest.approx(ratio[0], rel=1e-12) and np.allclose(ours[1], ratio[1], atol=1e-14)
 
@@ -110,7 +104,7 @@ def _coupled(batch, row, **options):
 
 def test_who_is_coupled():
     """Nobody while all gates pass; within the prompt or the domain once its gate rolls back; never across domains."""
-    log_prob, old, A, _ = _batch(5, spread=0.02)
+    log_prob, old, A, _ = token_batch(5, spread=0.02)
     batch = log_prob + 0.2, old, A, np.ones((8, 5))
     up = float(sign_channels(batch[0] - old, batch[3])[0][:5].mean())
     assert _coupled(batch, 0) == {0}
@@ -124,7 +118,7 @@ def test_who_is_coupled():
 
 def test_a_domains_budget_is_its_own():
     """One domain drifts and is switched off; the gradients of the other stay."""
-    log_prob, old, A, mask = _batch(6, spread=0.02)
+    log_prob, old, A, mask = token_batch(6, spread=0.02)
     options = {"domain_factor": 0.4}
     calm = fiberpo_domain(log_prob, old, A, mask, GROUP, DOMAIN, **options)[1]
     log_prob[:5] += 0.25

@@ -8,19 +8,11 @@ import pytest
 from scipy.special import log_softmax, softmax
 from scipy.stats import binom, zscore
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.grpo import aggregation_weights, group_advantage, grpo
 from trref.tokens.terms import clip_surrogate, logit_gradient, token_weights
-
-
-def _batch(seed, B=12, T=7, spread=0.5, lengths=None):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    lengths = rng.integers(1, T + 1, B) if lengths is None else np.full(B, lengths)
-    mask = (np.arange(T) < lengths[:, None]).astype(float)
-    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
-
 
 # ---- advantages
 
@@ -92,7 +84,7 @@ def test_group_of_one():
 
 @pytest.mark.parametrize("aggregation", ["seq_mean", "token_mean", "group_token_mean"])
 def test_weights_are_an_average(aggregation):
-    mask, group = _batch(3)[3], np.repeat([0, 1, 2], 4)
+    mask, group = token_batch(3, B=12)[3], np.repeat([0, 1, 2], 4)
     w = token_weights(mask, aggregation, group=group)
     assert w.sum() == pytest.approx(1) and (w[mask == 0] == 0).all() and (w[mask == 1] > 0).all()
 
@@ -144,14 +136,14 @@ def test_loss_by_hand():
 
 
 def test_on_fresh_data_no_clip_is_active():
-    _, old, advantage, mask = _batch(5)
+    _, old, advantage, mask = token_batch(5)
     loss, gradient = grpo(old, old, advantage, mask, clip=1e-6)
     assert loss == pytest.approx(-advantage.mean(), rel=1e-13)
     assert np.allclose(gradient, -mask * (advantage / mask.sum(1))[:, None] / len(mask), rtol=1e-13)
 
 
 def test_an_advantage_an_answer_or_a_token():
-    log_prob, old, advantage, mask = _batch(6)
+    log_prob, old, advantage, mask = token_batch(6)
     for one, other in zip(
         grpo(log_prob, old, advantage, mask), grpo(log_prob, old, advantage[:, None] + 0 * mask, mask), strict=True
     ):
@@ -159,10 +151,10 @@ def test_an_advantage_an_answer_or_a_token():
 
 
 def test_clip_bounds_may_differ_between_tokens():
-    log_prob, old, advantage, _ = _batch(7)
+    log_prob, old, advantage, _ = token_batch(7)
     width = np.random.default_rng(7).uniform(0.1, 0.4, log_prob.shape)
     term, derivative = clip_surrogate(log_prob, old, advantage, width, 2 * width)
-    for i, t in itertools.product(range(3), range(7)):
+    for i, t in itertools.product(range(8), range(5)):
         r, A = math.exp(log_prob[i, t] - old[i, t]), advantage[i]
         low, high = 1 - width[i, t], 1 + 2 * width[i, t]
         assert term[i, t] == pytest.approx(min(r * A, min(max(r, low), high) * A))
@@ -173,7 +165,7 @@ def test_clip_bounds_may_differ_between_tokens():
 def test_gradient_in_the_logits():
     rng = np.random.default_rng(8)
     logits, actions = rng.standard_normal((3, 4, 5)), rng.integers(0, 5, (3, 4))
-    _, old, advantage, mask = _batch(8, 3, 4)
+    _, old, advantage, mask = token_batch(8, B=3, T=4)
 
     def log_prob(z):
         return np.take_along_axis(log_softmax(z, -1), actions[..., None], 2)[..., 0]
@@ -186,7 +178,7 @@ def test_gradient_in_the_logits():
 def test_deviations_where_they_agree():
     """Each one differs only where its note says so."""
     by_name = {d.name: d.f for d in find("grpo.grpo").deviations}
-    batch = _batch(9, spread=0.05)
+    batch = token_batch(9, spread=0.05)
     reference = grpo(*batch)
     assert set(by_name) > {"without the minimum", "log-ratios clamped to ±20", "mean over all tokens of the batch"}
     for name, f in by_name.items():

@@ -5,18 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.tokens.grpo import grpo
 from trref.tokens.gspo import gspo, mean_log_ratio
 
 WIDE = {"clip_low": 0.2, "clip_high": 0.2}
-
-
-def _batch(seed, B=6, T=5, spread=0.4):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
 
 
 def _same(a, b):
@@ -31,13 +25,13 @@ def test_loss_by_hand():
 
 
 def test_brute_force():
-    log_prob, old, advantage, mask = _batch(0, spread=0.002)
+    log_prob, old, advantage, mask = token_batch(0, spread=0.002)
     total = 0.0
-    for i in range(6):
+    for i in range(8):
         n = int(mask[i].sum())
         s = math.prod(math.exp(x) for x in (log_prob - old)[i, :n]) ** (1 / n)
         total += min(s * advantage[i], min(max(s, 1 - 3e-4), 1 + 4e-4) * advantage[i])
-    assert gspo(log_prob, old, advantage, mask)[0] == pytest.approx(-total / 6, rel=1e-12)
+    assert gspo(log_prob, old, advantage, mask)[0] == pytest.approx(-total / 8, rel=1e-12)
 
 
 def test_it_does_not_matter_where_the_ratio_moved():
@@ -56,7 +50,7 @@ def test_a_mean_moves_less_than_a_token():
 
 def test_deviations_where_they_agree():
     by_name = {d.name: d.f for d in find("gspo.gspo").deviations}
-    batch = _batch(5)
+    batch = token_batch(5, spread=0.4)
     clamp = by_name["log-ratio of the answer clamped at 10"]
     _same(clamp(*batch, **WIDE), gspo(*batch, **WIDE))
     far = np.zeros((1, 2)), np.full((1, 2), -12.0), -np.ones(1), np.ones((1, 2))
@@ -64,8 +58,8 @@ def test_deviations_where_they_agree():
     assert gspo(*far)[0] == pytest.approx(math.exp(12))
     log_prob, old, advantage, _ = batch
     _same(
-        by_name["answers weighted by their lengths"](log_prob, old, advantage, np.ones((6, 5)), **WIDE),
-        gspo(log_prob, old, advantage, np.ones((6, 5)), **WIDE),
+        by_name["answers weighted by their lengths"](log_prob, old, advantage, np.ones((8, 5)), **WIDE),
+        gspo(log_prob, old, advantage, np.ones((8, 5)), **WIDE),
     )
     product = by_name["ratio of the whole answer, not normalised by its length"]
     one = np.log([[1.05, 1.1]]), np.zeros((1, 2)), np.ones(1), np.ones((1, 2))

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 from scipy.stats import entropy as shannon
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.tokens.gtpo import entropy_filter, gtpo, mean_entropy
 
 
-def _batch(seed, B=6, T=5, symbols=3):
+def _batch(seed, symbols=3, **sizes):
+    log_prob, old, advantage, mask = token_batch(seed, **sizes, spread=0.3)
     rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T)) - 0.05
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
     return {
-        "log_prob": old + 0.3 * rng.standard_normal((B, T)),
+        "log_prob": log_prob,
         "old_log_prob": old,
-        "advantage": rng.standard_normal(B),
+        "advantage": advantage,
         "mask": mask,
-        "actions": rng.integers(0, symbols, (B, T)),
-        "group": np.repeat([0, 1], B // 2),
-        "entropy": rng.random((B, T)),
+        "actions": rng.integers(0, symbols, mask.shape),
+        "group": np.repeat([0, 1], len(mask) // 2),
+        "entropy": rng.random(mask.shape),
     }
 
 
@@ -43,7 +43,7 @@ def test_loss_by_hand():
 
 def test_equal_rewards_push_down_whatever_was_sampled():
     x = _batch(1)
-    x["advantage"] = np.zeros(6)
+    x["advantage"] = np.zeros(8)
     loss, gradient = gtpo(**x, initial_entropy=1.0)
     assert loss > 0 and (gradient[x["mask"] == 1] > 0).all()
 

@@ -5,6 +5,7 @@ import pytest
 from scipy.special import log_softmax
 from scipy.stats import entropy
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.tokens.grpo import grpo
 from trref.tokens.kl_estimators import grpo_with_kl, kl_estimate, kl_in_loss, kl_in_reward, kl_off_policy
@@ -95,11 +96,9 @@ def test_off_policy_only_the_corrected_form_is_right(seed):
         assert np.linalg.norm(_mean(old, plain[1], log_p) - right) > 0.05 * np.linalg.norm(right)
 
 
-def _batch(seed, B=5, T=4):
-    rng = np.random.default_rng(seed)
-    log_prob = -rng.exponential(1.0, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return log_prob, mask, log_prob + 0.7 * rng.standard_normal((B, T))
+def _batch(seed):
+    ref, log_prob, _, mask = token_batch(seed, spread=0.7)
+    return log_prob, mask, ref
 
 
 def test_the_charge_is_checked():
@@ -120,12 +119,12 @@ def test_k3_is_never_negative():
 
 def test_the_penalty_is_a_sum():
     log_prob, mask, ref = _batch(2)
-    advantage, old = np.linspace(-1, 1, 5), log_prob - 0.1
+    advantage, old = np.linspace(-1, 1, 8), log_prob - 0.1
     with_kl = grpo_with_kl(log_prob, old, advantage, mask, ref, beta=0.3)
     loss, gradient = grpo(log_prob, old, advantage, mask)
     k = np.exp(ref - log_prob) - (ref - log_prob) - 1
     assert with_kl[0] == pytest.approx(loss + 0.3 * ((mask * k).sum(1) / mask.sum(1)).mean(), rel=1e-12)
-    per_answer = mask / (5 * mask.sum(1))[:, None]
+    per_answer = mask / (8 * mask.sum(1))[:, None]
     assert np.allclose(with_kl[1], gradient + 0.3 * per_answer * (1 - np.exp(ref - log_prob)), rtol=1e-12)
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.dapo import dapo_over_batch
@@ -13,13 +14,6 @@ from trref.tokens.maspo import gaussian_gate, maspo, maspo_differentiated
 from trref.tokens.terms import logit_gradient
 
 FIXED = {"alpha": 0.0, "beta_pos": 0.0, "beta_neg": 0.0}
-
-
-def _batch(seed, B=6, T=5, spread=0.8):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
 
 
 def _tokens(ratio, p, advantage):
@@ -43,7 +37,7 @@ def test_by_hand():
 
 def test_a_narrow_gate_leaves_the_tokens_that_return():
     """The gradient of a clip at 0."""
-    batch = _batch(1)
+    batch = token_batch(1, spread=0.8)
     expected = dapo_over_batch(*batch, clip_low=1e-12, clip_high=1e-12)[1]
     gradient = maspo(*batch, sigma=1e-3, sigma_high=1e-3, width_low=1e-3)[1]
     assert np.allclose(gradient, expected, rtol=1e-12) and (expected != 0).any()
@@ -52,7 +46,7 @@ def test_a_narrow_gate_leaves_the_tokens_that_return():
 
 def test_the_gate_keeps_the_sign_of_every_token():
     """No token is lost, none is turned round; GRPO loses some."""
-    log_prob, old, advantage, mask = _batch(2, B=40, T=20, spread=0.4)
+    log_prob, old, advantage, mask = token_batch(2, B=40, T=20, spread=0.4)
     gradient = maspo(log_prob, old, advantage, mask)[1]
     kept = mask * np.sign(advantage)[:, None]
     assert np.array_equal(np.sign(-gradient), kept)
@@ -76,7 +70,7 @@ def test_the_differentiated_gate_turns_round(sigma):
 
 
 def test_both_have_one_value():
-    batch = _batch(3)
+    batch = token_batch(3, spread=0.8)
     assert maspo(*batch)[0] == maspo_differentiated(*batch)[0]
     slips = {d.name: d.f for d in find("maspo.maspo").deviations}
     loss, gradient = slips["gradient through the gate"](*batch)
@@ -105,7 +99,7 @@ def test_gradient_to_the_logits(seed):
 
 
 def test_numbers_out_of_range():
-    batch = _batch(4)
+    batch = token_batch(4, spread=0.8)
     for bad in ({"sigma": 0.0}, {"sigma": 2.0, "sigma_high": 1.0}, {"alpha": -0.1}, {"width_low": 11.0}):
         with pytest.raises(ValueError, match="must lie in"):
             maspo(*batch, **bad)

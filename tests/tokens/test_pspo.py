@@ -5,19 +5,13 @@ import pytest
 from scipy.spatial.distance import cityblock
 from scipy.special import log_softmax, rel_entr
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.experiments.tokens import train
 from trref.optimizers import adam
 from trref.tokens.grpo import grpo
 from trref.tokens.pspo import contraction, pspo, smoothed_policy, smoothed_ratio
 from trref.tokens.terms import logit_gradient
-
-
-def _batch(seed, B=6, T=5, spread=0.8):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T)) - 0.05
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
 
 
 def _unclipped(log_prob, old, advantage, mask):
@@ -50,7 +44,7 @@ def test_loss_by_hand():
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 0.99])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_gradient_is_a_multiple_of_the_unclipped_one(alpha, seed):
-    batch = _batch(seed, spread=(0.05, 0.4, 1.5, 4.0)[seed])
+    batch = token_batch(seed, spread=(0.05, 0.4, 1.5, 4.0)[seed])
     (loss, gradient), (plain, direction) = pspo(*batch, alpha=alpha), _unclipped(*batch)
     assert np.allclose(gradient, (1 - alpha) * direction, rtol=1e-12, atol=0)
     _, _, advantage, _ = batch
@@ -58,7 +52,7 @@ def test_the_gradient_is_a_multiple_of_the_unclipped_one(alpha, seed):
 
 
 def test_nothing_moves_where_all_is_smoothed():
-    assert abs(pspo(*_batch(1), alpha=1 - 1e-12)[1]).max() < 1e-10
+    assert abs(pspo(*token_batch(1, spread=0.8), alpha=1 - 1e-12)[1]).max() < 1e-10
 
 
 def test_nothing_is_flat():
@@ -115,7 +109,7 @@ def test_the_policy_itself_is_not_bounded():
 
 def test_under_adam_smoothing_does_nothing():
     """Two runs, with and without smoothing, of the same gradients up to the factor: equal to Adam's epsilon."""
-    log_prob, old, advantage, mask = _batch(2)
+    log_prob, old, advantage, mask = token_batch(2, spread=0.8)
     ends = []
     for alpha in (0.0, 0.5):
         x, state = log_prob, adam.init([log_prob])
@@ -133,9 +127,9 @@ def test_training_curves_coincide():
 
 def test_deviations_and_where_they_agree():
     kept, logs = (d.f for d in find("pspo.pspo").deviations)
-    near = _batch(3, spread=0.01)
+    near = token_batch(3, spread=0.01)
     assert np.allclose(kept(*near)[1], pspo(*near)[1], rtol=1e-13), "inside the clip"
-    far = _batch(4, spread=1.5)
+    far = token_batch(4, spread=1.5)
     ratio = np.exp(far[0] - far[1])
     dropped = (kept(*far)[1] == 0) & (far[3] == 1)
     A = np.broadcast_to(far[2][:, None], ratio.shape)
@@ -152,4 +146,4 @@ def test_deviations_and_where_they_agree():
 @pytest.mark.parametrize("alpha", [-0.1, 1.0, 2.0])
 def test_alpha_is_a_share(alpha):
     with pytest.raises(ValueError, match="alpha must lie in"):
-        pspo(*_batch(0), alpha=alpha)
+        pspo(*token_batch(0, spread=0.8), alpha=alpha)

@@ -6,15 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from tests.tokens.batches import token_batch
 from trref.tokens.dapo import dapo_over_batch
 from trref.tokens.pspo_extensions import pspo_clipped, pspo_sequence
-
-
-def _batch(seed, B=6, T=5, spread=0.5):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T)) - 0.05
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
 
 
 def test_product_by_hand():
@@ -26,22 +20,22 @@ def test_product_by_hand():
 
 def test_product_is_a_mean_over_which_tokens_come_from_the_old_policy():
     """Expand the product: a mean over subsets of tokens, each kept with probability 1 - alpha."""
-    log_prob, old, advantage, mask = _batch(0)
+    log_prob, old, advantage, mask = token_batch(0)
     alpha, total = 0.3, 0.0
-    for i in range(6):
+    for i in range(8):
         n = int(mask[i].sum())
         for kept in itertools.product((0, 1), repeat=n):
             chance = math.prod((alpha, 1 - alpha)[k] for k in kept)
             total += advantage[i] * chance * math.exp(float((np.array(kept) * (log_prob - old)[i, :n]).sum()))
-    assert pspo_sequence(log_prob, old, advantage, mask, alpha=alpha)[0] == pytest.approx(-total / 6, rel=1e-12)
+    assert pspo_sequence(log_prob, old, advantage, mask, alpha=alpha)[0] == pytest.approx(-total / 8, rel=1e-12)
 
 
 def test_without_smoothing_it_is_the_ratio_of_the_answer():
-    log_prob, old, advantage, mask = _batch(2)
+    log_prob, old, advantage, mask = token_batch(2)
     ratio = np.exp(((log_prob - old) * mask).sum(1))
     loss, gradient = pspo_sequence(log_prob, old, advantage, mask, alpha=0.0)
     assert loss == pytest.approx(-(ratio * advantage).mean())
-    assert np.allclose(gradient, -mask * (ratio * advantage)[:, None] / 6, rtol=1e-12)
+    assert np.allclose(gradient, -mask * (ratio * advantage)[:, None] / 8, rtol=1e-12)
 
 
 def test_it_changes_the_direction():
@@ -55,7 +49,7 @@ def test_it_changes_the_direction():
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5])
 def test_clip_of_the_smoothed_ratio_is_a_wider_clip(alpha):
-    batch = _batch(3, spread=1.0)
+    batch = token_batch(3, spread=1.0)
     log_prob, old, advantage, mask = (x[:, :5] if x.ndim == 2 else x for x in batch)
     mask = np.ones_like(mask)  # equal lengths: one mean
     loss, gradient = pspo_clipped(log_prob, old, advantage, mask, alpha=alpha, clip=0.2)

@@ -7,18 +7,12 @@ import pytest
 from scipy.optimize import brentq, minimize
 from scipy.special import log_softmax, softmax
 
+from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.f_divergences import divergence_from_samples, divergence_rows
 from trref.tokens.r2vpo import dual_step, r2vpo, tabular_optimum
 from trref.tokens.terms import logit_gradient
-
-
-def _batch(seed, B=8, T=5, spread=0.5):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + spread * rng.standard_normal((B, T)), old, rng.standard_normal(B), mask
 
 
 def _table(seed, V=7):
@@ -56,7 +50,7 @@ def test_tokens_without_advantage_are_pulled_back():
 def test_smooth_in_the_logits():
     rng = np.random.default_rng(1)
     logits, actions = rng.standard_normal((3, 4, 5)), rng.integers(0, 5, (3, 4))
-    _, old, advantage, mask = _batch(1, 3, 4)
+    _, old, advantage, mask = token_batch(1, B=3, T=4)
 
     def log_prob(z):
         return np.take_along_axis(log_softmax(z, -1), actions[..., None], 2)[..., 0]
@@ -66,7 +60,7 @@ def test_smooth_in_the_logits():
 
 
 def test_a_buffer_of_two_sampling_policies_is_the_mean_of_both_parts():
-    log_prob, old, advantage, _ = _batch(3)
+    log_prob, old, advantage, _ = token_batch(3)
     mask, staler = np.ones_like(old), old - 0.4
     both = r2vpo(np.tile(log_prob, (2, 1)), np.vstack([old, staler]), np.tile(advantage, 2), np.tile(mask, (2, 1)))
     parts = [r2vpo(log_prob, o, advantage, mask) for o in (old, staler)]
@@ -76,7 +70,7 @@ def test_a_buffer_of_two_sampling_policies_is_the_mean_of_both_parts():
 
 def test_deviations_where_they_agree():
     by_name = {d.name: d.f for d in find("r2vpo.r2vpo").deviations}
-    batch = _batch(4)
+    batch = token_batch(4)
     ours = r2vpo(*batch)
     clamped, constant = (by_name[n](*batch) for n in by_name)
     assert np.allclose(clamped[1], ours[1], rtol=1e-12) and clamped[0] == pytest.approx(ours[0], rel=1e-12)
@@ -101,7 +95,7 @@ def test_the_known_mean_is_used():
     """Two equal ratios have no sample variance; the estimate is their squared distance from 1, as of Pearson's."""
     log_prob, old = np.log([[1.5, 1.5]]), np.zeros((1, 2))
     assert dual_step(log_prob, old, np.ones((1, 2)), weight=0.0, target=0.0) == pytest.approx(0.25)
-    batch = _batch(6)
+    batch = token_batch(6)
     chi = divergence_from_samples(batch[0], batch[1], batch[3], kind="pearson")[0]
     assert dual_step(batch[0], batch[1], batch[3], weight=0.3, target=0.1, lr=2.0) == pytest.approx(
         max(0.3 + 2 * (chi - 0.1), 0)
@@ -156,7 +150,7 @@ def test_a_variance_that_is_not_reached_costs_nothing():
 
 
 def test_where_the_target_is_far_there_is_no_multiplier():
-    log_prob, old, _, mask = _batch(7)
+    log_prob, old, _, mask = token_batch(7)
     assert dual_step(log_prob, old, mask, weight=0.2, target=1e6) == 0
 
 

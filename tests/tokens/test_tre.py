@@ -7,6 +7,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 
+from tests.tokens.batches import vocabulary_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.nn.heads import categorical_entropy
@@ -125,16 +126,9 @@ def test_the_full_entropy_pushes_the_tail_up():
 # ---- the loss
 
 
-def _batch(seed, B=4, T=3, V=6):
-    rng = np.random.default_rng(seed)
-    old = rng.standard_normal((B, T, V))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + 0.3 * rng.standard_normal((B, T, V)), old, rng.integers(0, V, (B, T)), rng.standard_normal(B), mask
-
-
 @pytest.mark.parametrize("hyper", [{"rule": "top_k", "K": 3}, {"rule": "top_p", "P": 0.8}])
 def test_loss_is_the_clipped_one_with_the_bonus(hyper):
-    logits, old, actions, advantage, mask = _batch(3)
+    logits, old, actions, advantage, mask = vocabulary_batch(3, spread=0.3)
     ours = tre(logits, old, actions, advantage, mask, coefficient=0.3, **hyper)
     taken = [np.take_along_axis(log_softmax(z, -1), actions[..., None], 2)[..., 0] for z in (logits, old)]
     loss, g = dapo_over_batch(*taken, advantage, mask, clip_low=0.2, clip_high=0.2)

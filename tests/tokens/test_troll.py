@@ -4,22 +4,15 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from tests.tokens.batches import vocabulary_batch
 from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.kl_projection import multiplier, project_kl
 from trref.tokens.troll import troll
 
 
-def _batch(seed, step=0.8, B=4, T=3, V=6):
-    rng = np.random.default_rng(seed)
-    old = rng.standard_normal((B, T, V))
-    actions, advantage = rng.integers(0, V, (B, T)), rng.standard_normal(B)
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + step * rng.standard_normal((B, T, V)), old, actions, advantage, mask
-
-
 def test_a_tiny_ball_leaves_only_the_pull_back():
-    batch = _batch(1)
+    batch = vocabulary_batch(1, spread=0.8)
     with_pull, without = (troll(*batch, radius=1e-10, alpha=a)[1] for a in (1.0, 0.0))
     assert abs(without).max() < 1e-4 < 0.01 < abs(with_pull).max()
     logits, old = batch[0], batch[1]
@@ -31,7 +24,7 @@ def test_a_tiny_ball_leaves_only_the_pull_back():
 
 
 def test_inside_the_ball_nothing_pulls():
-    batch = _batch(2, step=0.05)
+    batch = vocabulary_batch(2, spread=0.05)
     assert not multiplier(*batch[:2]).any()
     for a, b in zip(troll(*batch, alpha=1.0), troll(*batch, alpha=7.0), strict=True):
         assert np.array_equal(a, b)
@@ -53,7 +46,7 @@ def test_gradient_of_one_position(alpha, step):
 
 def test_it_is_the_projected_policy_that_counts():
     """Moving on along old-to-new changes nothing but the pull."""
-    logits, old, actions, advantage, mask = _batch(4, step=1.5)
+    logits, old, actions, advantage, mask = vocabulary_batch(4, spread=1.5)
     further = old + 1.3 * (logits - old)
     outside = multiplier(logits, old) > 0
     assert outside.all()
@@ -64,10 +57,10 @@ def test_it_is_the_projected_policy_that_counts():
 def test_the_multiplier_matters():
     by_name = {d.name: d.f for d in find("troll.troll").deviations}
     constant, detached = (by_name[n] for n in ("no gradient through the multiplier", list(by_name)[1]))
-    batch = _batch(5, step=1.5)
+    batch = vocabulary_batch(5, spread=1.5)
     ours = troll(*batch)
     assert constant(*batch)[0] == pytest.approx(ours[0], rel=1e-9)
     assert not np.allclose(constant(*batch)[1], ours[1], atol=1e-3)
-    near = _batch(5, step=0.05)
+    near = vocabulary_batch(5, spread=0.05)
     for f in (constant, detached):
         assert np.allclose(f(*near)[1], troll(*near)[1], atol=1e-12), "alike where nothing is projected"

@@ -5,16 +5,10 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, rel_entr
 
+from tests.tokens.batches import vocabulary_batch
 from trref.checks import check_gradient
 from trref.tokens.troll import troll
 from trref.tokens.troll_sparse import sparse_projection, sparsify, support, troll_sparse
-
-
-def _batch(seed, step=1.0, B=4, T=3, V=40, scale=4.0):
-    rng = np.random.default_rng(seed)
-    old = scale * rng.standard_normal((B, T, V))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return old + step * rng.standard_normal((B, T, V)), old, rng.integers(0, V, (B, T)), rng.standard_normal(B), mask
 
 
 def test_support():
@@ -38,7 +32,7 @@ def test_rows():
 
 
 def test_few_tokens_are_enough():
-    batch = _batch(0, V=500, scale=7.0)
+    batch = vocabulary_batch(0, V=500, scale=7.0, spread=1.0)
     keep = support(*batch[:3])
     assert keep.sum(-1).mean() < 80
     dense, sparse = troll(*batch), troll_sparse(*batch, keep)
@@ -49,7 +43,7 @@ def test_few_tokens_are_enough():
 @pytest.mark.parametrize("step", [0.05, 1.5])
 def test_gradient_in_all_logits(step):
     """Those left out move the others' log-probabilities; a large floor lets one see it."""
-    batch = _batch(1, step, B=2, V=7)
+    batch = vocabulary_batch(1, spread=step, B=2, V=7, scale=4.0)
     keep = support(*batch[:3], K=3, mass=0.8)
     assert (keep == 0).any(-1).all()
     target = sparse_projection(*batch[:2], keep, floor=0.01)
@@ -64,7 +58,7 @@ def test_gradient_in_all_logits(step):
 
 
 def test_at_the_default_floor_no_mass_moves_outside():
-    batch = _batch(2)
+    batch = vocabulary_batch(2, V=40, spread=1.0, scale=4.0)
     keep = support(*batch[:3], K=4)
     gradient = troll_sparse(*batch, keep)[1]
     assert abs(gradient[keep == 0]).max() < 1e-9 < 1e-3 < abs(gradient).max()
@@ -72,7 +66,7 @@ def test_at_the_default_floor_no_mass_moves_outside():
 
 
 def test_projection_by_constrained_optimisation():
-    batch = _batch(3, 1.5, B=1, T=1, V=9, scale=1.0)
+    batch = vocabulary_batch(3, spread=1.5, B=1, T=1, V=9, scale=1.0)
     keep = support(*batch[:3], K=4)
     log_p, log_q = (sparsify(log_softmax(z[0, 0]), keep[0, 0], 1e-2) for z in batch[:2])
 
@@ -92,7 +86,7 @@ def test_projection_by_constrained_optimisation():
 
 
 def test_a_sampled_token_must_be_kept():
-    batch = _batch(4)
+    batch = vocabulary_batch(4, V=40, spread=1.0, scale=4.0)
     keep = support(*batch[:3])
     keep[0, 0, batch[2][0, 0]] = 0
     with pytest.raises(ValueError, match="keep must be 1 on the sampled tokens"):
