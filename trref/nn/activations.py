@@ -2,6 +2,8 @@
 
 Each entry of `ACTIVATIONS` is a triple of functions: ``value(a)``, ``first(a, h)`` and ``second(a, h)``, where
 ``h = value(a)`` is at hand anyway and often shortens the derivative (for tanh, h' = 1 - h²).
+
+At 0 all are 0 except softplus, which is log 2 there: zeroing a unit's pre-activation does not silence it.
 """
 
 import math
@@ -38,6 +40,16 @@ def _softplus_second(a, h):
     return p * (1 - p)
 
 
+def _silu_first(a, h):
+    p = special.expit(a)
+    return p + h * (1 - p)
+
+
+def _silu_second(a, h):
+    p = special.expit(a)
+    return p * (1 - p) * (2 + a * (1 - 2 * p))
+
+
 ACTIVATIONS = {
     "tanh": Activation(
         value=lambda a: xp.tanh(a),
@@ -59,10 +71,15 @@ ACTIVATIONS = {
         first=lambda a, h: _normal_cdf(a) + a * _normal_density(a),
         second=lambda a, h: (2 - a * a) * _normal_density(a),
     ),
+    "silu": Activation(
+        value=lambda a: a * special.expit(a),
+        first=_silu_first,
+        second=_silu_second,
+    ),
 }
 
 
 def get(name):
-    """Return the `Activation` of a name: ``"tanh"``, ``"relu"``, ``"softplus"`` or ``"gelu"``."""
+    """Return the `Activation` of a name: ``"tanh"``, ``"relu"``, ``"softplus"``, ``"gelu"`` or ``"silu"``."""
     validate.choice(ACTIVATIONS, activation=name)
     return ACTIVATIONS[name]

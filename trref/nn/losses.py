@@ -1,9 +1,11 @@
 """Losses on a network's output: mean over the batch, with gradient and Hessian product."""
 
-from trref.backend import xp
+from trref.backend import special, xp
 from trref.nn.heads import log_softmax, one_hot
 
 __all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_hessian",
     "softmax_cross_entropy",
     "softmax_cross_entropy_hessian",
     "squared_error",
@@ -53,3 +55,40 @@ def squared_error(output, target):
 def squared_error_hessian(output, u):
     """Hessian with respect to the output times `u`: ``u / N``."""
     return u / output.shape[0]
+
+
+def binary_cross_entropy(logits, targets, weights=None):
+    """Mean of ``log(1 + e^z) - t z``, weighted where weights are given: ``sum(w_i l_i) / sum(w_i)``.
+
+    For trust_functions (balanced classes), trustworthy_erm and causal_ladder (two classes), dual_adversarial_jem. The
+    domain loss of sdat is another sum: one mean a domain.
+
+    Parameters
+    ----------
+    logits : array (N,)
+    targets : array (N,)
+        Probabilities of class 1, in [0, 1].
+    weights : array (N,), optional
+        Non-negative, not all 0.
+
+    Returns
+    -------
+    loss : scalar array
+    gradient : array (N,)
+        ``w (sigmoid(z) - t) / sum(w)``.
+    """
+    share = _shares(logits, weights)
+    losses = xp.logaddexp(logits, xp.zeros_like(logits)) - targets * logits
+    return (share * losses).sum(), share * (special.expit(logits) - targets)
+
+
+def binary_cross_entropy_hessian(logits, u, weights=None):
+    """Hessian with respect to the logits times `u` (N,): ``w p (1 - p) u / sum(w)``."""
+    p = special.expit(logits)
+    return _shares(logits, weights) * p * (1 - p) * u
+
+
+def _shares(logits, weights):
+    """Return weights that sum to 1."""
+    weights = xp.ones_like(logits) if weights is None else weights
+    return weights / weights.sum()

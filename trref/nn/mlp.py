@@ -16,11 +16,13 @@ from trref.nn import activations
 
 __all__ = [
     "Cache",
+    "deltas",
     "forward",
     "gauss_newton_product",
     "gradient",
     "hessian_product",
     "init",
+    "input_gradient",
     "jvp",
     "size",
     "unpack",
@@ -89,7 +91,7 @@ def forward(theta, X, sizes, activation="tanh"):
     theta : array (P,)
     X : array (N, sizes[0])
     sizes : tuple of int
-    activation : {"tanh", "relu", "softplus", "gelu"}
+    activation : {"tanh", "relu", "softplus", "gelu", "silu"}
 
     Returns
     -------
@@ -124,27 +126,40 @@ def vjp(cache, cotangent):
     d_theta : array (P,)
     d_X : array (N, sizes[0])
     """
-    d_theta, delta = _backward(cache, cotangent)
-    return d_theta, delta @ cache.layers[0][0].T
+    delta = deltas(cache, cotangent)
+    return _join(cache, delta), delta[0] @ cache.layers[0][0].T
 
 
 def gradient(cache, cotangent):
     """Backpropagate to the parameters only: the first half of `vjp`, without the product that the input would cost."""
-    return _backward(cache, cotangent)[0]
+    return _join(cache, deltas(cache, cotangent))
 
 
-def _backward(cache, cotangent):
-    """Return d_theta, and the derivatives with respect to the first layer's pre-activations."""
+def input_gradient(cache, cotangent):
+    """Backpropagate to the input only, (N, sizes[0]): the second half of `vjp`.
+
+    For attacks (pgd), attributions (integrated_gradients, smoothgrad) and penalties on the input's gradient.
+    """
+    return deltas(cache, cotangent)[0] @ cache.layers[0][0].T
+
+
+def deltas(cache, cotangent):
+    """Return, layer by layer, the derivatives with respect to the pre-activations: each (N, width of the layer).
+
+    Row i is that of the i-th sample alone: `trref.nn.per_sample` makes its gradients from them.
+    """
     phi = activations.get(cache.activation)
-    delta, parts = cotangent, []
-    for l in reversed(range(len(cache.layers))):
-        W, _ = cache.layers[l]
-        h = cache.inputs[l]
-        parts.append((h.T @ delta, delta.sum(0)))
-        if l > 0:
-            delta = delta @ W.T
-            delta *= phi.first(cache.pre_activations[l - 1], h)
-    return _pack(reversed(parts)), delta
+    delta = [cotangent]
+    for l in reversed(range(1, len(cache.layers))):
+        back = delta[-1] @ cache.layers[l][0].T
+        back *= phi.first(cache.pre_activations[l - 1], cache.inputs[l])
+        delta.append(back)
+    return delta[::-1]
+
+
+def _join(cache, delta):
+    """Return the flat gradient: inputs times deltas for the weights, their sum for the biases."""
+    return _pack((h.T @ d, d.sum(0)) for h, d in zip(cache.inputs, delta, strict=True))
 
 
 def jvp(cache, v, X_tangent=None):
@@ -181,8 +196,13 @@ def _tangents(cache, v, X_tangent=None):
     return inputs_dot, pre_dot
 
 
-def hessian_product(cache, v, cotangent, output_hessian):
+def hessian_product(cache, v, cotangent, output_hessian, X_tangent=None):
     """Multiply the Hessian of ``L(output(theta))`` by a vector: forward over reverse, `vjp` differentiated.
+
+    With a tangent of the input too it is the derivative of the gradient when theta moves along `v` and X along
+    `X_tangent`. For v = 0 and an `output_hessian` of zero that is the gradient of ``sum(cotangent * jvp(X_tangent))``,
+    the slope of the output along `X_tangent`, by theta: what tangent propagation (rl_augmentation) and penalties on
+    input gradients (input_gradient_penalty of robust_continual) need.
 
     Parameters
     ----------
@@ -192,13 +212,14 @@ def hessian_product(cache, v, cotangent, output_hessian):
         dL/d output.
     output_hessian : callable
         ``output_hessian(u)``: the Hessian of L with respect to the output, times a tangent (N, sizes[-1]).
+    X_tangent : array (N, sizes[0]), optional
 
     Returns
     -------
     array (P,)
     """
     phi = activations.get(cache.activation)
-    inputs_dot, pre_dot = _tangents(cache, v)
+    inputs_dot, pre_dot = _tangents(cache, v, X_tangent)
     sizes = (*(W.shape[0] for W, _ in cache.layers), cache.layers[-1][0].shape[1])
     tangent_layers = unpack(v, sizes)
     delta, delta_dot, parts = cotangent, output_hessian(pre_dot[-1]), []

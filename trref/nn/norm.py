@@ -1,8 +1,8 @@
-"""Layer normalisation over the last axis."""
+"""Layer and root-mean-square normalisation over the last axis."""
 
 from trref.backend import xp
 
-__all__ = ["layer_norm", "layer_norm_jvp", "layer_norm_vjp"]
+__all__ = ["layer_norm", "layer_norm_jvp", "layer_norm_vjp", "rms_norm", "rms_norm_jvp", "rms_norm_vjp"]
 
 
 def _standardise(x, eps):
@@ -32,3 +32,32 @@ def layer_norm_vjp(x, gain, cotangent, *, eps=1e-5):
 def layer_norm_jvp(x, gain, tangent, *, eps=1e-5):
     """Return the derivative of the output along a tangent of x."""
     return gain * _through(*_standardise(x, eps), tangent)
+
+
+def _scale(x, eps):
+    scale = 1 / xp.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    return x * scale, scale
+
+
+def rms_norm(x, gain, *, eps=1e-6):
+    """Return ``gain * x / sqrt(mean(x²) + eps)`` for x (..., D) and gain (D,): no mean is taken off.
+
+    For trust_functions (before each SwiGLU block) and hyperpp (bounded features).
+    """
+    return gain * _scale(x, eps)[0]
+
+
+def _through_scale(z, scale, t):
+    """Apply the (symmetric) Jacobian of the scaling: ``scale * (t - z mean(z t))``."""
+    return scale * (t - z * (z * t).mean(-1, keepdims=True))
+
+
+def rms_norm_vjp(x, gain, cotangent, *, eps=1e-6):
+    """Return the derivatives of ``sum(cotangent * rms_norm(x, gain))`` by x and gain."""
+    z, scale = _scale(x, eps)
+    return _through_scale(z, scale, cotangent * gain), (cotangent * z).sum(tuple(range(x.ndim - 1)))
+
+
+def rms_norm_jvp(x, gain, tangent, *, eps=1e-6):
+    """Return the derivative of the output along a tangent of x."""
+    return gain * _through_scale(*_scale(x, eps), tangent)
