@@ -45,6 +45,27 @@ def test_a_new_method_keeps_every_contract(copy, family):
     assert again.returncode != 0 and "already there" in again.stderr
 
 
+def test_two_checkouts_are_compared(copy):
+    """The checkout against itself, and against one in which a sign, a setting and a function's name differ."""
+    command = ["tools/compare_checkouts.py", ROOT, copy, "ppo", "adam"]
+    same = _python(ROOT, *command)
+    assert same.returncode == 0 and ", 0 differ" in same.stdout, same.stdout + same.stderr
+    module, known = copy / "trref/policy/ppo.py", copy / "trref/catalog/policy/ppo.py"
+    module.write_text(module.read_text().replace("return -J, -dJ", "return -J, dJ"))
+    known.write_text(known.read_text().replace('"atari": {"clip": 0.1}, ', "").replace("clip_fraction", "fraction"))
+    module.write_text(module.read_text().replace("clip_fraction", "fraction"))
+    found = _python(ROOT, *command)
+    assert found.returncode == 1
+    for line in (
+        "only before: settings: atari: clip=0.1: ppo.clipped_surrogate",
+        "only before: ppo.clip_fraction",
+        "differs: ppo.clipped_surrogate: ",
+    ):
+        assert line in found.stdout, found.stdout + found.stderr
+    (copy / "CHANGELOG.md").write_text("- `ppo.clip_fraction` -> `ppo.fraction`\n")
+    assert "ppo.clip_fraction" not in _python(ROOT, *command).stdout
+
+
 def test_families_agree():
     import new_method
 
