@@ -285,6 +285,53 @@ def _unchecked(f, log_prob, old_log_prob, advantage, *, clip=0.2):
     return -np.mean(r * advantage), -r * advantage
 
 
+# ---- derivatives of transforms
+
+
+def _transform(f, slope, *, points):
+    """A transform of each entry, with a derivative by hand, at some points."""
+
+    def at(x):
+        return f(x)
+
+    return catalog.Transform(
+        f=at,
+        inputs={"x": catalog.Input("N")},
+        example=lambda rng, size: {"x": np.resize(np.array(points), size)},
+        wrt="x",
+        jvp=lambda x, tangent: slope(x) * tangent,
+        vjp=lambda x, cotangent: slope(x) * cotangent,
+    )
+
+
+def test_derivatives_of_a_steep_transform():
+    """Smooth, but not at a step of 1e-3: the ladder goes down to where it is."""
+    steep = _transform(
+        lambda x: np.tanh(3000 * x), lambda x: 3000 * (1 - np.tanh(3000 * x) ** 2), points=(0.0, 2e-4, 0.3)
+    )
+    checks.derivatives(steep)
+    with pytest.raises(ContractError, match="jvp differs"):
+        checks.derivatives(dataclasses.replace(steep, jvp=lambda x, tangent: 3001 * tangent))
+
+
+def test_derivatives_at_a_kink():
+    """What lies between both sides is right on the kink itself, and wrong beside it."""
+    for half in (0.0, 0.5, 1.0):
+        checks.derivatives(
+            _transform(abs, lambda x, half=half: np.sign(x) + (2 * half - 1) * (x == 0), points=(0, 0.7))
+        )
+    for wrong in (lambda x: np.sign(x) + 1.5 * (x == 0), lambda x: np.sign(x) * (abs(x) < 0.5)):
+        with pytest.raises(ContractError, match="jvp differs"):
+            checks.derivatives(_transform(abs, wrong, points=(0, 0.7)))
+
+
+def test_a_vjp_alone_is_compared_with_differences():
+    cubic = _transform(lambda x: x**3, lambda x: 3 * x**2, points=(0.5, -2.0, 0.0))
+    checks.derivatives(dataclasses.replace(cubic, jvp=None))
+    with pytest.raises(ContractError, match="not the adjoint"):
+        checks.derivatives(dataclasses.replace(cubic, jvp=None, vjp=lambda x, cotangent: 3.0001 * x**2 * cotangent))
+
+
 WRONG_LIMIT = catalog.Limit(to="ppo.unclipped_surrogate", hyper={"clip": 0.5})
 SAME = catalog.Deviation("none", catalog.find("ppo.clipped_surrogate").f, "nowhere", "the same")
 

@@ -9,6 +9,7 @@ import typing
 import warnings
 
 import numpy as np
+from numpy.linalg import norm
 
 from trref import backend, catalog, strict, validate
 from trref.checks.cases import (
@@ -26,7 +27,7 @@ from trref.checks.cases import (
     run,
     to_device,
 )
-from trref.checks.gradient import ContractError, check_gradient, require
+from trref.checks.gradient import EPS, ContractError, check_gradient, differences, require, room, rounding_error
 from trref.signature import Input
 
 __all__ = [
@@ -68,12 +69,13 @@ __all__ = [
 STOPPED = 1e-4
 SINGLE = 2e-4
 EQUAL = 1e-9  # a declared limit; what differs by more is a deviation
-PUSHED, ADJOINT = 1e-7, 1e-8
+PUSHED, ADJOINT = 5e-8, 1e-11
 PROJECTED = 1e-12
 BRUTE_FORCE = 1e-10
 DEVICE = 1e-10  # a real one; the strict device agrees bitwise
 SETUP_SYNCS = 10  # of a solver, beside three an iteration
 SHAPE_PARAMETERS = ("dtype", "draws", "dims")  # these have no neutral value that a probe could avoid
+REAL_LINE = (-math.inf, math.inf)
 DOMAINS = {"prob": (0.0, 1.0), "positive": (0.0, math.inf), "nonnegative": (0.0, math.inf)}
 
 
@@ -184,7 +186,7 @@ def gradient(record):
                     part,
                     rng=generator(number),
                     noise=record.tolerance * abs(float(value)),
-                    domain=DOMAINS.get(record.inputs[name].kind, (-math.inf, math.inf)),
+                    domain=DOMAINS.get(record.inputs[name].kind, REAL_LINE),
                 )
             except ContractError as error:
                 raise ContractError(f"{case.label}, {name}: {error}") from None
@@ -411,27 +413,37 @@ def deviations(record):
 
 
 def derivatives(record):
-    """A transform's jvp equals differences; its vjp is the adjoint of its jvp; a transform may have neither."""
+    """A transform's jvp equals differences; its vjp is the adjoint of its jvp; a transform may have neither.
+
+    At a kink the derivative lies between left and right ones, as a gradient does.
+    """
     if not (record.jvp or record.vjp):
         return
     for number, case in enumerate(cases(record)):
-        inputs, rng = case.inputs, generator(number)
-        x = inputs[record.wrt]
-        tangent = rng.standard_normal(x.shape)
-        ahead, behind, ahead2, behind2 = (
-            record({**inputs, record.wrt: x + h * tangent}, case.hyper) for h in (1e-3, -1e-3, 2e-3, -2e-3)
-        )
-        difference = (8 * (ahead - behind) - (ahead2 - behind2)) / 12e-3
+        inputs, hyper, rng = case.inputs, case.hyper, generator(number)
+        x, at = inputs[record.wrt], lambda y, case=case: record({**case.inputs, record.wrt: y}, case.hyper)
+        near = room(x, DOMAINS.get(record.inputs[record.wrt].kind, REAL_LINE))
+        tangent, result = rng.standard_normal(x.shape) * near, at(x)
+        size = float(abs(result).max())
+        error = record.tolerance * size + 4 * max(EPS * size, rounding_error(at, x, result, near, rng))
+        low, high, allowed = differences(at, x, tangent, result, error=error, tolerance=PUSHED)
         if record.jvp:
-            pushed = record.jvp(**inputs, tangent=tangent, **case.hyper)
-            require(close(pushed, difference, PUSHED), f"{case.label}: jvp differs from differences")
+            pushed = record.jvp(**inputs, tangent=tangent, **hyper)
+            require(pushed.shape == result.shape, f"{case.label}: jvp has shape {pushed.shape}")
+            between = (low - allowed <= pushed) & (pushed <= high + allowed)
+            require(between.all(), f"{case.label}: jvp differs from differences")
+            low, high, allowed = pushed, pushed, 0 * allowed
         if record.vjp:
-            cotangent = rng.standard_normal(difference.shape)
-            pulled = record.vjp(**inputs, cotangent=cotangent, **case.hyper)
+            cotangent = rng.standard_normal(result.shape)
+            pulled = record.vjp(**inputs, cotangent=cotangent, **hyper)
             require(pulled.shape == x.shape, f"{case.label}: vjp has shape {pulled.shape}")
-            a, b = float((cotangent * difference).sum()), float((pulled * tangent).sum())
-            scale = float(np.linalg.norm(cotangent) * np.linalg.norm(difference))
-            require(abs(a - b) <= ADJOINT * scale, f"{case.label}: vjp is not the adjoint: {a:.12g} against {b:.12g}")
+            there, ends = float((pulled * tangent).sum()), (cotangent * low, cotangent * high)
+            slack = float(ADJOINT * norm(cotangent) * norm(high) + (abs(cotangent) * allowed).sum())
+            least, most = float(np.minimum(*ends).sum()), float(np.maximum(*ends).sum())
+            require(
+                least - slack <= there <= most + slack,
+                f"{case.label}: vjp is not the adjoint: {there:.12g} against {least:.12g}",
+            )
 
 
 def projection(record):

@@ -56,27 +56,77 @@ def check_gradient(value, point, gradient, *, rng, noise=0.0, domain=(-math.inf,
     point, gradient = np.asarray(point, float), np.asarray(gradient, float)
     require(gradient.shape == point.shape, f"gradient has shape {gradient.shape}, the point {point.shape}")
     require(np.isfinite(gradient).all(), "gradient is not finite")
-    room = np.clip(np.minimum(point - domain[0], domain[1] - point) / (8 * STEPS[0]), 0, 1)
-    at_point = float(value(point))
+    at_point, near = float(value(point)), room(point, domain)
     rounding = 4 * EPS * (abs(at_point) + float((abs(gradient) * (1 + abs(point))).sum()))
-    error = noise + max(rounding, 4 * _noise(value, point, at_point, room, rng))
+    error = noise + max(rounding, 4 * rounding_error(value, point, at_point, near, rng))
 
     kinks = False
     for direction in _directions(point, gradient, rng):
-        kinks |= _check_slope(value, point, gradient, direction * room, at_point, error)
+        kinks |= _check_slope(value, point, gradient, direction * near, at_point, error)
     if not kinks:
-        _check_taylor(value, point, gradient, room, at_point, error, rng)
+        _check_taylor(value, point, gradient, near, at_point, error, rng)
 
 
-def _noise(value, point, at_point, room, rng):
-    """Estimate the rounding error of the function from second differences at a step too short to bend it."""
+def room(point, domain):
+    """How far each entry may go along a direction, as a share of the longest step: less near the ends of the domain."""
+    return np.clip(np.minimum(point - domain[0], domain[1] - point) / (8 * STEPS[0]), 0, 1)
+
+
+def rounding_error(value, point, at_point, near, rng):
+    """Estimate the rounding error of a function from second differences at a step too short to bend it."""
     estimates = []
     # ±1 alone would not do: a function of differences does not feel a shift of everything
     for direction in (rng.choice((-1.0, 1.0), size=point.shape), rng.standard_normal(point.shape)):
-        step = 2.0**-40 * direction * room
-        values = [float(value(point + k * step)) if k else at_point for k in range(-3, 4)]
-        estimates.append(float(np.sqrt(np.mean(np.diff(values, 2) ** 2) / 6)))
+        step = 2.0**-40 * direction * near
+        values = [np.asarray(value(point + k * step), float) if k else at_point for k in range(-3, 4)]
+        estimates.append(float(np.sqrt(np.mean(np.diff(values, 2, axis=0) ** 2, axis=0) / 6).max()))
     return max(estimates)
+
+
+def differences(value, point, direction, at_point, *, error, tolerance=SLOPE, scale=0.0):
+    """Differences of a function along a direction, entry by entry: the derivative, or the two sides of a kink.
+
+    Fourth-order differences, central, left and right, at up to four steps. Where the three agree at some step the
+    function is smooth, and the central one counts; where they agree at none there is a kink.
+
+    Parameters
+    ----------
+    value : callable
+        ``value(x)``, a number or an array.
+    point, direction, at_point : ndarray
+        Of one shape; the value at the point.
+    error : float
+        Absolute error of a value.
+    tolerance, scale : float
+        How closely differences must agree, relative to the largest of them, or to `scale` if that is larger.
+
+    Returns
+    -------
+    low, high : ndarray
+        Lowest and highest derivative: equal where the function is smooth.
+    allowed : ndarray
+        What both may be off.
+    """
+    low = high = allowed = np.zeros(np.shape(at_point))
+    smooth = np.zeros(np.shape(at_point), bool)
+    for h in STEPS:
+        f = {k: np.asarray(value(point + k * h * direction), float) for k in (-4, -3, -2, -1, 1, 2, 3, 4)}
+        left = (25 * at_point - 48 * f[-1] + 36 * f[-2] - 16 * f[-3] + 3 * f[-4]) / (12 * h)
+        right = -(25 * at_point - 48 * f[1] + 36 * f[2] - 16 * f[3] + 3 * f[4]) / (12 * h)
+        central = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * h)
+        require(np.isfinite(left + right).all(), "the function is not finite next to the point")
+        # values near the point may be larger than at it, and so may their rounding
+        rounding = max(error, 4 * EPS * max(float(abs(values).max()) for values in f.values()))
+        within = tolerance * max(scale, float(abs(central).max())) + 11 * rounding / h
+        lowest, highest = np.minimum(left, right), np.maximum(left, right)
+        agree = np.maximum(highest, central) - np.minimum(lowest, central) <= within
+        low = np.where(smooth, low, np.where(agree, central, lowest))
+        high = np.where(smooth, high, np.where(agree, central, highest))
+        allowed = np.where(smooth, allowed, np.where(agree, 2 * within, within))
+        smooth |= agree
+        if smooth.all():
+            break
+    return low, high, allowed
 
 
 def _directions(point, gradient, rng):
@@ -93,37 +143,28 @@ def _check_slope(value, point, gradient, direction, at_point, error):
     """Compare one slope; return whether a kink was met."""
     slope = float((gradient * direction).sum())
     scale = max(abs(slope), float(np.sqrt(((gradient * direction) ** 2).sum())))
-    for h in STEPS:
-        f = {k: float(value(point + k * h * direction)) for k in (-4, -3, -2, -1, 1, 2, 3, 4)}
-        left = (25 * at_point - 48 * f[-1] + 36 * f[-2] - 16 * f[-3] + 3 * f[-4]) / (12 * h)
-        right = -(25 * at_point - 48 * f[1] + 36 * f[2] - 16 * f[3] + 3 * f[4]) / (12 * h)
-        central = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * h)
-        require(math.isfinite(left + right), "the function is not finite next to the point")
-        # values near the point may be larger than at it, and so may their rounding
-        rounding = max(error, 4 * EPS * max(map(abs, f.values())))
-        allowed = SLOPE * max(scale, abs(central)) + 11 * rounding / h
-        low, high = min(left, right), max(left, right)
-        if max(high, central) - min(low, central) <= allowed:
-            require(
-                abs(slope - central) <= 2 * allowed,
-                f"wrong gradient: slope {slope:.9g} along a direction where differences give {central:.9g}"
-                f" (allowed {2 * allowed:.1e})",
-            )
-            return False
+    low, high, allowed = map(float, differences(value, point, direction, at_point, error=error, scale=scale))
+    if low == high:
+        require(
+            abs(slope - low) <= allowed,
+            f"wrong gradient: slope {slope:.9g} along a direction where differences give {low:.9g}"
+            f" (allowed {allowed:.1e})",
+        )
+        return False
     require(
         low - allowed <= slope <= high + allowed,
-        f"wrong gradient at a kink: slope {slope:.9g}, but left and right derivatives are {left:.9g} and {right:.9g}",
+        f"wrong gradient at a kink: slope {slope:.9g}, but left and right derivatives are {low:.9g} and {high:.9g}",
     )
     return True
 
 
-def _check_taylor(value, point, gradient, room, at_point, error, rng):
+def _check_taylor(value, point, gradient, near, at_point, error, rng):
     """Three tries, because a kink may lie a little further along one direction."""
     slopes = []
     for _ in range(3):
-        direction = rng.choice((-1.0, 1.0), size=point.shape) * room / math.sqrt(point.size)
+        direction = rng.choice((-1.0, 1.0), size=point.shape) * near / math.sqrt(point.size)
         slope = float((gradient * direction).sum())
-        steps = [2.0**-3 * STEPS[0] * 8 * 4.0**-k for k in range(9)]
+        steps = [STEPS[0] * 4.0**-k for k in range(9)]
         remainders = [(s, abs(float(value(point + s * direction)) - at_point - s * slope)) for s in steps]
         above = [(s, r) for s, r in remainders if r > 100 * error][-3:]
         if len(above) < 3:
