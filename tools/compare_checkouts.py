@@ -14,6 +14,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import inspect
 import os
 import pathlib
 import pickle
@@ -34,7 +35,8 @@ KINDS = ("settings", "cases", "limits", "deviations", "contracts")
 class Function:
     """What a checkout knows of one catalogued function.
 
-    `kinds` holds the names of its settings, cases and so on, `digests` a fingerprint of the inputs of each case.
+    `kinds` holds the names of its settings, cases and so on, `digests` a fingerprint of the inputs of each case,
+    `keywords` the hyper-parameters that each deviation takes.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Function:
     hyper: list
     kinds: dict
     digests: dict
+    keywords: dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +96,20 @@ def describe(record, cases):
         "deviations": [deviation.name for deviation in record.deviations],
         "contracts": [contract.__name__ for contract in checks.contracts_of(record)],
     }
-    digests = {case.label: digest(case.inputs) for case in cases}
-    return Function(record.name, record.family, list(record.inputs), list(record.hyper_parameters), kinds, digests)
+    return Function(
+        name=record.name,
+        family=record.family,
+        inputs=list(record.inputs),
+        hyper=list(record.hyper_parameters),
+        kinds=kinds,
+        digests={case.label: digest(case.inputs) for case in cases},
+        keywords={d.name: sorted(record.hyper_parameters.keys() & taken(d.f)) for d in record.deviations},
+    )
+
+
+def taken(f):
+    """The names of a function's parameters."""
+    return inspect.signature(f).parameters.keys()
 
 
 def _limit(limit):
@@ -122,7 +137,7 @@ def dump(names):
         cases = list(checks.cases(record))
         functions[name] = describe(record, cases)
         for case in cases:
-            results = results_of(record, case.inputs, case.hyper)
+            results = results_of(record, case.inputs, case.hyper, functions[name].keywords)
             runs.append(Run(name, case.label, pickle.dumps(case.inputs), case.hyper, results))
     return Dump(functions, broken, runs)
 
@@ -139,6 +154,11 @@ def replay(before, names, renames):
             cases = list(checks.cases(record))
             functions[name] = describe(record, cases)
             own |= {(name, case.label): case.inputs for case in cases}
+    for old, new in partners.items():
+        mine, theirs = before.functions[old], functions[new]
+        for name in mine.keywords.keys() & theirs.keywords.keys():
+            if more := set(theirs.keywords[name]) - set(mine.keywords[name]) & set(mine.hyper):
+                notes.append(f"{new}: the deviation {name!r} takes further keywords: {', '.join(sorted(more))}")
     fits = {old: fit(before.functions[old], functions[new], renames, notes) for old, new in partners.items()}
     for run in before.runs:
         if run.function not in partners:
@@ -150,21 +170,22 @@ def replay(before, names, renames):
             inputs = own.get((record.name, run.label), {})
             notes.append(f"{record.name}, {run.label}: the inputs are those of its own case: {error}")
         inputs, hyper = ({fitted.get(k, k): v for k, v in given.items()} for given in (inputs, run.hyper))
-        results = results_of(record, inputs, hyper)
+        keywords = {
+            d: [fitted.get(k, k) for k in names] for d, names in before.functions[run.function].keywords.items()
+        }
+        results = results_of(record, inputs, hyper, keywords)
         runs.append(dataclasses.replace(run, inputs=b"", results=results))
     return Dump(functions, broken, runs, notes)
 
 
-def results_of(record, inputs, hyper):
-    """Return variant -> parts, for the function and each of its deviations."""
-    import inspect
-
+def results_of(record, inputs, hyper, keywords):
+    """Return variant -> parts, for the function and each of its deviations, with these of the hyper-parameters."""
     found = {"reference": parts(record, inputs, hyper)}
     for k in ITERATES if "max_iter" in record.hyper_parameters else ():
         found["reference"] |= parts(record, inputs, {**hyper, "max_iter": k}, f"iterate {k}: ")
     for deviation in record.deviations:
         other = dataclasses.replace(record, f=deviation.f, settings={"default": {}}, deviations=(), limits=())
-        own = {k: v for k, v in hyper.items() if k in inspect.signature(deviation.f).parameters}
+        own = {k: v for k, v in hyper.items() if k in keywords.get(deviation.name, ())}
         found[deviation.name] = parts(other, inputs, own)
     return found
 
