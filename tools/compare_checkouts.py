@@ -154,11 +154,6 @@ def replay(before, names, renames):
             cases = list(checks.cases(record))
             functions[name] = describe(record, cases)
             own |= {(name, case.label): case.inputs for case in cases}
-    for old, new in partners.items():
-        mine, theirs = before.functions[old], functions[new]
-        for name in mine.keywords.keys() & theirs.keywords.keys():
-            if more := set(theirs.keywords[name]) - set(mine.keywords[name]) & set(mine.hyper):
-                notes.append(f"{new}: the deviation {name!r} takes further keywords: {', '.join(sorted(more))}")
     fits = {old: fit(before.functions[old], functions[new], renames, notes) for old, new in partners.items()}
     for run in before.runs:
         if run.function not in partners:
@@ -170,9 +165,8 @@ def replay(before, names, renames):
             inputs = own.get((record.name, run.label), {})
             notes.append(f"{record.name}, {run.label}: the inputs are those of its own case: {error}")
         inputs, hyper = ({fitted.get(k, k): v for k, v in given.items()} for given in (inputs, run.hyper))
-        keywords = {
-            d: [fitted.get(k, k) for k in names] for d, names in before.functions[run.function].keywords.items()
-        }
+        mine = before.functions[run.function].keywords
+        keywords = {name: [fitted.get(k, k) for k in some] for name, some in mine.items()}
         results = results_of(record, inputs, hyper, keywords)
         runs.append(dataclasses.replace(run, inputs=b"", results=results))
     return Dump(functions, broken, runs, notes)
@@ -236,7 +230,7 @@ def match(before, after, renames, notes):
 
 
 def fit(old, new, renames, notes):
-    """Return old argument -> new argument, where these differ: as listed, or by their order."""
+    """Return old argument -> new argument, where these differ: as listed, or by order. What is assumed is noted."""
     found = {}
     for mine, theirs in ((old.inputs, new.inputs), (old.hyper, new.hyper)):
         lost = [n for n in mine if n not in theirs]
@@ -247,6 +241,9 @@ def fit(old, new, renames, notes):
         if lost and len(lost) == len(more):
             found |= dict(zip(lost, more, strict=True))
             notes.append(f"{new.name}: the arguments {', '.join(lost)} are taken to be {', '.join(more)}")
+    for name in old.keywords.keys() & new.keywords.keys():
+        if more := {k for k in new.keywords[name] if k in old.hyper and k not in old.keywords[name]}:
+            notes.append(f"{new.name}: the deviation {name!r} takes further keywords: {', '.join(sorted(more))}")
     return found
 
 
