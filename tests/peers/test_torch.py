@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.peers.autograd import close
+from tests.peers.by_autograd import close
 from trref.nn import activations, attention, conv, heads, losses, mlp, norm, recurrent
 from trref.optimizers import adam
 from trref.policy.ppo import clipped_surrogate
@@ -19,7 +19,7 @@ def _t(x, grad=True):
 
 
 def _torch_mlp(theta, X, sizes, activation):
-    phi = {"tanh": torch.tanh, "relu": F.relu, "softplus": F.softplus, "gelu": F.gelu}[activation]
+    phi = {"tanh": torch.tanh, "relu": F.relu, "softplus": F.softplus, "gelu": F.gelu, "silu": F.silu}[activation]
     h, start = X, 0
     for l in range(len(sizes) - 1):
         m, n = sizes[l : l + 2]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.peers.autograd import close
+from tests.peers.by_autograd import close
 from trref.policy.natural_gradient import fisher_vector_product, mean_kl_categorical, mean_kl_diag_gaussian
 from trref.policy.ppo import total_objective
 from trref.policy.ppo_penalty import kl_penalty_objective

@@ -1,9 +1,9 @@
-"""Token objectives and divergences against PyTorch's autograd, to 1e-10 in float64."""
+"""GRPO and its variants, penalties and divergences against PyTorch's autograd, to 1e-10 in float64."""
 
 import numpy as np
 import pytest
 
-from tests.peers.autograd import close, compare
+from tests.peers.by_autograd import close, compare, seq_mean, token_data, token_mean
 from trref.tokens import (
     dapo,
     dr_grpo,
@@ -14,26 +14,12 @@ from trref.tokens import (
     kl_estimators,
     reduced_divergences,
     reinforce,
+    terms,
 )
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 pytestmark = pytest.mark.peer
-
-
-def _batch(seed, B=10, T=8, spread=0.5):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    log_prob, ref = (old + spread * rng.standard_normal((B, T)) for _ in range(2))
-    return {
-        "log_prob": log_prob,
-        "old_log_prob": old,
-        "advantage": rng.standard_normal(B),
-        "mask": mask,
-        "ref_log_prob": ref,
-        "group": np.repeat([0, 1], B // 2),
-    }
 
 
 def _clipped(x, low, high, level="token"):
@@ -42,14 +28,6 @@ def _clipped(x, low, high, level="token"):
         d = ((d * x["mask"]).sum(-1) / x["mask"].sum(-1).clamp(min=1))[:, None]
     A, ratio = x["advantage"][:, None], torch.exp(d)
     return -torch.min(ratio * A, torch.clamp(ratio, 1 - low, 1 + high) * A) + 0 * x["mask"]
-
-
-def _seq_mean(l, x):
-    return ((l * x["mask"]).sum(-1) / x["mask"].sum(-1).clamp(min=1)).mean()
-
-
-def _token_mean(l, x):
-    return (l * x["mask"]).sum() / x["mask"].sum().clamp(min=1)
 
 
 def _dapo(x):
@@ -61,13 +39,13 @@ def _dapo(x):
 def _dual(x):
     l = _clipped(x, 0.2, 0.2)
     A = x["advantage"][:, None]
-    return _seq_mean(torch.where(A < 0, torch.min(l, -3 * A), l), x)
+    return seq_mean(torch.where(A < 0, torch.min(l, -3 * A), l), x)
 
 
 def _two_sided(x):
     A, ratio = x["advantage"][:, None], torch.exp(x["log_prob"] - x["old_log_prob"])
     clipped = torch.clamp(ratio, 0.8, 1.2)
-    return _seq_mean(-torch.min(torch.clamp(ratio, max=3.0) * A, clipped * A), x)
+    return seq_mean(-torch.min(torch.clamp(ratio, max=3.0) * A, clipped * A), x)
 
 
 def _k(x, kind):
@@ -76,11 +54,11 @@ def _k(x, kind):
 
 
 def _in_reward(x):
-    return _token_mean(_k(x, "k1").detach() * x["log_prob"], x)
+    return token_mean(_k(x, "k1").detach() * x["log_prob"], x)
 
 
 def _off_policy(x):
-    return _token_mean(torch.exp(x["log_prob"] - x["old_log_prob"]) * _k(x, "k3"), x)
+    return token_mean(torch.exp(x["log_prob"] - x["old_log_prob"]) * _k(x, "k3"), x)
 
 
 def _score(mean):
@@ -93,28 +71,28 @@ def _answers(l, x):
 
 CASES = {
     "reinforce": (reinforce.reinforce, {}, _score(_answers)),
-    "reinforce, answers": (reinforce.reinforce, {"aggregation": "seq_mean"}, _score(_seq_mean)),
-    "reinforce, tokens": (reinforce.reinforce, {"aggregation": "token_mean"}, _score(_token_mean)),
-    "grpo": (grpo.grpo, {}, lambda x: _seq_mean(_clipped(x, 0.2, 0.2), x)),
+    "reinforce, answers": (reinforce.reinforce, {"aggregation": "seq_mean"}, _score(seq_mean)),
+    "reinforce, tokens": (reinforce.reinforce, {"aggregation": "token_mean"}, _score(token_mean)),
+    "grpo": (grpo.grpo, {}, lambda x: seq_mean(_clipped(x, 0.2, 0.2), x)),
     "dapo": (dapo.dapo, {}, _dapo),
-    "dapo over batch": (dapo.dapo_over_batch, {}, lambda x: _token_mean(_clipped(x, 0.2, 0.28), x)),
+    "dapo over batch": (dapo.dapo_over_batch, {}, lambda x: token_mean(_clipped(x, 0.2, 0.28), x)),
     "dr_grpo": (
         dr_grpo.dr_grpo,
         {"max_length": 9},
         lambda x: (_clipped(x, 0.2, 0.2) * x["mask"]).sum() / (len(x["mask"]) * 9),
     ),
-    "gspo": (gspo.gspo, {"clip_low": 0.1, "clip_high": 0.2}, lambda x: _seq_mean(_clipped(x, 0.1, 0.2, "sequence"), x)),
+    "gspo": (gspo.gspo, {"clip_low": 0.1, "clip_high": 0.2}, lambda x: seq_mean(_clipped(x, 0.1, 0.2, "sequence"), x)),
     "dual clip": (dual_clip.dual_clip, {}, _dual),
     "two-sided clip": (dual_clip.two_sided_clip, {}, _two_sided),
-    "k1": (kl_estimators.kl_in_loss, {"estimator": "k1"}, lambda x: _token_mean(_k(x, "k1"), x)),
-    "k2": (kl_estimators.kl_in_loss, {"estimator": "k2"}, lambda x: _token_mean(_k(x, "k2"), x)),
-    "k3": (kl_estimators.kl_in_loss, {}, lambda x: _token_mean(_k(x, "k3"), x)),
+    "k1": (kl_estimators.kl_in_loss, {"estimator": "k1"}, lambda x: token_mean(_k(x, "k1"), x)),
+    "k2": (kl_estimators.kl_in_loss, {"estimator": "k2"}, lambda x: token_mean(_k(x, "k2"), x)),
+    "k3": (kl_estimators.kl_in_loss, {}, lambda x: token_mean(_k(x, "k3"), x)),
     "k1 in the reward": (kl_estimators.kl_in_reward, {}, _in_reward),
     "unbiased k3": (kl_estimators.kl_off_policy, {}, _off_policy),
     "grpo with k3": (
         kl_estimators.grpo_with_kl,
         {"beta": 0.3},
-        lambda x: _seq_mean(_clipped(x, 0.2, 0.2) + 0.3 * _k(x, "k3"), x),
+        lambda x: seq_mean(_clipped(x, 0.2, 0.2) + 0.3 * _k(x, "k3"), x),
     ),
 }
 
@@ -123,7 +101,7 @@ CASES = {
 @pytest.mark.parametrize("spread", [0.05, 0.4, 1.5])
 def test_objective(name, spread):
     ours, hyper, theirs = CASES[name]
-    compare(ours, hyper, theirs, _batch(0, spread=spread))
+    compare(ours, hyper, theirs, token_data(0, spread=spread))
 
 
 def test_chain_rule():
@@ -131,7 +109,7 @@ def test_chain_rule():
     logits, actions, c = rng.standard_normal((3, 4, 5)), rng.integers(0, 5, (3, 4)), rng.standard_normal((3, 4))
     z = torch.tensor(logits, requires_grad=True)
     (torch.tensor(c) * torch.log_softmax(z, -1).gather(-1, torch.tensor(actions)[..., None])[..., 0]).sum().backward()
-    close(grpo.logit_gradient(logits, actions, c), z.grad)
+    close(terms.logit_gradient(logits, actions, c), z.grad)
 
 
 EXACT = {

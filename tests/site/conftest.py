@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     pytest.importorskip("websocket", reason="the page test needs websocket-client, of the extra 'docs'")
-    import browser as chromium
+    from tests.site import browser as chromium
 
     executable = chromium.find()
     if executable is None:

@@ -3,18 +3,16 @@
 import numpy as np
 import pytest
 
-from tests.peers.autograd import close, compare
+from tests.peers.by_autograd import close, compare, seq_mean, token_mean
+from tests.tokens.batches import vocabulary_batch
 from trref.tokens import bandpo, drpo, kl_projection, r2vpo, tre, troll, troll_sparse
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
 
 
-def _batch(seed, B=10, T=8, V=7, spread=0.5):
-    rng = np.random.default_rng(seed)
-    old_logits = rng.standard_normal((B, T, V))
-    logits = old_logits + spread * rng.standard_normal((B, T, V))
-    actions = rng.integers(0, V, (B, T))
+def _batch(seed, spread=0.5):
+    logits, old_logits, actions, advantage, mask = vocabulary_batch(seed, B=10, T=8, V=7, spread=spread)
 
     def taken(z):
         z = z - np.log(np.exp(z).sum(-1, keepdims=True))
@@ -26,21 +24,13 @@ def _batch(seed, B=10, T=8, V=7, spread=0.5):
         "logits": logits,
         "old_logits": old_logits,
         "actions": actions,
-        "advantage": rng.standard_normal(B),
-        "mask": (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float),
+        "advantage": advantage,
+        "mask": mask,
     }
 
 
 def _ratio(x):
     return torch.exp(x["log_prob"] - x["old_log_prob"])
-
-
-def _seq_mean(l, x):
-    return ((l * x["mask"]).sum(-1) / x["mask"].sum(-1).clamp(min=1)).mean()
-
-
-def _token_mean(l, x):
-    return (l * x["mask"]).sum() / x["mask"].sum().clamp(min=1)
 
 
 def _constant(l, x):
@@ -53,14 +43,14 @@ def _band(kind):
         step = 0.05 / p if kind == "total_variation" else torch.sqrt(0.05 * (1 - p) / p)
         low, high = (1 - step).clamp(min=0), torch.minimum(1 + step, 1 / p).clamp(max=100)
         ratio = _ratio(x)
-        return _seq_mean(-torch.min(ratio * A, torch.maximum(torch.minimum(ratio, high), low) * A), x)
+        return seq_mean(-torch.min(ratio * A, torch.maximum(torch.minimum(ratio, high), low) * A), x)
 
     return loss
 
 
 def _r2vpo(x):
     ratio, A = _ratio(x), x["advantage"][:, None]
-    return _token_mean(-(ratio * A - 0.3 * ((ratio - 1) ** 2 - 0.02)), x)
+    return token_mean(-(ratio * A - 0.3 * ((ratio - 1) ** 2 - 0.02)), x)
 
 
 def _r2vpo_sequence(x):
@@ -174,7 +164,7 @@ def test_projection_and_troll(spread, sparse):
     ratio = (log_pi - b).gather(-1, y)[..., 0].exp()
     pull = (log_p.exp() * (log_p - log_pi.detach())).sum(-1)
     x = {"mask": torch.tensor(batch["mask"])}
-    loss = _token_mean(-(ratio * torch.tensor(batch["advantage"])[:, None] - pull), x)
+    loss = token_mean(-(ratio * torch.tensor(batch["advantage"])[:, None] - pull), x)
     loss.backward()
     inputs = [batch[n] for n in names]
     value, gradient = troll_sparse.troll_sparse(*inputs, keep, floor=1e-3) if sparse else troll.troll(*inputs)
@@ -198,7 +188,7 @@ def test_tre(rule):
     y = x["actions"][..., None]
     ratio = (torch.log_softmax(z, -1) - torch.log_softmax(x["old_logits"], -1)).gather(-1, y)[..., 0].exp()
     A = x["advantage"][:, None]
-    loss = _token_mean(-torch.min(ratio * A, ratio.clamp(0.8, 1.2) * A) - 0.3 * H, x)
+    loss = token_mean(-torch.min(ratio * A, ratio.clamp(0.8, 1.2) * A) - 0.3 * H, x)
     loss.backward()
     value, gradient = tre.tre(*(batch[n] for n in names), coefficient=0.3, rule=rule, K=3, P=0.8)
     close(value, loss, 1e-9)

@@ -1,33 +1,12 @@
 """Soft gates, prefix budgets, consistency and confident errors, against autograd of PyTorch, to 1e-10."""
 
-import numpy as np
 import pytest
 
-from tests.peers.autograd import compare
+from tests.peers.by_autograd import compare, token_data, token_mean
 from trref.tokens import copo, cppo, lens, maspo
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
-
-
-def _batch(seed, B=12, T=8, spread=0.5):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T)) - 0.05
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return {
-        "log_prob": -abs(old + spread * rng.standard_normal((B, T))),
-        "old_log_prob": old,
-        "advantage": rng.standard_normal(B),
-        "mask": mask,
-        "group": np.repeat([0, 1, 2], B // 3),
-        "reward": (rng.random(B) < 0.4).astype(float),
-        "answer": rng.integers(0, 3, B),
-        "divergence": rng.exponential(0.1, (B, T)),
-    }
-
-
-def _token_mean(term, x):
-    return -(term * x["mask"]).sum() / x["mask"].sum().clamp(min=1)
 
 
 # ---- MASPO
@@ -41,7 +20,7 @@ def _maspo(x, detach, sigma=1.0, alpha=0.3, high=10.0, beta=0.03):
     gates = [torch.exp(-((moved - 1) ** 2) / 2 / (mass * risk) ** 2) for risk in (up, down)]
     gated = torch.where((A > 0) & (ratio > 1), gates[0] * ratio, ratio)
     gated = torch.where((A < 0) & (ratio < 1), gates[1] * ratio, gated)
-    return _token_mean(gated * A, x)
+    return -token_mean(gated * A, x)
 
 
 # ---- CPPO
@@ -57,7 +36,7 @@ def _cppo(x, D, delta, delta_b, w_min, dynamic):
         b = torch.quantile(d, 0.9).clamp(delta_b, 2 * delta_b) if dynamic else delta_b
         S, W = torch.cumsum(w * d, 0) - w * d, torch.cumsum(w, 0) - w
         keep[i, :n] = ((A[i] * (ratio[i, :n] - 1) <= 0) | (w * d <= (delta + b * W - S).clamp(max=delta))).double()
-    return _token_mean(ratio * A * keep, x)
+    return -token_mean(ratio * A * keep, x)
 
 
 # ---- COPO
@@ -132,4 +111,4 @@ CASES = {
 @pytest.mark.parametrize("spread", [0.05, 0.4, 1.5])
 def test_objective(name, spread):
     ours, hyper, theirs = CASES[name]
-    compare(ours, hyper, theirs, _batch(0, spread=spread))
+    compare(ours, hyper, theirs, token_data(0, spread=spread))

@@ -3,42 +3,15 @@
 import numpy as np
 import pytest
 
-from tests.peers.autograd import close, compare
+from tests.peers.by_autograd import close, compare, seq_mean, token_data, token_mean
 from trref.tokens import a3po, ace, apc, apo, confidence_regulariser, etr, fiberpo, fiberpo_domain
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
 
 
-def _batch(seed, B=10, T=8, spread=0.5):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    log_prob, ref, behavior = (old + spread * rng.standard_normal((B, T)) for _ in range(3))
-    return {
-        "log_prob": log_prob,
-        "old_log_prob": old,
-        "advantage": rng.standard_normal(B),
-        "mask": mask,
-        "ref_log_prob": ref,
-        "behavior_log_prob": behavior,
-        "version": rng.integers(0, 7, (B, T)),
-        "group": np.repeat([0, 1], B // 2),
-        "domain": np.repeat([0, 1], B // 2),
-        "reward": (rng.random(B) < 0.5).astype(float),
-    }
-
-
 def _clip(ratio, A, low, high):
     return torch.minimum(ratio * A, torch.clamp(ratio, 1 - low, 1 + high) * A)
-
-
-def _seq_mean(term, x):
-    return -((term * x["mask"]).sum(-1) / x["mask"].sum(-1).clamp(min=1)).mean()
-
-
-def _token_mean(term, x):
-    return -(term * x["mask"]).sum() / x["mask"].sum().clamp(min=1)
 
 
 # ---- A-3PO
@@ -49,7 +22,7 @@ def _anchored(x, anchor, cap=None, clamp=False):
     w = torch.exp(anchor - x["behavior_log_prob"])
     if cap is not None:
         w = w.clamp(max=cap) if clamp else torch.where(w > cap, 0.0, w)
-    return _token_mean(w * _clip(torch.exp(x["log_prob"] - anchor), x["advantage"][:, None], 0.2, 0.2), x)
+    return -token_mean(w * _clip(torch.exp(x["log_prob"] - anchor), x["advantage"][:, None], 0.2, 0.2), x)
 
 
 def _interpolated(x, now=6, linear=False, **cap):
@@ -63,11 +36,11 @@ def _interpolated(x, now=6, linear=False, **cap):
 # ---- ACE
 
 
-def _ace(x, shape, low=0.2, high=0.2, mean=_seq_mean):
+def _ace(x, shape, low=0.2, high=0.2, mean=seq_mean):
     d = (x["log_prob"] - x["ref_log_prob"]).detach() * x["mask"]
     c = d.sum(-1) / x["mask"].sum(-1).clamp(min=1)
     A = torch.where(x["advantage"] < 0, x["advantage"] * (1 + shape(c)), x["advantage"])
-    return mean(_clip(torch.exp(x["log_prob"] - x["old_log_prob"]), A[:, None], low, high), x)
+    return -mean(_clip(torch.exp(x["log_prob"] - x["old_log_prob"]), A[:, None], low, high), x)
 
 
 # ---- ETR
@@ -80,7 +53,7 @@ def _etr(x, matched=False):
     low, high = (0.2 * scale).clamp(max=0.95)[:, None], 0.2 * scale[:, None]
     ratio, A = torch.exp(x["log_prob"] - x["old_log_prob"]), x["advantage"][:, None]
     clipped = torch.maximum(torch.minimum(ratio, 1 + high), 1 - low)
-    return _seq_mean(torch.minimum(ratio * A, clipped * A), x)
+    return -seq_mean(torch.minimum(ratio * A, clipped * A), x)
 
 
 # ---- FiberPO
@@ -106,7 +79,7 @@ def _fiber(x, C_up=0.3, C_down=0.25, clip=0.2, nested=False):
     up = d >= 0
     own = torch.where(up, d - s[1][:, None], d + s[-1][:, None]).clamp(-clip, clip)
     other = torch.where(up, -s[-1][:, None], s[1][:, None]).clamp(-clip, clip)
-    return _seq_mean(torch.exp(base[:, None] + own - other) * x["advantage"][:, None], x)
+    return -seq_mean(torch.exp(base[:, None] + own - other) * x["advantage"][:, None], x)
 
 
 CASES = {
@@ -127,7 +100,7 @@ CASES = {
     "ace, relu over DAPO": (
         ace.ace,
         {"shape": "relu", "clip_high": 0.28, "aggregation": "token_mean"},
-        lambda x: _ace(x, torch.relu, high=0.28, mean=_token_mean),
+        lambda x: _ace(x, torch.relu, high=0.28, mean=token_mean),
     ),
     "etr": (etr.etr, {}, _etr),
     "fiberpo": (fiberpo.fiberpo, {}, _fiber),
@@ -145,7 +118,7 @@ CASES = {
 @pytest.mark.parametrize("spread", [0.05, 0.4, 1.5])
 def test_objective(name, spread):
     ours, hyper, theirs = CASES[name]
-    compare(ours, hyper, theirs, _batch(0, spread=spread))
+    compare(ours, hyper, theirs, token_data(0, spread=spread))
 
 
 @pytest.mark.parametrize("length", [1.0, 6.0])
@@ -184,7 +157,7 @@ def test_apo(clipping, K):
     else:
         wrong = _clip(1.05 * ratio - 0.1 * anchor, column, 0.2, 0.2)
     term = torch.where(column < 0, wrong, _clip(ratio, column, 0.2, 0.2))
-    loss = _seq_mean(term, {"mask": torch.tensor(mask)})
+    loss = -seq_mean(term, {"mask": torch.tensor(mask)})
     loss.backward()
     ours = apo.apo(logits, old, actions, A, mask, ref, K=K, clipping=clipping)
     close(ours[0], loss)

@@ -3,40 +3,11 @@
 import numpy as np
 import pytest
 
+from tests.peers.by_autograd import compare, seq_mean, token_data, token_mean
 from trref.tokens import gtpo, noisy_rlvr, pspo, pspo_extensions
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
-
-
-def _batch(seed, B=10, T=8, spread=0.5):
-    rng = np.random.default_rng(seed)
-    old = -rng.exponential(1.5, (B, T))
-    mask = (np.arange(T) < rng.integers(1, T + 1, (B, 1))).astype(float)
-    return {
-        "log_prob": old + spread * rng.standard_normal((B, T)),
-        "old_log_prob": old,
-        "advantage": rng.standard_normal(B),
-        "mask": mask,
-    }
-
-
-def _compare(ours, theirs, x, **hyper):
-    loss, gradient = ours(**x, **hyper)
-    tensors = {name: torch.tensor(value) for name, value in x.items()}
-    tensors["log_prob"].requires_grad_(True)
-    value = theirs(tensors)
-    value.backward()
-    assert loss == pytest.approx(value.item(), rel=1e-10, abs=1e-12)
-    assert np.allclose(gradient, tensors["log_prob"].grad.numpy(), rtol=1e-10, atol=1e-13)
-
-
-def _seq_mean(term, x):
-    return -((term * x["mask"]).sum(-1) / x["mask"].sum(-1).clamp(min=1)).mean()
-
-
-def _token_mean(term, x):
-    return -(term * x["mask"]).sum() / x["mask"].sum().clamp(min=1)
 
 
 # ---- PSPO
@@ -50,15 +21,10 @@ def _smoothed(x, alpha):
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.6])
 @pytest.mark.parametrize("seed", range(3))
 def test_pspo(alpha, seed):
-    x = _batch(seed)
-    for name, mean in (("seq_mean", _seq_mean), ("token_mean", _token_mean)):
-        _compare(
-            pspo.pspo,
-            lambda y, mean=mean: mean(_smoothed(y, alpha) * y["advantage"][:, None], y),
-            x,
-            alpha=alpha,
-            aggregation=name,
-        )
+    x = token_data(seed)
+    for name, mean in (("seq_mean", seq_mean), ("token_mean", token_mean)):
+        theirs = lambda y, mean=mean: -mean(_smoothed(y, alpha) * y["advantage"][:, None], y)  # noqa: E731
+        compare(pspo.pspo, {"alpha": alpha, "aggregation": name}, theirs, x)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.6])
@@ -70,10 +36,10 @@ def test_pspo_extensions(alpha, seed):
 
     def clipped(y):
         r, A = _smoothed(y, alpha), y["advantage"][:, None]
-        return _seq_mean(torch.minimum(r * A, r.clamp(0.8, 1.2) * A), y)
+        return -seq_mean(torch.minimum(r * A, r.clamp(0.8, 1.2) * A), y)
 
-    _compare(pspo_extensions.pspo_sequence, product, _batch(seed), alpha=alpha)
-    _compare(pspo_extensions.pspo_clipped, clipped, _batch(seed), alpha=alpha, clip=0.2)
+    compare(pspo_extensions.pspo_sequence, {"alpha": alpha}, product, token_data(seed))
+    compare(pspo_extensions.pspo_clipped, {"alpha": alpha, "clip": 0.2}, clipped, token_data(seed))
 
 
 # ---- noisy rewards
@@ -82,10 +48,8 @@ def test_pspo_extensions(alpha, seed):
 @pytest.mark.parametrize("correction", ["backward", "forward", "naive"])
 @pytest.mark.parametrize("baseline", ["none", "group_mean"])
 def test_noisy_rlvr(correction, baseline):
-    rng, B = np.random.default_rng(4), 10
-    x = {name: value for name, value in _batch(4).items() if name in ("log_prob", "mask")}
-    x |= {"reward": (rng.random(B) < 0.5).astype(float), "group": np.repeat([0, 1], 5)}
-    x |= {"rho0": 0.3 * rng.random(B), "rho1": 0.4 * rng.random(B)}
+    rng, B = np.random.default_rng(4), 12
+    x = token_data(4) | {"rho0": 0.3 * rng.random(B), "rho1": 0.4 * rng.random(B)}
 
     def theirs(y):
         r = y["reward"]
@@ -94,10 +58,10 @@ def test_noisy_rlvr(correction, baseline):
         table = torch.linalg.solve(channel.permute(2, 0, 1), clean)
         s = {"backward": table.gather(1, r.long()[:, None])[:, 0], "forward": r - 1 + y["rho1"], "naive": r}[correction]
         if baseline == "group_mean":
-            s = (s.reshape(2, 5) - s.reshape(2, 5).mean(1, keepdim=True)).reshape(-1)
+            s = (s.reshape(3, 4) - s.reshape(3, 4).mean(1, keepdim=True)).reshape(-1)
         return -(s * (y["log_prob"] * y["mask"]).sum(1)).mean()
 
-    _compare(noisy_rlvr.corrected_gradient, theirs, x, correction=correction, baseline=baseline)
+    compare(noisy_rlvr.corrected_gradient, {"correction": correction, "baseline": baseline}, theirs, x)
 
 
 # ---- GTPO
@@ -127,13 +91,13 @@ def _in_conflict(x):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_gtpo(seed):
-    rng, x = np.random.default_rng(seed), _batch(seed)
+    rng, x = np.random.default_rng(seed), token_data(seed)
     x["mask"][:] = 1
-    x |= {"actions": rng.integers(0, 3, (10, 8)), "group": np.zeros(10, int), "entropy": 1.4 * rng.random((10, 8))}
+    x |= {"actions": rng.integers(0, 3, (12, 8)), "group": np.zeros(12, int), "entropy": 1.4 * rng.random((12, 8))}
 
     def theirs(y):
         mean = y["entropy"].mean(1)
         A = (mean <= np.log(2)) * (y["advantage"] - 0.1 * mean)
-        return _seq_mean(torch.exp(y["log_prob"] - y["old_log_prob"]) * A[:, None] * _in_conflict(y), y)
+        return -seq_mean(torch.exp(y["log_prob"] - y["old_log_prob"]) * A[:, None] * _in_conflict(y), y)
 
-    _compare(gtpo.gtpo, theirs, x)
+    compare(gtpo.gtpo, {}, theirs, x)
