@@ -70,6 +70,30 @@ def test_per_sample_gradients_are_those_of_one_row(sizes):
     assert np.allclose(per_sample.norms(cache, cotangent), np.linalg.norm(each, axis=1), rtol=1e-12)
 
 
+@pytest.mark.parametrize("own_data", [False, True])
+def test_several_networks_at_once(own_data):
+    """Seed by seed the same numbers: outputs, losses, gradients, tangents, Hessian products."""
+    rng, sizes, S = _rng(12), (3, 5, 4, 2), 3
+    thetas = np.stack([mlp.init(rng, sizes) for _ in range(S)])
+    X = rng.standard_normal((S, 6, 3) if own_data else (6, 3))
+    labels, v = rng.integers(0, 2, (S, 6) if own_data else 6), rng.standard_normal(thetas.shape)
+
+    def everything(theta, X, labels, v):
+        out, cache = mlp.forward(theta, X, sizes)
+        loss, d = losses.softmax_cross_entropy(out, labels)
+        bend = lambda u: losses.softmax_cross_entropy_hessian(out, u)  # noqa: E731
+        value, e = losses.squared_error(out, np.ones_like(out))
+        yield from (out, loss, d, value, losses.squared_error_hessian(out, e), *mlp.vjp(cache, d), mlp.jvp(cache, v))
+        yield from (mlp.hessian_product(cache, v, d, bend), mlp.gauss_newton_product(cache, v, bend))
+        yield from (per_sample.gradients(cache, d), per_sample.norms(cache, d))
+        yield from losses.binary_cross_entropy(out[..., 0], 1.0 * labels)
+
+    together = list(everything(thetas, X, labels, v))
+    for s in range(S):
+        alone = everything(thetas[s], X[s] if own_data else X, labels[s] if own_data else labels, v[s])
+        assert all(np.allclose(a[s], b, rtol=1e-12, atol=1e-14) for a, b in zip(together, alone, strict=True))
+
+
 # ---- flat parameters
 
 
@@ -173,6 +197,13 @@ def test_both_heads_together():
     check_gradient(value, theta, two_heads.vjp(cache, a, b), rng=rng)
     with pytest.raises(ValueError, match="theta must have shape"):
         two_heads.forward(theta[1:], X, SIZES)
+    several = np.stack([theta, -theta])
+    first, second, cache = two_heads.forward(several, X, SIZES, "silu")
+    gradient = two_heads.vjp(cache, np.stack([a, a]), np.stack([b, b]))
+    for s in range(2):
+        one, two, alone = two_heads.forward(several[s], X, SIZES, "silu")
+        assert np.allclose(first[s], one) and np.allclose(second[s], two)
+        assert np.allclose(gradient[s], two_heads.vjp(alone, a, b), atol=1e-13)
 
 
 # ---- the strict device computes all of it, bit for bit

@@ -1,4 +1,7 @@
-"""Losses on a network's output: mean over the batch, with gradient and Hessian product."""
+"""Losses on a network's output: mean over the batch, with gradient and Hessian product.
+
+Axes before the batch's, such as one of seeds, give one loss each.
+"""
 
 from trref.backend import special, xp
 from trref.nn.heads import log_softmax, one_hot
@@ -18,25 +21,25 @@ def softmax_cross_entropy(logits, labels):
 
     Parameters
     ----------
-    logits : array (N, K)
-    labels : integer array (N,), 0 to K-1
+    logits : array (N, K) or (S, N, K)
+    labels : integer array (N,) or (S, N), 0 to K-1
 
     Returns
     -------
-    loss : scalar array
-    gradient : array (N, K)
+    loss : scalar array, or array (S,)
+    gradient : array like logits
         ``(softmax(logits) - onehot(labels)) / N``.
     """
-    N, K = logits.shape
+    N, K = logits.shape[-2:]
     log_p = log_softmax(logits)
     e = one_hot(labels, K, logits.dtype)
-    return -xp.vdot(e, log_p) / N, (xp.exp(log_p) - e) / N
+    return -(e * log_p).sum((-2, -1)) / N, (xp.exp(log_p) - e) / N
 
 
 def softmax_cross_entropy_hessian(logits, u):
     """Hessian with respect to the logits times `u` (N, K): ``p * (u - <p, u>) / N``, row by row."""
     p = xp.exp(log_softmax(logits))
-    return p * (u - (p * u).sum(1, keepdims=True)) / logits.shape[0]
+    return p * (u - (p * u).sum(-1, keepdims=True)) / logits.shape[-2]
 
 
 def squared_error(output, target):
@@ -44,17 +47,17 @@ def squared_error(output, target):
 
     Returns
     -------
-    loss : scalar array
-    gradient : array (N, K)
+    loss : scalar array, or (S,) of arrays (S, N, K)
+    gradient : array like output
     """
     difference = output - target
-    N = output.shape[0]
-    return (difference * difference).sum() / (2 * N), difference / N
+    N = output.shape[-2]
+    return (difference * difference).sum((-2, -1)) / (2 * N), difference / N
 
 
 def squared_error_hessian(output, u):
     """Hessian with respect to the output times `u`: ``u / N``."""
-    return u / output.shape[0]
+    return u / output.shape[-2]
 
 
 def binary_cross_entropy(logits, targets, weights=None):
@@ -65,7 +68,7 @@ def binary_cross_entropy(logits, targets, weights=None):
 
     Parameters
     ----------
-    logits : array (N,)
+    logits : array (N,) or (S, N)
     targets : array (N,)
         Probabilities of class 1, in [0, 1].
     weights : array (N,), optional
@@ -73,13 +76,13 @@ def binary_cross_entropy(logits, targets, weights=None):
 
     Returns
     -------
-    loss : scalar array
-    gradient : array (N,)
+    loss : scalar array, or array (S,)
+    gradient : array like logits
         ``w (sigmoid(z) - t) / sum(w)``.
     """
     share = _shares(logits, weights)
     losses = xp.logaddexp(logits, xp.zeros_like(logits)) - targets * logits
-    return (share * losses).sum(), share * (special.expit(logits) - targets)
+    return (share * losses).sum(-1), share * (special.expit(logits) - targets)
 
 
 def binary_cross_entropy_hessian(logits, u, weights=None):
@@ -91,4 +94,4 @@ def binary_cross_entropy_hessian(logits, u, weights=None):
 def _shares(logits, weights):
     """Return weights that sum to 1."""
     weights = xp.ones_like(logits) if weights is None else weights
-    return weights / weights.sum()
+    return weights / weights.sum(-1, keepdims=True)

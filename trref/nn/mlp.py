@@ -6,6 +6,9 @@ last layer is linear, and its :math:`a_L` is the output. The parameters lie in o
 
 `sizes` is the tuple of widths, such as ``(64, 32, 10)``. Every function takes ``(theta, X)``; the ones that need a
 forward pass take its `Cache` instead, so that it is made once.
+
+Several networks of one kind, such as one a seed, are computed together: theta (S, P) with X (N, D), the same for all,
+or (S, N, D) gives outputs (S, N, K) and gradients (S, P). Small networks gain nearly the factor S by it (sdat, ignite).
 """
 
 import itertools
@@ -66,19 +69,20 @@ def init(rng, sizes, *, scale=1.0, dtype="float64"):
 
 
 def unpack(theta, sizes):
-    """Return ``[(W_1, b_1), …]`` as views of the parameter vector.
+    """Return ``[(W_1, b_1), …]`` as views of the parameter vector; of several vectors, b_l as (S, 1, n).
 
     Raises
     ------
     ValueError
         `theta` does not have the length that `sizes` asks for.
     """
-    if theta.shape != (size(sizes),):
+    if theta.shape[-1:] != (size(sizes),):
         raise ValueError(f"theta must have shape ({size(sizes)},) for sizes {tuple(sizes)}, not {tuple(theta.shape)}")
-    layers, start = [], 0
+    layers, start, several = [], 0, theta.shape[:-1]
+    row = (*several, 1) if several else ()
     for m, n in itertools.pairwise(sizes):
         middle, end = start + m * n, start + m * n + n
-        layers.append((theta[start:middle].reshape(m, n), theta[middle:end]))
+        layers.append((theta[..., start:middle].reshape(*several, m, n), theta[..., middle:end].reshape(*row, n)))
         start = end
     return layers
 
@@ -88,19 +92,19 @@ def forward(theta, X, sizes, activation="tanh"):
 
     Parameters
     ----------
-    theta : array (P,)
-    X : array (N, sizes[0])
+    theta : array (P,) or (S, P)
+    X : array (N, sizes[0]) or (S, N, sizes[0])
     sizes : tuple of int
     activation : {"tanh", "relu", "softplus", "gelu", "silu"}
 
     Returns
     -------
-    output : array (N, sizes[-1])
+    output : array (N, sizes[-1]) or (S, N, sizes[-1])
     cache : Cache
     """
     phi = activations.get(activation)
     layers = unpack(theta, sizes)
-    if X.ndim != 2 or X.shape[1] != sizes[0]:
+    if X.ndim < 2 or X.shape[-1] != sizes[0]:
         raise ValueError(f"X must have shape (N, {sizes[0]}), not {tuple(X.shape)}")
     h, inputs, pre_activations = X, [], []
     for l, (W, b) in enumerate(layers):
@@ -127,7 +131,7 @@ def vjp(cache, cotangent):
     d_X : array (N, sizes[0])
     """
     delta = deltas(cache, cotangent)
-    return _join(cache, delta), delta[0] @ cache.layers[0][0].T
+    return _join(cache, delta), delta[0] @ _T(cache.layers[0][0])
 
 
 def gradient(cache, cotangent):
@@ -140,7 +144,7 @@ def input_gradient(cache, cotangent):
 
     For attacks (pgd), attributions (integrated_gradients, smoothgrad) and penalties on the input's gradient.
     """
-    return deltas(cache, cotangent)[0] @ cache.layers[0][0].T
+    return deltas(cache, cotangent)[0] @ _T(cache.layers[0][0])
 
 
 def deltas(cache, cotangent):
@@ -151,7 +155,7 @@ def deltas(cache, cotangent):
     phi = activations.get(cache.activation)
     delta = [cotangent]
     for l in reversed(range(1, len(cache.layers))):
-        back = delta[-1] @ cache.layers[l][0].T
+        back = delta[-1] @ _T(cache.layers[l][0])
         back *= phi.first(cache.pre_activations[l - 1], cache.inputs[l])
         delta.append(back)
     return delta[::-1]
@@ -159,7 +163,7 @@ def deltas(cache, cotangent):
 
 def _join(cache, delta):
     """Return the flat gradient: inputs times deltas for the weights, their sum for the biases."""
-    return _pack((h.T @ d, d.sum(0)) for h, d in zip(cache.inputs, delta, strict=True))
+    return _pack((_T(h) @ d, d.sum(-2)) for h, d in zip(cache.inputs, delta, strict=True))
 
 
 def jvp(cache, v, X_tangent=None):
@@ -181,7 +185,7 @@ def jvp(cache, v, X_tangent=None):
 def _tangents(cache, v, X_tangent=None):
     """Return the tangents of every layer's input and pre-activation along `v`."""
     phi = activations.get(cache.activation)
-    sizes = (*(W.shape[0] for W, _ in cache.layers), cache.layers[-1][0].shape[1])
+    sizes = (*(W.shape[-2] for W, _ in cache.layers), cache.layers[-1][0].shape[-1])
     h_dot, inputs_dot, pre_dot = X_tangent, [], []
     for l, (W_dot, b_dot) in enumerate(unpack(v, sizes)):
         a_dot = cache.inputs[l] @ W_dot
@@ -220,19 +224,19 @@ def hessian_product(cache, v, cotangent, output_hessian, X_tangent=None):
     """
     phi = activations.get(cache.activation)
     inputs_dot, pre_dot = _tangents(cache, v, X_tangent)
-    sizes = (*(W.shape[0] for W, _ in cache.layers), cache.layers[-1][0].shape[1])
+    sizes = (*(W.shape[-2] for W, _ in cache.layers), cache.layers[-1][0].shape[-1])
     tangent_layers = unpack(v, sizes)
     delta, delta_dot, parts = cotangent, output_hessian(pre_dot[-1]), []
     for l in reversed(range(len(cache.layers))):
         W, W_dot = cache.layers[l][0], tangent_layers[l][0]
         h, h_dot = cache.inputs[l], inputs_dot[l]
-        d_W = h.T @ delta_dot
+        d_W = _T(h) @ delta_dot
         if h_dot is not None:
-            d_W = d_W + h_dot.T @ delta
-        parts.append((d_W, delta_dot.sum(0)))
+            d_W = d_W + _T(h_dot) @ delta
+        parts.append((d_W, delta_dot.sum(-2)))
         if l > 0:
             a, a_dot = cache.pre_activations[l - 1], pre_dot[l - 1]
-            back, back_dot = delta @ W.T, delta_dot @ W.T + delta @ W_dot.T
+            back, back_dot = delta @ _T(W), delta_dot @ _T(W) + delta @ _T(W_dot)
             slope = phi.first(a, h)
             delta, delta_dot = back * slope, back_dot * slope + back * phi.second(a, h) * a_dot
     return _pack(reversed(parts))
@@ -257,5 +261,10 @@ def gauss_newton_product(cache, v, output_hessian):
     return gradient(cache, output_hessian(jvp(cache, v)))
 
 
+def _T(a):
+    return xp.swapaxes(a, -1, -2)
+
+
 def _pack(parts):
-    return xp.concatenate([x.ravel() for pair in parts for x in pair])
+    """Join weights (..., m, n) and biases (..., n), layer by layer, to (..., P)."""
+    return xp.concatenate([x for W, b in parts for x in (W.reshape(*b.shape[:-1], -1), b)], axis=-1)

@@ -14,7 +14,7 @@ __all__ = ["gradients", "norms"]
 
 
 def gradients(cache, cotangent):
-    """Return each sample's gradient, (N, P).
+    """Return each sample's gradient, (N, P); of several networks (S, N, P).
 
     Parameters
     ----------
@@ -24,11 +24,12 @@ def gradients(cache, cotangent):
     """
     parts = []
     for h, delta in zip(cache.inputs, mlp.deltas(cache, cotangent), strict=True):
-        parts += [(h[:, :, None] * delta[:, None]).reshape(len(h), -1), delta]
-    return xp.concatenate(parts, axis=1)
+        outer = h[..., :, None] * delta[..., None, :]
+        parts += [outer.reshape(*delta.shape[:-1], -1), delta]
+    return xp.concatenate(parts, axis=-1)
 
 
 def norms(cache, cotangent):
     """Return the Euclidean norm of each sample's gradient, (N,), without forming it; arguments as in `gradients`."""
     pairs = zip(cache.inputs, mlp.deltas(cache, cotangent), strict=True)
-    return xp.sqrt(sum((delta * delta).sum(1) * ((h * h).sum(1) + 1) for h, delta in pairs))
+    return xp.sqrt(sum((delta * delta).sum(-1) * ((h * h).sum(-1) + 1) for h, delta in pairs))

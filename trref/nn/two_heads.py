@@ -1,7 +1,8 @@
 r"""A perceptron with two heads: :math:`h = \phi(\text{body}(x))`, and two networks that read it.
 
 For sdat and trustworthy_erm (class and domain), the autoencoder of fedclean (mean and log variance of the code) and
-actor and critic that share a body. The parameters lie in one vector: body, first head, second head.
+actor and critic that share a body. The parameters lie in one vector: body, first head, second head. Several networks,
+theta (S, P), are computed together, as in `trref.nn.mlp`.
 """
 
 from typing import NamedTuple
@@ -55,14 +56,14 @@ def forward(theta, X, sizes, activation="tanh"):
     ValueError
         `theta` or `X` has another shape than `sizes` ask for.
     """
-    if theta.shape != (size(sizes),):
+    if theta.shape[-1:] != (size(sizes),):
         raise ValueError(f"theta must have shape ({size(sizes)},) for {sizes}, not {tuple(theta.shape)}")
     body, first, second = sizes.networks
     start, middle = mlp.size(body), mlp.size(body) + mlp.size(first)
-    a, in_body = mlp.forward(theta[:start], X, body, activation)
+    a, in_body = mlp.forward(theta[..., :start], X, body, activation)
     h = activations.get(activation).value(a)
-    one, in_first = mlp.forward(theta[start:middle], h, first, activation)
-    two, in_second = mlp.forward(theta[middle:], h, second, activation)
+    one, in_first = mlp.forward(theta[..., start:middle], h, first, activation)
+    two, in_second = mlp.forward(theta[..., middle:], h, second, activation)
     return one, two, Cache(in_body, in_first, in_second, h)
 
 
@@ -72,4 +73,4 @@ def vjp(cache, first, second):
     d_second, from_second = mlp.vjp(cache.second, second)
     slope = activations.get(cache.body.activation).first(cache.body.pre_activations[-1], cache.features)
     d_body = mlp.gradient(cache.body, (from_first + from_second) * slope)
-    return xp.concatenate([d_body, d_first, d_second])
+    return xp.concatenate([d_body, d_first, d_second], axis=-1)
