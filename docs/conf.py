@@ -12,6 +12,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_ext"), str(HERE.parent)
 from trref_site import pages, tutorials  # noqa: E402
 
 import trref  # noqa: E402
+from trref.catalog import citations  # noqa: E402
 
 tutorials.stage({family: pages.about(family) for family in pages.families()})
 
@@ -38,7 +39,7 @@ autodoc_member_order = "bysource"
 add_module_names = False
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
-bibtex_bibfiles = ["references.bib"]
+bibtex_bibfiles = [f"../trref/references/{key}.bib" for key in citations.keys()]
 bibtex_default_style = "plain"
 bibtex_reference_style = "author_year"
 math_eqref_format = "({number})"

@@ -81,13 +81,6 @@ def test_the_catalogue_in_the_readme_is_current():
     assert catalogue.updated(text) == text, "run .venv/bin/python tools/catalogue.py"
 
 
-def test_every_citation_key_is_in_the_bibliography():
-    from trref import catalog
-
-    keys = set(re.findall(r"@\w+\{(\w+),", (ROOT / "docs" / "references.bib").read_text(encoding="utf-8")))
-    assert {method.key for method in catalog.methods()} <= keys
-
-
 def test_the_readmes_numbers():
     import numpy as np
 

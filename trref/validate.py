@@ -12,6 +12,7 @@ cost one synchronisation of a device; only when something is wrong does the sear
 import functools
 import math
 import re
+import typing
 
 import numpy
 
@@ -23,13 +24,16 @@ __all__ = [
     "LOG_PROB_BOUND",
     "LOG_RATIO_BOUND",
     "ConvergenceWarning",
+    "Row",
     "array",
     "choice",
+    "compiled",
     "deferred",
     "fits",
     "inputs",
     "integer",
     "interval",
+    "labels",
     "lists",
     "loss_and_grad",
     "parse_shape",
@@ -68,6 +72,10 @@ def _orthonormal(x):
     return _between(-tolerance, gram - xp.eye(x.shape[-1], dtype=x.dtype), tolerance)
 
 
+def _simplex(x):
+    return (x.min() >= 0) & _between(1 - 1e-5, x.sum(-1), 1 + 1e-5)
+
+
 # kind -> (test on the device, what the argument needed)
 KINDS = {
     "real": (_moderate, "must be finite, with a norm of at most 1e100 (float32: 1e15)"),
@@ -76,6 +84,7 @@ KINDS = {
         "must be finite and at most 50, with a norm of at most 1e100 (float32: 1e15)",
     ),
     "prob": (lambda x: _between(0, x, 1), "must lie in [0, 1]"),
+    "simplex": (_simplex, "must be non-negative, with sums of 1 along the last axis, to 1e-5"),
     "mask": (lambda x: ((x == 0) | (x == 1)).all(), "must hold only 0 and 1"),
     "positive": (lambda x: (x.min() > 0) & _moderate(x), "must be positive and finite, with a norm of at most 1e100"),
     "nonnegative": (
@@ -129,39 +138,68 @@ def _describe(shape, sizes):
 
 
 def array(name, value, *, integer=False):
-    """Require an array of the active backend, floating (float32 or float64) or, for ``integer=True``, of integers."""
+    """Require an array of the active backend, floating (float32 or float64) or, for ``integer=True``, of integers.
+
+    Subclasses of arrays (matrices, masked arrays) are refused: their arithmetic is another one.
+    """
     current = backend.active()
-    if not isinstance(value, current.array_type):
+    if type(value) is not current.array_type:
         raise TypeError(f"{name} must be a {current.name} array, not {type(value).__module__}.{type(value).__name__}")
     if integer and value.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an array of integers, not {value.dtype}")
-    if not integer and (value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8)):
+    if not integer and value.dtype.char not in "fd":
         raise TypeError(f"{name} must be a float64 or float32 array, not {value.dtype}")
 
 
 def inputs(specs, *values):
-    """Check the inputs of a method against their specifications; see `deferred` for parameters and errors.
+    """Check inputs against their specifications; see `deferred` for parameters and errors.
 
     Returns
     -------
     dict of str to int
         The length that each letter of the shapes stands for.
     """
-    sizes, flags = deferred(specs, *values)
+    sizes, flags = deferred(compiled(specs), dict(zip(specs, values, strict=True)))
     require(*flags)
     return sizes
 
 
-def deferred(specs, *values):
-    """Check shapes and dtypes now; return what is still to be asked of the values, for `require`.
+class Row(typing.NamedTuple):
+    """What `deferred` asks of one input."""
 
-    A method that has more to ask (a full rank, say) adds its own pairs, and all cost one synchronisation.
+    name: str
+    kind: str
+    optional: bool
+    shapes: tuple
+    shape: str
+    methods: tuple[str, ...]
+    other: "Row | None"
+
+
+def compiled(specs):
+    """Return the rows for `deferred` of named specifications (`trref.signature.Input`)."""
+    return tuple(
+        Row(
+            name,
+            spec.kind,
+            spec.optional,
+            parse_shape(spec.shape),
+            spec.shape,
+            spec.methods,
+            compiled({name: spec.other})[0] if spec.other else None,
+        )
+        for name, spec in specs.items()
+    )
+
+
+def deferred(rows, *given):
+    """Check shapes and dtypes now; return what is still to be asked of the values, for `require`.
 
     Parameters
     ----------
-    specs : mapping of str to trref.signature.Input
-        Names, shapes and kinds, in the order of `values`.
-    *values : array, callable or None
+    rows : sequence of Row
+        From `compiled`.
+    given : mapping of str to array, callable or None
         The inputs. None stands for an optional input that was not given.
 
     Returns
@@ -174,41 +212,58 @@ def deferred(specs, *values):
     Raises
     ------
     TypeError
-        Not an array of the active backend, the wrong kind of dtype, or dtypes that differ between real inputs.
+        Not an array of the active backend, the wrong kind of dtype, dtypes that differ between real inputs, or a
+        callable that lacks a method.
     ValueError
         Wrong or empty shapes; values that are not finite or outside the range of their kind; two log-probabilities
         further apart than `LOG_RATIO_BOUND`.
     """
-    sizes, dtype_of, first, flags = {}, None, None, []
-    for (name, spec), value in zip(specs.items(), values, strict=True):
-        if value is None and spec.optional:
+    if isinstance(rows, dict):  # as modules of the old form call it: deferred(specs, *values)
+        rows, given = compiled(rows), [dict(zip(rows, given, strict=True))]
+    (given,) = given
+    sizes, real, first, flags = {}, None, None, []
+    for row in rows:
+        name, kind, value = row.name, row.kind, given[row.name]
+        if value is None and row.optional:
             continue
-        if spec.kind == "callable":
-            if not callable(value):
-                raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+        if kind == "callable":
+            provides(name, value, *row.methods)
             continue
-        if getattr(spec, "other", None) and hasattr(value, "dtype"):
-            spec = next((s for s in (spec, spec.other) if (s.kind == "index") == (value.dtype.kind in "iu")), spec)
-        array(name, value, integer=spec.kind == "index")
-        if spec.kind != "index":
-            if dtype_of and value.dtype != dtype_of[1]:
-                raise TypeError(f"{name} is {value.dtype}, but {dtype_of[0]} is {dtype_of[1]}: give all one dtype")
-            dtype_of = dtype_of or (name, value.dtype)
-        matches = [fits(value.shape, option, sizes) for option in parse_shape(spec.shape)]
-        found = next((m for m in matches if m is not None), None)
-        if found is None:
-            raise ValueError(f"{name} must have shape {_describe(spec.shape, sizes)}, not {tuple(value.shape)}")
-        if 0 in value.shape:
-            raise ValueError(f"{name} is empty: its shape is {tuple(value.shape)}")
-        sizes = found
-        if spec.kind == "log_prob" and first and value.shape == first[1].shape:
+        if row.other and hasattr(value, "dtype") and (kind == "index") != (value.dtype.kind in "iu"):
+            row, kind = row.other, row.other.kind
+        array(name, value, integer=kind == "index")
+        if kind != "index":
+            if real is None:
+                real = name, value.dtype
+            elif value.dtype != real[1]:
+                raise TypeError(f"{name} is {value.dtype}, but {real[0]} is {real[1]}: give all one dtype")
+        shape = value.shape
+        for option in row.shapes:
+            if (found := fits(shape, option, sizes)) is not None:
+                sizes = found
+                break
+        else:
+            raise ValueError(f"{name} must have shape {_describe(row.shape, sizes)}, not {tuple(shape)}")
+        if 0 in shape:
+            raise ValueError(f"{name} is empty: its shape is {tuple(shape)}")
+        if kind == "log_prob" and first and shape == first[1].shape:
             test, needed = _near(first[1]), f"must be finite and within {LOG_RATIO_BOUND:g} of {first[0]}"
         else:
-            test, needed = KINDS[spec.kind]
-        flags.append((lambda test=test, value=value: test(value), f"{name} {needed}"))
-        if spec.kind == "log_prob":
-            first = first or (name, value)
+            test, needed = KINDS[kind]
+        flags.append((functools.partial(test, value), f"{name} {needed}"))
+        if kind == "log_prob" and not first:
+            first = name, value
     return sizes, flags
+
+
+def provides(name, value, *methods):
+    """Require an object that can be called, or that has all of the methods named."""
+    lacking = [m for m in methods if not callable(getattr(value, m, None))]
+    if lacking == ["__call__"] == list(methods):
+        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+    if lacking:
+        wanted = ", ".join(f"{m}()" if m != "__call__" else "a call" for m in lacking)
+        raise TypeError(f"{name} must have {wanted}; a {type(value).__name__} has not")
 
 
 def _near(other):
@@ -320,6 +375,11 @@ def loss_and_grad(function, theta, name="loss_and_grad"):
             f"{name} returns a {gradient.dtype} gradient at a {theta.dtype} point: give it data of one dtype"
         )
     return loss, gradient
+
+
+def labels(labels, K, name="labels"):
+    """What is still to be asked of labels (non-negative integers), for `require`: all are less than K."""
+    return lambda: labels.max() < K, f"{name} must be less than {K}"
 
 
 def choice(options, **names):

@@ -198,9 +198,7 @@ def _flow_edge(weight):
 
 WEIGHTS = {"a weight of zero": [0.0, 2.0], "no weight": [0.0, 0.0]}
 METHOD = Method(
-    title="Denoising score matching and flow matching",
     key="vincent2011connection",
-    arxiv=None,
     provenance="partly",
     functions=(
         Objective(

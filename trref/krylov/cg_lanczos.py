@@ -215,9 +215,7 @@ def _histories(rng, size, name):
 
 
 METHOD = Method(
-    title="On Error Estimation in the Conjugate Gradient Method and Why it Works in Finite Precision Computations",
     key="strakos2002error",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Solver(

@@ -167,9 +167,7 @@ def _symmetric(inputs):
 
 
 METHOD = Method(
-    title="GMRES: A Generalized Minimal Residual Algorithm for Solving Nonsymmetric Linear Systems",
     key="saad1986gmres",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Solver(

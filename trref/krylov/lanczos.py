@@ -221,9 +221,7 @@ def _one_probe(inputs):
 
 
 METHOD = Method(
-    title="Lanczos's Iteration Method for Eigenvalue Problems, with Gauss Quadrature",
     key="lanczos1950iteration",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Solver(

@@ -204,9 +204,7 @@ def _along_a_line(A, b, x, direction):
 
 
 METHOD = Method(
-    title="Numerical Optimization, chapter 3: line search for the strong Wolfe conditions",
     key="nocedal2006numerical",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Solver(

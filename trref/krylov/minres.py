@@ -169,9 +169,7 @@ def _m_norm(u, z):
 
 
 METHOD = Method(
-    title="Solution of Sparse Indefinite Systems of Linear Equations",
     key="paige1975solution",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Solver(

@@ -221,9 +221,7 @@ def _certificate(result, loss_and_grad, x0, *, gtol=1e-6, **_):
 
 
 METHOD = Method(
-    title="A New Conjugate Gradient Method with Guaranteed Descent and an Efficient Line Search",
     key="hager2005new",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Estimator(

@@ -267,9 +267,7 @@ def _alone(inputs):
 
 
 METHOD = Method(
-    title="Decentralized Riemannian Conjugate Gradient Method on the Stiefel Manifold: consensus",
     key="chen2023decentralized",
-    arxiv="2308.10547",
     provenance={"confirmed": ("step", "mean", "error", "subspace-distance"), "partly": ("metropolis",)},
     functions=(
         Estimator(

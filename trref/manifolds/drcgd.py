@@ -227,9 +227,7 @@ def dprgd(loss_and_grad, x0, weights, *, step_size=0.1, decay=0.0, rounds=1, tol
 
 COMMON = {"step_size": 0.2, "decay": 0.3, "rounds": 2, "tol": 0.03, "max_iter": 150}
 METHOD = Method(
-    title="Decentralized Riemannian Conjugate Gradient Method on the Stiefel Manifold",
     key="chen2023decentralized",
-    arxiv="2308.10547",
     provenance={
         "confirmed": ("problem", "step", "beta", "direction", "dprgd"),
         "reconstructed": ("safeguards",),

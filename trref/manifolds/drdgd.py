@@ -182,9 +182,7 @@ SETTINGS = {
     "probe": {"step_size": 0.2, "consensus_step": 0.8, "decay": 0.3, "rounds": 2, "tol": 0.03, "max_iter": 150},
 }
 METHOD = Method(
-    title="Decentralized Riemannian Gradient Descent on the Stiefel Manifold",
     key="chen2021decentralized",
-    arxiv="2102.07091",
     provenance="confirmed",
     functions=(
         Solver(

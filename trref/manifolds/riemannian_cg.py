@@ -268,9 +268,7 @@ def _stationarity(result, loss_and_grad, x0, *, gtol=1e-6, **_):
 
 
 METHOD = Method(
-    title="A New, Globally Convergent Riemannian Conjugate Gradient Method",
     key="sato2015new",
-    arxiv="1302.0125",
     provenance={"confirmed": ("direction", "beta", "armijo", "restart"), "partly": ("trapezoid", "secant")},
     functions=(
         Solver(

@@ -173,9 +173,7 @@ def retract_qr_vjp(x, z, cotangent):
 
 
 METHOD = Method(
-    title="The Geometry of Algorithms with Orthogonality Constraints",
     key="edelman1998geometry",
-    arxiv="physics/9806030",
     provenance="confirmed",
     functions=(
         Transform(

@@ -103,9 +103,7 @@ def expm_skew(M):
 
 
 METHOD = Method(
-    title="The Geometry of Algorithms with Orthogonality Constraints: geodesics",
     key="edelman1998geometry",
-    arxiv="physics/9806030",
     provenance={"confirmed": ("canonical", "skew", "split"), "partly": ("euclidean",)},
     functions=(
         Transform(

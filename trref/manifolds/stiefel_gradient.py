@@ -194,9 +194,7 @@ def _flat(inputs):
 
 BOTH_METRICS = {"default": {}, "probe": {"metric": "canonical"}}
 METHOD = Method(
-    title="The Geometry of Algorithms with Orthogonality Constraints: metrics, gradients, Hessian",
     key="edelman1998geometry",
-    arxiv="physics/9806030",
     provenance="confirmed",
     functions=(
         Estimator(

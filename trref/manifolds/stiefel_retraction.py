@@ -261,9 +261,7 @@ def retract_cayley_vjp(x, z, cotangent):
 
 
 METHOD = Method(
-    title="Projection-like Retractions on Matrix Manifolds",
     key="absil2012projection",
-    arxiv=None,
     provenance={
         "confirmed": ("nearest", "polar"),
         "partly": ("nearest-jvp", "cayley", "low-rank"),

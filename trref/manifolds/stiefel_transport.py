@@ -248,9 +248,7 @@ def _staying(inputs):
 
 
 METHOD = Method(
-    title="Optimization Algorithms on Matrix Manifolds: vector transport",
     key="absil2008optimization",
-    arxiv=None,
     provenance={"confirmed": ("projection",), "partly": ("qr", "polar", "cayley", "scaled")},
     functions=(
         Transform(

@@ -145,9 +145,7 @@ def _finished(p, z, p_norm, pz, error, multiplier, radius, rtol, scale):
 
 
 METHOD = Method(
-    title="Computing a Trust Region Step",
     key="more1983computing",
-    arxiv=None,
     provenance={"confirmed": ("newton", "hard"), "partly": ("bracket",)},
     functions=(
         Solver(

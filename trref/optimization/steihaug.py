@@ -152,9 +152,7 @@ EDGES = SUBPROBLEM.edges | {
 }
 
 METHOD = Method(
-    title="The Conjugate Gradient Method and Trust Regions in Large Scale Optimization",
     key="steihaug1983conjugate",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Solver(

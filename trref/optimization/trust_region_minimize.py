@@ -230,9 +230,7 @@ def _edge(A, b, x0, share=1.0):
 
 
 METHOD = Method(
-    title="Trust-Region Methods",
     key="conn2000trust",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Solver(

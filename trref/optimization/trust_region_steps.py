@@ -252,9 +252,7 @@ CONVEX = dict(
 )
 
 METHOD = Method(
-    title="Trust-Region Methods, chapter 7: Cauchy point, dogleg and subspace steps",
     key="conn2000trust",
-    arxiv=None,
     provenance={"confirmed": ("dogleg",), "partly": ("model", "cauchy", "subspace")},
     functions=(
         Objective(

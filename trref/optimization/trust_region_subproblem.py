@@ -224,9 +224,7 @@ CONDITIONS = ("stationarity", "feasibility", "complementarity", "indefiniteness"
 TIGHT = {**dict.fromkeys(CONDITIONS, 1e-11), "last multiplier tried": 1e-10}
 
 METHOD = Method(
-    title="Solving the Trust-Region Subproblem by a Generalized Eigenvalue Problem",
     key="adachi2017solving",
-    arxiv=None,
     provenance={
         "confirmed": ("newton", "secular", "hard", "pencil"),
         "partly": ("optimality",),

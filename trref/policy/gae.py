@@ -224,9 +224,7 @@ def _no_value_function(inputs):
 
 
 METHOD = Method(
-    title="High-Dimensional Continuous Control Using Generalized Advantage Estimation",
     key="schulman2015high",
-    arxiv="1506.02438",
     provenance={"confirmed": ("residual", "recursion", "return", "gradient"), "partly": ("response",)},
     functions=(
         Estimator(

@@ -266,9 +266,7 @@ def _gap(policy, A, log_kappa):
 
 
 METHOD = Method(
-    title="Trust Region Policy Optimization: monotonic improvement",
     key="schulman2015trust",
-    arxiv="1502.05477",
     provenance={
         "confirmed": ("difference", "surrogate", "gradient", "tv-bound", "kl-bound"),
         "reconstructed": ("step",),

@@ -222,9 +222,7 @@ def _estimators_by_ratio(log_prob, old_log_prob):
 
 
 METHOD = Method(
-    title="Proximal Policy Optimization Algorithms: the adaptive KL penalty",
     key="schulman2017proximal",
-    arxiv="1707.06347",
     provenance={"partly": ("objective", "beta", "estimators"), "reconstructed": ("gradient",)},
     functions=(
         Objective(

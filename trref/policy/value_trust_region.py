@@ -156,9 +156,7 @@ def _in_the_trust_region(result, value_function, phi, states, returns, epsilon=0
 
 
 METHOD = Method(
-    title="Generalized Advantage Estimation: the value function's trust region",
     key="schulman2015high",
-    arxiv="1506.02438",
     provenance="partly",
     functions=(
         Solver(

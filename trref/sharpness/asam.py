@@ -99,9 +99,7 @@ def _weights_of_size_one(inputs):
 
 
 METHOD = Method(
-    title="ASAM: Adaptive Sharpness-Aware Minimization",
     key="kwon2021asam",
-    arxiv="2102.11600",
     provenance="confirmed",
     functions=(
         Objective(

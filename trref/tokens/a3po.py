@@ -247,9 +247,7 @@ NOW = {"current_version": 6}
 PPO = {"clip_low": 0.2, "clip_high": 0.2}
 MASKED, CLAMPED = {"weight_cap": 1.1}, {"weight_cap": 1.3, "over_cap": "clamp"}
 METHOD = Method(
-    title="A-3PO: Staleness-aware Proximal Policy Approximation",
     key="li2025a3po",
-    arxiv="2512.06547",
     provenance="confirmed",
     functions=(
         Estimator(

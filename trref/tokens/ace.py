@@ -227,9 +227,7 @@ def _with_these_advantages(inputs):
 
 DAPO = {"clip_high": 0.28, "aggregation": "token_mean"}
 METHOD = Method(
-    title="Overconfident Errors Need Stronger Correction (ACE)",
     key="xu2026overconfident",
-    arxiv="2602.21420",
     provenance={"confirmed": ("shift", "factor", "objective"), "reconstructed": ("shares",)},
     functions=(
         Estimator(

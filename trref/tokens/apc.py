@@ -244,9 +244,7 @@ def _fresh(inputs):
 
 
 METHOD = Method(
-    title="Aggregational policy censoring (Fibration Policy Optimization)",
     key="li2026fibration",
-    arxiv="2603.08239",
     provenance="confirmed",
     functions=(
         Objective(

@@ -240,9 +240,7 @@ def _coverage_by_loops(logits, mask, ref_logits, *, K=8):
 
 
 METHOD = Method(
-    title="Anchored Policy Optimization",
     key="wang2026anchored",
-    arxiv="2602.05717",
     provenance={
         "partly": ("anchors", "anchor-ratio", "rectified", "gradient", "coverage"),
         "reconstructed": ("objective", "clip-all"),

@@ -222,9 +222,7 @@ SMALL = {"delta": 1e-10}  # the band is 1 ± 1e-5: Newton's method needs its sta
 POINT = {"delta": 1e-12, "ball": "total_variation"}
 EACH = {"default": {}, "total variation": {"ball": "total_variation"}, "pearson": {"ball": "pearson"}}
 METHOD = Method(
-    title="BandPO: Probability-Aware Bounds for LLM Reinforcement Learning",
     key="li2026bandpo",
-    arxiv="2603.04918",
     provenance={
         "confirmed": ("constraint", "band", "closed", "relaxed", "objective"),
         "reconstructed": ("upper", "newton", "start"),

@@ -161,9 +161,7 @@ def _decomposition_by_answers(logits, ref_logits, wrong, *, length=1.0):
 
 LENGTHS = {"default": {}, "probe": {"length": 7.5}}
 METHOD = Method(
-    title="Overconfident Errors Need Stronger Correction: the selective regulariser",
     key="xu2026overconfident",
-    arxiv="2602.21420",
     provenance="partly",
     functions=(
         Objective(

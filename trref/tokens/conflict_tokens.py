@@ -198,9 +198,7 @@ def _undecided():
 
 EDGES = {**ANSWERS.edges, "shared ends": _hand, "an answer without advantage": _undecided}
 METHOD = Method(
-    title="Conflict tokens (GTPO)",
     key="simoni2025gtpo",
-    arxiv="2508.03772",
     provenance="confirmed",
     functions=(
         Estimator(f=front_conflicts, interface=ANSWERS, edges=EDGES, brute_force=_runs_by_sets),

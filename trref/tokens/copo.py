@@ -249,9 +249,7 @@ def _blended(inputs):
 
 
 METHOD = Method(
-    title="COPO: Consistency-Aware Policy Optimization",
     key="han2025copo",
-    arxiv="2508.04138",
     provenance={"partly": ("global",), "reconstructed": ("reward", "objective", "blended")},
     functions=(
         Estimator(f=prompt_reward, interface=GROUP_REWARD, brute_force=_reward_by_loops),

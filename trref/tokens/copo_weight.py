@@ -142,9 +142,7 @@ WEIGHTS = {
     "probe": PROBE,
 }
 METHOD = Method(
-    title="COPO: Consistency-Aware Policy Optimization, the weight",
     key="han2025copo",
-    arxiv="2508.04138",
     provenance="partly",
     functions=(
         Estimator(

@@ -197,9 +197,7 @@ EDGES = {**WITH_DIVERGENCE.edges, "on-policy": _on_policy}  # elsewhere a ratio 
 EVERYTHING, NO_CLIP = {"delta": 1e15}, {"clip_low": 1e14, "clip_high": 1e14}
 ONE_THRESHOLD = {"delta_b": 1e9, "w_min": 1.0}
 METHOD = Method(
-    title="Cumulative Prefix-divergence Policy Optimization",
     key="mao2026cppo",
-    arxiv="2606.10968",
     provenance="confirmed",
     functions=(
         Estimator(f=cppo_mask, interface=WITH_DIVERGENCE, settings=SETTINGS, brute_force=_mask_by_loop),

@@ -193,9 +193,7 @@ def _rule(rng, size):
 
 
 METHOD = Method(
-    title="Cumulative Prefix-divergence Policy Optimization, the bound",
     key="mao2026cppo",
-    arxiv="2606.10968",
     provenance="confirmed",
     functions=(
         Estimator(

@@ -207,9 +207,7 @@ def _twelve_tokens():
 
 EDGES = {**DRIFT.edges, "twelve tokens": _twelve_tokens}
 METHOD = Method(
-    title="Cumulative Prefix-divergence Policy Optimization, the budget",
     key="mao2026cppo",
-    arxiv="2606.10968",
     provenance="confirmed",
     functions=(
         Estimator(

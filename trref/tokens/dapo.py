@@ -188,9 +188,7 @@ def _one_fresh_prompt(inputs):
 
 CLIPS = {"default": {}, "probe": {"clip_low": 0.15, "clip_high": 0.35}}
 METHOD = Method(
-    title="DAPO: An Open-Source LLM Reinforcement Learning System at Scale",
     key="yu2025dapo",
-    arxiv="2503.14476",
     provenance={"confirmed": ("objective", "batch-objective", "dynamic-sampling"), "partly": ("overlong",)},
     functions=(
         Objective(

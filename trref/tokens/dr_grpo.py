@@ -106,9 +106,7 @@ def _brute_force(reward, group):
 
 LENGTH = {"max_length": 8}
 METHOD = Method(
-    title="Understanding R1-Zero-Like Training: A Critical Perspective (Dr. GRPO)",
     key="liu2025understanding",
-    arxiv="2503.20783",
     provenance="confirmed",
     functions=(
         Estimator(

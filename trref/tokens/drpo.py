@@ -239,9 +239,7 @@ LENGTH = {"max_length": 6}
 FREE = {"max_length": 6, "clip": 1e14}  # no clip, no penalty
 FRESH = Limit("reinforce.reinforce", LENGTH, LENGTH, where=on_policy, gradient_only=True)
 METHOD = Method(
-    title="Rethinking the Divergence Regularization in LLM RL (DRPO, with DPPO and SPO)",
     key="yao2026rethinking",
-    arxiv="2606.09821",
     provenance="confirmed",
     functions=(
         Objective(

@@ -121,9 +121,7 @@ def two_sided_clip(log_prob, old_log_prob, advantage, mask, *, clip=0.2, delta=3
 
 
 METHOD = Method(
-    title="Mastering Complex Control in MOBA Games (dual-clip PPO)",
     key="ye2020mastering",
-    arxiv="1912.09729",
     provenance="confirmed",
     functions=(
         Objective(

@@ -263,9 +263,7 @@ MATCHED = {"budget": "matched", "shape": "linear", "macro": 0.0, "reference": 5.
 PLAIN = {"micro": 0.0, "macro": 0.0}
 WIDE = {"clip_low": 0.24, "clip_high": 0.24}  # no edge lies on these bounds, where the mean rounds
 METHOD = Method(
-    title="ETR: Outcome-Guided Elastic Trust Regions for Policy Optimization",
     key="zhang2026etr",
-    arxiv="2601.03723",
     provenance="reconstructed",
     functions=(
         Estimator(

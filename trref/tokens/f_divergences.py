@@ -225,9 +225,7 @@ def _each(*others):
 
 
 METHOD = Method(
-    title="f-divergences between discrete policies",
     key="csiszar1967information",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Objective(

@@ -248,9 +248,7 @@ def _one_advantage_an_answer(inputs):
 OPEN = {"budget_up": 1e3, "budget_down": 1e3, "clip": 1e3}
 UNCLIPPED = {"clip_low": 1e14, "clip_high": 1e14}
 METHOD = Method(
-    title="Fibration Policy Optimization",
     key="li2026fibration",
-    arxiv="2603.08239",
     provenance="confirmed",
     functions=(
         Objective(

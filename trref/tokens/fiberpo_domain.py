@@ -162,9 +162,7 @@ def _alone(inputs):
 
 OPEN = {"budget_up": 1e3, "budget_down": 1e3}
 METHOD = Method(
-    title="FiberPO-Domain: gating on four levels",
     key="li2026fibration",
-    arxiv="2603.08239",
     provenance="confirmed",
     functions=(
         Objective(

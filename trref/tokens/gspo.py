@@ -96,9 +96,7 @@ def _equal_ratios(inputs):
 
 WIDE = {"clip_low": 0.24, "clip_high": 0.24}  # no edge lies on these bounds, where means round
 METHOD = Method(
-    title="Group Sequence Policy Optimization",
     key="zheng2025group",
-    arxiv="2507.18071",
     provenance="confirmed",
     functions=(
         Objective(

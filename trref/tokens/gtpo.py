@@ -226,9 +226,7 @@ def _weighed(inputs):
 
 NO_ENTROPIES, NO_CLIP = {"entropy_weight": 0.0, "initial_entropy": 0.8}, {"clip": 1e14}
 METHOD = Method(
-    title="GTPO: Trajectory-Based Policy Optimization in Large Language Models",
     key="simoni2025gtpo",
-    arxiv="2508.03772",
     provenance="confirmed",
     functions=(
         Estimator(f=mean_entropy, interface=LOGITS, brute_force=_by_token),

@@ -243,9 +243,7 @@ def _charged(inputs):
 
 EACH = {k: {"estimator": k} for k in ESTIMATORS}
 METHOD = Method(
-    title="Estimates of the KL divergence",
     key="schulman2020approximating",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Objective(

@@ -228,9 +228,7 @@ EDGES = {
 }
 SETTINGS = {"default": {}, "tight": {"radius": 1e-3}, "probe": {"radius": 0.3}}
 METHOD = Method(
-    title="TROLL: the projection onto the trust region",
     key="becker2025troll",
-    arxiv="2510.03817",
     provenance={"confirmed": ("problem", "dual"), "reconstructed": ("root", "gradient")},
     functions=(
         Transform(

@@ -205,9 +205,7 @@ def _as_rewards(inputs):
 
 
 METHOD = Method(
-    title="Likelihood Estimation with Negative Samples, the likelihood",
     key="feng2025lens",
-    arxiv="2510.08696",
     provenance="confirmed",
     functions=(
         Estimator(f=difficulty, inputs=CORRECT, example=_correct, brute_force=_difficulty_by_loop),

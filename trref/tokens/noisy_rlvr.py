@@ -236,9 +236,7 @@ EACH = {
     "probe": {"correction": "forward", "baseline": "group_mean"},
 }
 METHOD = Method(
-    title="Reinforcement Learning with Verifiable yet Noisy Rewards under Imperfect Verifiers",
     key="cai2025reinforcement",
-    arxiv="2510.00915",
     provenance={"confirmed": ("backward",), "partly": ("forward", "advantage", "gradient")},
     functions=(
         Estimator(

@@ -252,9 +252,7 @@ def _shares(draws, reward, rho0, rho1):
 
 
 METHOD = Method(
-    title="An imperfect verifier: channel and appeals",
     key="cai2025reinforcement",
-    arxiv="2510.00915",
     provenance={"partly": ("channel", "mean", "appeals"), "reconstructed": ("average",)},
     functions=(
         Sampler(f=noisy_verifier, interface=NOISY, moments=_shares),

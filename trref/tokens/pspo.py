@@ -246,9 +246,7 @@ def _smaller_advantages(inputs):
 UNCLIPPED = {"clip_low": 1e14, "clip_high": 1e14}
 PROBE = {"default": {}, "strong": {"alpha": 0.5}, "probe": {"alpha": 0.3}}
 METHOD = Method(
-    title="A Soft Trust-Region via Probability Smoothing (PSPO)",
     key="dwyer2025clipping",
-    arxiv="2509.21282",
     provenance={"confirmed": ("mixture", "ratio", "objective"), "reconstructed": ("contraction",)},
     functions=(
         Estimator(f=smoothed_policy, interface=POLICIES, settings=PROBE, brute_force=_mixture),

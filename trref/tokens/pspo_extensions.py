@@ -137,9 +137,7 @@ def pspo_clipped(log_prob, old_log_prob, advantage, mask, *, alpha=0.1, clip=0.2
 
 
 METHOD = Method(
-    title="Smoothed ratios of answers and under a clip (extensions of PSPO)",
     key="dwyer2025clipping",
-    arxiv="2509.21282",
     provenance="reconstructed",
     functions=(
         Objective(

@@ -234,9 +234,7 @@ def _signs_of_one_token(inputs):
 
 NO_CLIP = {"clip_low": 1e14, "clip_high": 1e14}
 METHOD = Method(
-    title="Ratio-Variance Regularized Policy Optimization",
     key="luo2026ratio",
-    arxiv="2601.03320",
     provenance={"partly": ("variance", "objective", "gradient"), "reconstructed": ("dual", "sequence", "optimum")},
     functions=(
         Objective(

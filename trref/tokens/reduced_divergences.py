@@ -164,9 +164,7 @@ def _certain():
 
 
 METHOD = Method(
-    title="Binary and top-K reductions of f-divergences",
     key="csiszar1967information",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Objective(

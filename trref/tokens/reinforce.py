@@ -93,9 +93,7 @@ def reinforce(log_prob, advantage, mask, *, aggregation="constant", max_length=1
 
 
 METHOD = Method(
-    title="Simple Statistical Gradient-Following Algorithms (REINFORCE)",
     key="williams1992simple",
-    arxiv=None,
     provenance="confirmed",
     functions=(
         Objective(

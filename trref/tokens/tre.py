@@ -254,9 +254,7 @@ LOGITS = {"logits": Input("N V")}
 PROBE = {"rule": "top_p", "K": 3, "P": 0.8}
 SETTINGS = {"default": {}, "top_p": {"rule": "top_p"}, "all": {"rule": "all"}, "probe": PROBE}
 METHOD = Method(
-    title="TRE: Encouraging Exploration in the Trust Region",
     key="huang2026tre",
-    arxiv="2602.03635",
     provenance={
         "confirmed": ("region", "entropy", "scaled", "objective", "min-entropy"),
         "reconstructed": ("drift", "mass-preserving"),

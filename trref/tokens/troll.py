@@ -126,9 +126,7 @@ def _on_policy(inputs):
 
 
 METHOD = Method(
-    title="TROLL: Trust Regions improve Reinforcement Learning for Large Language Models",
     key="becker2025troll",
-    arxiv="2510.03817",
     provenance={"confirmed": ("objective",), "reconstructed": ("parts",)},
     functions=(
         Objective(

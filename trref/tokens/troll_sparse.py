@@ -195,9 +195,7 @@ SPARSE = Interface(
     {name: lambda make=make: _with_support(make()) for name, make in FULL_DISTRIBUTION.edges.items()},
 )
 METHOD = Method(
-    title="TROLL on the likely tokens",
     key="becker2025troll",
-    arxiv="2510.03817",
     provenance={"partly": ("support", "rows"), "reconstructed": ("gradient",)},
     functions=(
         Estimator(

@@ -235,9 +235,7 @@ def _cosines_by_gram(delta, other, *, rank=2):
 
 
 METHOD = Method(
-    title="Directional Alignment Mitigates Reward Hacking (trusted-direction projection)",
     key="deng2026directional",
-    arxiv="2605.25189",
     provenance={"partly": ("svd", "hard", "similarity"), "reconstructed": ("weighted", "share")},
     functions=(
         Transform(

@@ -258,9 +258,7 @@ def _gap_by_values(plan, f, g, cost, reg):
 SETTINGS = {"default": {"reg": 0.1}, "probe": {"reg": 0.3}}
 
 METHOD = Method(
-    title="Computational Optimal Transport",
     key="peyre2019computational",
-    arxiv="1803.00567",
     provenance="confirmed",
     functions=(
         Transform(

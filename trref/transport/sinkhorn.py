@@ -275,9 +275,7 @@ EDGES = {
 }
 SOLVER = {"interface": TRANSPORT, "edges": EDGES, "settings": SETTINGS, **CERTIFICATE}
 METHOD = Method(
-    title="Sinkhorn Distances: Lightspeed Computation of Optimal Transport",
     key="cuturi2013sinkhorn",
-    arxiv="1306.0895",
     provenance="confirmed",
     functions=(
         Solver(f=sinkhorn_log, **SOLVER),

@@ -270,9 +270,7 @@ SETTINGS = {"default": {"reg": 0.5}, "probe": {"reg": 0.8, "tol": 1e-11, "max_it
 DUAL_SETTINGS = {"default": {"reg": 0.5}, "probe": {"reg": 0.8}}
 
 METHOD = Method(
-    title="Learning Generative Models with Sinkhorn Divergences",
     key="genevay2018learning",
-    arxiv="1706.00292",
     provenance="confirmed",
     functions=(
         Objective(

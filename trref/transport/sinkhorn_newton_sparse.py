@@ -235,9 +235,7 @@ def _centred(inputs):
 
 
 METHOD = Method(
-    title="Accelerating Sinkhorn Algorithm with Sparse Newton Iterations",
     key="tang2024accelerating",
-    arxiv="2401.12253",
     provenance={"partly": ("armijo",), "reconstructed": ("augmented",)},
     functions=(
         Objective(

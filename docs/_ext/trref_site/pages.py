@@ -5,6 +5,7 @@ import inspect
 import re
 
 from trref import catalog, checks
+from trref.catalog.citations import citation
 from trref_site import figures, rst, source, tutorials
 
 __all__ = ["families", "write"]
@@ -415,17 +416,9 @@ def asserted(tutorial):
 
 
 def _citation(method, module):
-    entry = bibtex(method.key)
     blocks = [module.citation, f"In the :doc:`bibliography </bibliography>`: :cite:t:`{method.key}`.\n"]
-    if entry:
-        blocks.append(f".. code-block:: bibtex\n\n{rst.indent(entry)}\n")
+    blocks.append(f".. code-block:: bibtex\n\n{rst.indent(citation(method.key).bibtex)}\n")
     return "\n\n".join(blocks)
-
-
-def bibtex(key):
-    text = (ROOT / "docs" / "references.bib").read_text(encoding="utf-8")
-    match = re.search(rf"^@\w+\{{{re.escape(key)},.*?^\}}", text, re.MULTILINE | re.DOTALL)
-    return match[0] if match else ""
 
 
 def _listing(method, module):

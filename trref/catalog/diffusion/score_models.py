@@ -32,13 +32,12 @@ def _moments(x, model, *, draws=1000, eta=0.0, steps=100, **_):
 
 
 def _step_example(rng, size):
-    return {name: rng.standard_normal((size, 2)) for name in ("x", "noise", "z")}
+    D = int(rng.integers(1, 5))
+    return {name: rng.standard_normal((size, D)) for name in ("x", "noise", "z")}
 
 
 METHOD = Method(
-    title="Denoising Diffusion Implicit Models",
     key="song2020denoising",
-    arxiv="2010.02502",
     provenance="confirmed",
     functions=(
         Transform(

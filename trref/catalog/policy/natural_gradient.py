@@ -273,9 +273,7 @@ WITHIN_THE_BOUND = {"divergence over its bound": 1.0, "loss": 0.0, "misreported"
 
 
 METHOD = Method(
-    title="A Natural Policy Gradient",
     key="kakade2001natural",
-    arxiv=None,
     provenance={
         "confirmed": ("categorical-kl", "gaussian-kl", "step", "backtracking"),
         "reconstructed": ("fisher",),

@@ -32,9 +32,7 @@ def _sharpness_by_hand(loss_and_grad, theta, *, rho=0.05, p=2.0, steps=1):
 
 
 METHOD = Method(
-    title="Sharpness-Aware Minimization for Efficiently Improving Generalization",
     key="foret2020sharpness",
-    arxiv="2010.01412",
     provenance={"confirmed": ("perturbation", "gradient"), "partly": ("general-norm", "shares", "sharpness")},
     functions=(
         Objective(

@@ -122,9 +122,7 @@ def actions(inputs):
 
 
 METHOD = Method(
-    title="Group Relative Policy Optimization (DeepSeekMath)",
     key="shao2024deepseekmath",
-    arxiv="2402.03300",
     provenance="confirmed",
     functions=(
         Estimator(
