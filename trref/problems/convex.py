@@ -1,4 +1,8 @@
-"""Smooth test problems as callables: linear operators, quadratics, logistic regression, and Rosenbrock's function."""
+"""Smooth test problems as callables: linear operators, quadratics, logistic regression, and Rosenbrock's function.
+
+The functions give value and gradient when called, and have ``hessian_product(x, v)``, which gradient_regularization,
+gam, oasis and psgd need.
+"""
 
 import dataclasses
 from typing import Any
@@ -64,6 +68,11 @@ class Quadratic:
         r = self.A @ x - self.b
         return (x * (r - self.b)).sum() / 2, r
 
+    def hessian_product(self, x, v):
+        """``A v``, wherever."""
+        _require_length("v", v, len(self.b))
+        return self.A @ v
+
 
 @dataclasses.dataclass(frozen=True)
 class Logistic:
@@ -76,10 +85,23 @@ class Logistic:
     def __call__(self, w):
         _require_length("w", w, self.X.shape[1])
         margins = self.y * (self.X @ w)
-        loss = xp.logaddexp(xp.zeros_like(margins), -margins).mean() + self.l2 / 2 * (w * w).sum()
+        loss = (
+            xp.logaddexp(xp.zeros_like(margins), -margins).mean()
+            + self.l2 / 2 * (w * w).sum()
+        )
         # the logistic function of -margins, without overflow
         p = xp.exp(-xp.logaddexp(xp.zeros_like(margins), margins))
         return loss, -(self.X.T @ (self.y * p)) / len(self.y) + self.l2 * w
+
+    def hessian_product(self, w, v):
+        """``Xᵀ diag(p (1 - p)) X v / N + l2 v``, p the probabilities of the labels."""
+        _require_length("w", w, self.X.shape[1])
+        margins = self.y * (self.X @ w)
+        slope = xp.exp(
+            -xp.logaddexp(xp.zeros_like(margins), margins)
+            - xp.logaddexp(xp.zeros_like(margins), -margins)
+        )
+        return self.X.T @ (slope * (self.X @ v)) / len(self.y) + self.l2 * v
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +114,15 @@ class Rosenbrock:
         g[1:] += 200 * a
         g[:-1] += -400 * x[:-1] * a - 2 * b
         return (100 * a**2 + b**2).sum(), g
+
+    def hessian_product(self, x, v):
+        """The tridiagonal Hessian times v."""
+        product = xp.zeros_like(x)
+        product[:-1] += (1200 * x[:-1] ** 2 - 400 * x[1:] + 2) * v[:-1] - 400 * x[
+            :-1
+        ] * v[1:]
+        product[1:] += 200 * v[1:] - 400 * x[:-1] * v[:-1]
+        return product
 
 
 def spectrum(n, condition):
@@ -109,5 +140,7 @@ def spd_matrix(rng, eigenvalues):
 def logistic(rng, *, points, dims, l2=1e-3):
     """Return a `Logistic` on random points with labels from a noisy linear rule (host)."""
     X = rng.standard_normal((points, dims))
-    y = np.where(X @ rng.standard_normal(dims) + 0.5 * rng.standard_normal(points) > 0, 1.0, -1.0)
+    y = np.where(
+        X @ rng.standard_normal(dims) + 0.5 * rng.standard_normal(points) > 0, 1.0, -1.0
+    )
     return Logistic(X, y, l2)
