@@ -94,6 +94,17 @@ def test_no_false_alarm(kind):
         check_gradient(value, point, gradient, rng=np.random.default_rng(seed))
 
 
+def test_no_false_alarm_where_kinks_of_both_signs_meet():
+    """2|x₁| - 3|x₂| - |x₃|: along (1, 1, 1) the derivatives at 0 are 2 and -2, and a right gradient may give 6."""
+    weights = np.array([2.0, -3.0, -1.0])
+    value = lambda x: float(weights @ abs(x))  # noqa: E731
+    for signs in ((1, -1, 0), (1, -1, -1), (0.5, 0, 1)):  # each within ±1 times its weight
+        check_gradient(value, np.zeros(3), weights * signs, rng=_rng(0))
+    for signs in ((1.1, -1, 0), (1, -1.1, -1), (0, 0, 1.1)):
+        with pytest.raises(ContractError, match="at a kink"):
+            check_gradient(value, np.zeros(3), weights * signs, rng=_rng(0))
+
+
 def test_no_false_alarm_where_value_and_gradient_are_zero():
     """KL(p‖q) at p = q: exactly 0 at the point, rounding all around it."""
 
@@ -268,12 +279,18 @@ def _half(f, *args, **kwargs):
         (checks.sampling, lambda: _spoiled("score_models.ddim_sample", _off(1.3))),
         (checks.bad_input, lambda: _spoiled("ppo.clipped_surrogate", _unchecked)),
         (checks.record_is_complete, lambda: dataclasses.replace(catalog.find("cg.cg"), settings={"default": {}})),
+        (checks.lengths, lambda: dataclasses.replace(catalog.find("score_models.ddim_step"), example=_in_the_plane)),
     ],
     ids=lambda v: v.__name__ if hasattr(v, "__name__") and v.__name__ != "<lambda>" else "",
 )
 def test_every_contract_can_fail(contract, record):
     with pytest.raises((ContractError, TypeError)):
         contract(record())
+
+
+def _in_the_plane(rng, size):
+    """D is 2 in all cases, so that 1/D could be 0.5."""
+    return {name: rng.standard_normal((size, 2)) for name in ("x", "noise", "z")}
 
 
 def _transposed(x, z, cotangent):

@@ -2,22 +2,13 @@
 
 import dataclasses
 import itertools
+import zlib
 
 import numpy as np
 
 from trref import backend, catalog
 
-__all__ = [
-    "Case",
-    "as_dtype",
-    "cases",
-    "compared",
-    "convert",
-    "flatten",
-    "nearby",
-    "run",
-    "to_device",
-]
+__all__ = ["Case", "as_dtype", "cases", "compared", "convert", "flatten", "nearby", "run", "to_device"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,5 +158,5 @@ def arrays_of(inputs):
 
 
 def generator(*seed):
-    """A generator of random numbers from some numbers; of 0 without any."""
-    return np.random.default_rng(seed or 0)
+    """A generator of random numbers from numbers and text; of 0 without any."""
+    return np.random.default_rng([zlib.crc32(s.encode()) if isinstance(s, str) else s for s in seed] or 0)

@@ -27,7 +27,15 @@ from trref.checks.cases import (
     run,
     to_device,
 )
-from trref.checks.gradient import EPS, ContractError, check_gradient, differences, require, room, rounding_error
+from trref.checks.gradient import (
+    EPS,
+    ContractError,
+    check_gradient,
+    differences,
+    require,
+    room,
+    rounding_error,
+)
 from trref.signature import Input
 
 __all__ = [
@@ -55,6 +63,7 @@ __all__ = [
     "deviations",
     "float32",
     "gradient",
+    "lengths",
     "limits",
     "projection",
     "pure",
@@ -77,6 +86,13 @@ SETUP_SYNCS = 10  # of a solver, beside three an iteration
 SHAPE_PARAMETERS = ("dtype", "draws", "dims")  # these have no neutral value that a probe could avoid
 REAL_LINE = (-math.inf, math.inf)
 DOMAINS = {"prob": (0.0, 1.0), "positive": (0.0, math.inf), "nonnegative": (0.0, math.inf)}
+OUTSIDE = {  # entries that a kind refuses
+    "prob": (1.5, -0.5),
+    "simplex": (1.5, -0.5),
+    "mask": (0.5,),
+    "positive": (-1.0, 0.0),
+    "nonnegative": (-1.0,),
+}
 
 
 def record_is_complete(record):
@@ -140,6 +156,16 @@ def returns(record):
         _promised(run(record, case.inputs, case.hyper), _result_note(record), sizes, f"{case.label}: the result")
 
 
+def lengths(record):
+    """Each named length of the inputs takes several values, so that a formula with 1/D is not one with a constant."""
+    seen = {}
+    for case in cases(record):
+        for name, length in validate.inputs(record.inputs, *case.inputs.values()).items():
+            seen.setdefault(name, set()).add(length)
+    for name, values in seen.items():
+        require(len(values) > 1, f"in all cases {name} is {values}: let the examples vary it")
+
+
 def _promised(value, note, sizes, what):
     """Hold a result to its annotation; lengths that it names first are added to the sizes."""
     if isinstance(note, Input) and note.kind == "arrays":
@@ -166,7 +192,7 @@ def _promised(value, note, sizes, what):
 
 def gradient(record):
     """The gradient equals the derivative of the value, with the stopped quantities held constant."""
-    for number, case in enumerate(cases(record)):
+    for case in cases(record):
         inputs = convert(case.inputs, as_dtype(np.float64))
         frozen = {k: catalog.call(f, inputs, case.hyper) for k, f in record.stopped.items()}
         value, grad = record(inputs, case.hyper)
@@ -184,7 +210,7 @@ def gradient(record):
                     at,
                     inputs[name],
                     part,
-                    rng=generator(number),
+                    rng=generator(case.label),
                     noise=record.tolerance * abs(float(value)),
                     domain=DOMAINS.get(record.inputs[name].kind, REAL_LINE),
                 )
@@ -291,10 +317,7 @@ def bad_input(record):
             continue
         if value is None:
             continue
-        wrong = {
-            "one dimension more": value[None],
-            "empty": value[:0] if value.ndim else np.zeros(0, value.dtype),
-        }
+        wrong = {"one dimension more": value[None], "empty": value[:0] if value.ndim else np.zeros(0, value.dtype)}
         if value.ndim:
             wrong["one entry more"] = np.concatenate([value, value[:1]])
             wrong["one dimension less"] = value[0]
@@ -304,13 +327,10 @@ def bad_input(record):
                 _expect(record, inputs, ValueError | TypeError, f"{name}, {what}")
         if spec.kind != "index":
             _expect(record, {**example, name: value.astype(np.int64)}, TypeError, f"{name}, integers")
-            spoiled = {"NaN": math.nan, "infinity": math.inf}
-            spoiled |= {"prob": {"1.5": 1.5, "-0.5": -0.5}, "mask": {"0.5": 0.5}}.get(spec.kind, {})
-            spoiled |= {"positive": {"-1": -1.0, "0": 0.0}, "nonnegative": {"-1": -1.0}}.get(spec.kind, {})
-            for what, entry in spoiled.items():
+            for entry in (math.nan, math.inf, *OUTSIDE.get(spec.kind, ())):
                 bad = np.array(value)
                 bad.flat[-1] = entry
-                _expect(record, {**example, name: bad}, ValueError, f"{name}, an entry {what}")
+                _expect(record, {**example, name: bad}, ValueError, f"{name}, an entry {entry}")
         with backend.use_backend("strict"):
             device = to_device(example)
             _expect(record, {**device, name: np.array(value)}, TypeError, f"{name}, a host array on a device")
@@ -419,8 +439,8 @@ def derivatives(record):
     """
     if not (record.jvp or record.vjp):
         return
-    for number, case in enumerate(cases(record)):
-        inputs, hyper, rng = case.inputs, case.hyper, generator(number)
+    for case in cases(record):
+        inputs, hyper, rng = case.inputs, case.hyper, generator(case.label)
         x, at = inputs[record.wrt], lambda y, case=case: record({**case.inputs, record.wrt: y}, case.hyper)
         near = room(x, DOMAINS.get(record.inputs[record.wrt].kind, REAL_LINE))
         tangent, result = rng.standard_normal(x.shape) * near, at(x)
@@ -512,7 +532,18 @@ def agrees_with_numpy(record, on):
             require(close(a, b, DEVICE), f"{case.label}: {name} on {on} differs from NumPy's")
 
 
-EVERYWHERE = (record_is_complete, returns, pure, float32, batch_of_one, strict_device, bad_input, limits, deviations)
+EVERYWHERE = (
+    record_is_complete,
+    returns,
+    lengths,
+    pure,
+    float32,
+    batch_of_one,
+    strict_device,
+    bad_input,
+    limits,
+    deviations,
+)
 CONTRACTS = {
     catalog.Objective: (gradient, stop_gradients),
     catalog.Transform: (derivatives, projection),
@@ -528,6 +559,7 @@ def contracts_of(record):
     own = CONTRACTS[type(record)]
     skipped = ({limits} if not record.limits else set()) | ({deviations} if not record.deviations else set())
     skipped |= {returns} if _result_note(record) is None else set()
+    skipped |= {lengths} if isinstance(record, catalog.UpdateRule) or not hasattr(record.f, "unchecked") else set()
     skipped |= {stop_gradients} if not getattr(record, "stopped", None) else set()
     return tuple(c for c in (*EVERYWHERE, *own) if c not in skipped)
 
