@@ -30,9 +30,9 @@ def test_input_kinds():
 def test_provenance_levels():
     record = catalog.find("ppo.clipped_surrogate")
     with pytest.raises(ValueError, match="provenance"):
-        Method("t", "k", None, "sure", (record,))
+        Method("k", "sure", (record,))
     with pytest.raises(ValueError, match="own module"):
-        Method("t", "k", None, "confirmed", (record, catalog.find("gae.gae")))
+        Method("k", "confirmed", (record, catalog.find("gae.gae")))
 
 
 def test_find():

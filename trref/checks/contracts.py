@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import inspect
 import math
+import re
 import time
 import typing
 import warnings
@@ -61,6 +62,7 @@ __all__ = [
     "contracts_of",
     "derivatives",
     "deviations",
+    "failures",
     "float32",
     "gradient",
     "lengths",
@@ -68,6 +70,7 @@ __all__ = [
     "projection",
     "pure",
     "record_is_complete",
+    "remains",
     "returns",
     "sampling",
     "stop_gradients",
@@ -101,7 +104,11 @@ def record_is_complete(record):
     for section in ("Parameters", "Returns", "Raises"):
         require(f"{section}\n---" in doc, f"the docstring has no section {section}")
     for name in getattr(record.f, "undocumented", ()):
-        raise ContractError(f"neither the glossary nor the docstring says what {name} is")
+        raise ContractError(f"neither the glossary nor the docstring says what {name} is, or no argument has that name")
+    if isinstance(record, catalog.Objective):
+        said = re.sub(r"`(\w+)`", r"\1", " ".join(doc.split()))
+        wanted = f"ith respect to {' and '.join(record.wrt_names)}"
+        require(not hasattr(record.f, "unchecked") or wanted in said, f"the docstring does not say 'W{wanted}'")
     if record.hyper_parameters:
         require("probe" in record.settings, "settings have no 'probe'")
         probe = record.settings["probe"]
@@ -499,6 +506,39 @@ def certificate(record):
             )
 
 
+def failures(record):
+    """Where it cannot converge, a solver warns, says ``converged=False``, and what it returns is finite and still good."""
+    known = bool(record.failures) != record.direct
+    require(known, "name cases that end in converged=False (failures), or say that there are none (direct)")
+    for name, make in record.failures.items():
+        with backend.use_backend("numpy"):
+            inputs, hyper = make()
+        inputs = convert(inputs, read_only)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = run(record, inputs, hyper)
+        require(result.converged is False, f"{name}: converged is {result.converged}")
+        warned = any(issubclass(w.category, validate.ConvergenceWarning) for w in caught)
+        require(warned, f"{name}: no ConvergenceWarning")
+        for part, array in flatten(result):
+            require(np.isfinite(array).all(), f"{name}: {part} is not finite")
+        for figure, (value, bound) in remains(record, result, inputs, hyper).items():
+            require(float(value) <= bound, f"{name}: {figure} is {float(value):.3e}, {bound:.1e} allowed")
+        with backend.use_backend("strict"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", validate.ConvergenceWarning)
+            there = flatten(run(record, to_device(inputs), hyper))
+        for (part, a), (_, b) in zip(there, flatten(result), strict=True):
+            require(np.array_equal(a, b), f"{name}: {part} differs on the strict device")
+
+
+def remains(record, result, inputs, hyper):
+    """What holds of a solver's result that has not converged: ``{name: (figure, bound)}``."""
+    if record.remains:
+        return record.remains(result, **inputs, **hyper)
+    figures = record.certificate(result, **inputs, **hyper)
+    return {name: (figure, record.tolerances[name]) for name, figure in figures.items()}
+
+
 def brute_force(record):
     """The estimator equals brute force or the closed form."""
     for case in cases(record, sizes=(4, 8)):
@@ -547,7 +587,7 @@ EVERYWHERE = (
 CONTRACTS = {
     catalog.Objective: (gradient, stop_gradients),
     catalog.Transform: (derivatives, projection),
-    catalog.Solver: (certificate,),
+    catalog.Solver: (certificate, failures),
     catalog.UpdateRule: (),
     catalog.Estimator: (brute_force,),
     catalog.Sampler: (sampling,),
@@ -556,10 +596,11 @@ CONTRACTS = {
 
 def contracts_of(record):
     """Return the contracts that apply to a record, as functions of the record."""
-    own = CONTRACTS[type(record)]
+    own, new = CONTRACTS[type(record)], hasattr(record.f, "unchecked")
     skipped = ({limits} if not record.limits else set()) | ({deviations} if not record.deviations else set())
     skipped |= {returns} if _result_note(record) is None else set()
-    skipped |= {lengths} if isinstance(record, catalog.UpdateRule) or not hasattr(record.f, "unchecked") else set()
+    skipped |= {lengths} if isinstance(record, catalog.UpdateRule) or not new else set()
+    skipped |= {failures} if getattr(record, "random", False) or not new else set()
     skipped |= {stop_gradients} if not getattr(record, "stopped", None) else set()
     return tuple(c for c in (*EVERYWHERE, *own) if c not in skipped)
 

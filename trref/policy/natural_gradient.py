@@ -25,7 +25,9 @@ one forward-mode pass, one product with :math:`M_n` and one reverse-mode pass:
 .. math::
     :label: natural-gradient-fisher
 
-    u_n = J_n v, \qquad F v + \lambda v = \frac1N \sum_n J_n^\top (M_n u_n) + \lambda v
+    u_n = J_n v, \qquad F v + \lambda v = \sum_n w_n J_n^\top (M_n u_n) + \lambda v
+
+with weights :math:`w_n` of the states, :math:`1/N` unless others are given.
 
 Conjugate gradients give the direction, a scalar the length at which the model of the divergence equals :math:`\delta`:
 
@@ -61,10 +63,12 @@ from trref import validate
 from trref.backend import xp
 from trref.krylov.cg import cg
 from trref.nn import heads
+from trref.problems.protocols import Policy
 from trref.signature import (
     D,
     K,
     N,
+    NonNegative,
     NonNegativeFloat,
     OpenFraction,
     P,
@@ -109,7 +113,14 @@ class TrustRegionStep(NamedTuple):
 def mean_kl_categorical(
     old_logits: Real[N, K], logits: Real[N, K]
 ) -> tuple[Scalar, Real[N, K]]:
-    """Mean divergence KL(old‖new) of categorical policies."""
+    """Mean divergence KL(old‖new) of categorical policies.
+
+    Returns
+    -------
+    divergence
+    gradient
+        With respect to `logits`.
+    """
     kl, _, gradient = heads.categorical_kl(old_logits, logits)
     N = len(kl)
     return kl.sum() / N, gradient / N  # eq. natural-gradient-categorical-kl
@@ -142,10 +153,11 @@ def mean_kl_diag_gaussian(
 
 @checked(also=lambda policy, theta, **_: policy.requirements(theta))
 def fisher_vector_product(
-    policy: Callable,
+    policy: Policy,
     theta: Real[P],
     v: Real[P],
     states: Real[N, D],
+    weight: NonNegative[N] | None = None,
     *,
     damping: NonNegativeFloat = 0.0,
 ) -> Real[P]:
@@ -155,11 +167,14 @@ def fisher_vector_product(
     ----------
     v
         The vector.
+    weight
+        1/N if None.
     """
     # eq. natural-gradient-fisher
     z, cache = policy.forward(theta, states)
-    u = policy.jvp(cache, v)
-    return policy.vjp(cache, policy.fisher(z, u) / len(states)) + damping * v
+    u = policy.fisher(z, policy.jvp(cache, v))
+    u = u / len(states) if weight is None else weight[:, None] * u
+    return policy.vjp(cache, u) + damping * v
 
 
 @checked

@@ -132,11 +132,13 @@ def _fisher(rng, size):
     policy = kinds[rng.integers(3)]
     theta = 0.7 * rng.standard_normal(policy.size)
     v = rng.choice((0.01, 1.0, 100.0)) * rng.standard_normal(policy.size)
-    return {"policy": policy, "theta": theta, "v": v, "states": rng.standard_normal((size, 3))}
+    weight = rng.exponential(1.0, size) if rng.random() < 0.5 else None
+    return {"policy": policy, "theta": theta, "v": v, "states": rng.standard_normal((size, 3)), "weight": weight}
 
 
 def _fisher_edge(policy, theta, v):
-    return {"policy": policy, "theta": theta, "v": v, "states": xp.array([[1.0, -2.0], [0.0, 0.5]])}
+    states = xp.array([[1.0, -2.0], [0.0, 0.5]])
+    return {"policy": policy, "theta": theta, "v": v, "states": states, "weight": None}
 
 
 FISHER = Interface(
@@ -154,14 +156,15 @@ FISHER = Interface(
 )
 
 
-def outer_products_of_scores(policy, theta, v, states, *, damping=0.0):
+def outer_products_of_scores(policy, theta, v, states, weight=None, *, damping=0.0):
     """Brute force: F = E[∇log π ∇log πᵀ], the expectation summed over all actions, or by Gauss-Hermite quadrature."""
     total = damping * v
-    for row in states:
+    shares = [1 / len(states)] * len(states) if weight is None else weight.tolist()
+    for row, share in zip(states, shares, strict=True):
         z, cache = policy.forward(theta, row[None])
-        for action, weight in _support(policy, z):
+        for action, prob in _support(policy, z):
             score = policy.vjp(cache, policy.log_prob(z, action)[1])
-            total = total + weight * (score * v).sum() * score / len(states)
+            total = total + share * prob * (score * v).sum() * score
     return total
 
 
