@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -351,6 +352,50 @@ def test_a_vjp_alone_is_compared_with_differences():
 
 WRONG_LIMIT = catalog.Limit(to="ppo.unclipped_surrogate", hyper={"clip": 0.5})
 SAME = catalog.Deviation("none", catalog.find("ppo.clipped_surrogate").f, "nowhere", "the same")
+
+
+# ---- solvers that cannot converge
+
+
+def _says_converged(f, *args, **kwargs):
+    return f(*args, **kwargs)._replace(converged=True)
+
+
+def _silent(f, *args, **kwargs):
+    with warnings.catch_warnings(action="ignore"):
+        return f(*args, **kwargs)
+
+
+def _start_over(f, matvec, b, **kwargs):
+    """Not the best it has: far off, with the norm of that residual."""
+    result = f(matvec, b, **kwargs)
+    return result._replace(x=-result.x, residual_norms=[float(np.linalg.norm(b + matvec(result.x)))])
+
+
+def _old_norm(f, *args, **kwargs):
+    result = f(*args, **kwargs)
+    return result._replace(residual_norms=result.residual_norms[:-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_says_converged, "converged is True"),
+        (_silent, "no ConvergenceWarning"),
+        (_start_over, "rise of the energy"),
+        (_old_norm, "error of the last norm reported"),
+    ],
+)
+def test_solvers_that_cannot_converge_say_so(change, message):
+    with pytest.raises(ContractError, match=message):
+        checks.failures(_spoiled("cg.cg", change))
+
+
+def test_solvers_name_what_they_cannot_do():
+    cg = catalog.find("cg.cg")
+    for record in (dataclasses.replace(cg, failures={}), dataclasses.replace(cg, direct=True)):
+        with pytest.raises(ContractError, match="name cases that end in converged=False"):
+            checks.failures(record)
 
 
 # ---- the tools

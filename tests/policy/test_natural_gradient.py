@@ -192,7 +192,8 @@ def test_backtracking_asks_for_a_share_of_the_prediction():
 def test_rejection_changes_nothing():
     theta = np.array([0.1, 1 / 3])
     downhill = QuadraticTrustRegion(theta, np.array([-1.0, 0.0]), np.eye(2))
-    result = backtracking_line_search(downhill, theta, np.array([0.1, 0.0]), np.array([1.0, 0.0]))
+    with pytest.warns(ConvergenceWarning, match="accepted none of its 10 trials"):
+        result = backtracking_line_search(downhill, theta, np.array([0.1, 0.0]), np.array([1.0, 0.0]))
     assert not result.converged and result.iterations == 10
     assert result.theta.tobytes() == theta.tobytes() and not np.shares_memory(result.theta, theta)
 
@@ -201,7 +202,8 @@ def test_nan_is_rejected():
     def f(x):
         return (0.0, 0.0) if not x.any() else (math.nan, math.nan)
 
-    assert not backtracking_line_search(f, np.zeros(1), np.ones(1), np.ones(1)).converged
+    with pytest.warns(ConvergenceWarning):
+        assert not backtracking_line_search(f, np.zeros(1), np.ones(1), np.ones(1)).converged
 
 
 def test_public_line_searches_leave_the_trust_region():

@@ -507,7 +507,7 @@ def certificate(record):
 
 
 def failures(record):
-    """Where it cannot converge, a solver warns, says ``converged=False``, and what it returns is finite and still good."""
+    """Where it cannot converge, a solver warns, says ``converged=False``, and what it returns is still good."""
     known = bool(record.failures) != record.direct
     require(known, "name cases that end in converged=False (failures), or say that there are none (direct)")
     for name, make in record.failures.items():

@@ -246,6 +246,11 @@ def backtracking_line_search(
     -------
     TrustRegionStep
         With a copy of `theta` and ``converged=False`` if no trial was accepted.
+
+    Warns
+    -----
+    ConvergenceWarning
+        No trial was accepted.
     """
     start = float(objective_and_divergence(theta)[0])
     predicted = float(gradient @ step)
@@ -260,4 +265,6 @@ def backtracking_line_search(
         if divergences[-1] <= delta and enough:
             return TrustRegionStep(trial, divergences, gains, j + 1, True)
 
+    message = f"the line search accepted none of its {trials} trials"
+    warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
     return TrustRegionStep(theta.copy(), divergences, gains, trials, False)

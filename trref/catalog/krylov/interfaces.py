@@ -7,7 +7,15 @@ from trref.catalog.record import Interface
 from trref.krylov.terms import norm
 from trref.problems.convex import DenseOperator, spd_matrix, spectrum
 
-__all__ = ["GENERAL_SOLVER", "SPD_SOLVER", "SYMMETRIC_SOLVER", "TOLERANCES", "relative_residual"]
+__all__ = [
+    "FAILURES",
+    "GENERAL_SOLVER",
+    "SPD_SOLVER",
+    "SYMMETRIC_SOLVER",
+    "TOLERANCES",
+    "norm_misreported",
+    "relative_residual",
+]
 
 
 def _example(rng, size):
@@ -81,6 +89,15 @@ GENERAL_EDGES = {
     "a Jordan block": lambda: _edge([[2, 1, 0], [0, 2, 1], [0, 0, 2]], [1, 1, 1]),
 }
 
+HILBERT = [[1 / (i + j + 1) for j in range(6)] for i in range(6)]  # solutions are so large that A x is rounded to 1e-10
+
+FAILURES = {
+    "two iterations for three unknowns": lambda: (_edge(A3, [1, -2, 5], x0=[1, 2, 3]), {"max_iter": 2}),
+    "no solution": lambda: (_edge(xp.diag(xp.array([2.0, 1.0, 0.0])), [1, 1, 1]), {}),
+    "beyond rounding": lambda: (_edge(HILBERT, [1] * 6), {"rtol": 1e-15}),
+}
+"""What a linear solver for symmetric semi-definite systems cannot do."""
+
 SPD_SOLVER = Interface("spd_solver", example=_example, edges=EDGES)
 """``solver(matvec, b, *, x0, preconditioner, rtol, max_iter) -> KrylovResult`` for a symmetric positive definite A."""
 
@@ -103,6 +120,12 @@ def relative_residual(result, matvec, b, x0=None, rtol=1e-8, **_):
         "residual over its target": relative(residual),
         "error of the last norm reported": relative(abs(residual - result.residual_norms[-1])),
     }
+
+
+def norm_misreported(result, matvec, b):
+    """How far the last norm reported is from that of the true residual, and its bound: the rounding of the products."""
+    residual = norm(b - matvec(result.x))
+    return abs(residual - result.residual_norms[-1]), 1e-14 * (norm(matvec(abs(result.x))) + norm(b))
 
 
 TOLERANCES = {"residual over its target": 1.001, "error of the last norm reported": 1.001}

@@ -16,7 +16,12 @@ from trref.policy.natural_gradient import (
     natural_step,
 )
 from trref.problems.convex import DenseOperator, spd_matrix
-from trref.problems.policies import CategoricalPolicy, GaussianPolicy, LinearSoftmaxPolicy, QuadraticTrustRegion
+from trref.problems.policies import (
+    CategoricalPolicy,
+    GaussianPolicy,
+    LinearSoftmaxPolicy,
+    QuadraticTrustRegion,
+)
 from trref.validate import ConvergenceWarning
 
 
@@ -297,6 +302,7 @@ METHOD = Method(
             deviations=(STEP_FROM_NOISE, STEP_REGULARISED),
             certificate=on_the_sphere,
             tolerances=ON_THE_SPHERE,
+            direct=True,  # few steps of conjugate gradients are the method
             agreement=1e-4,
         ),
         Solver(
@@ -306,6 +312,10 @@ METHOD = Method(
             deviations=(SEARCH_WITHOUT_DIVERGENCE, SEARCH_WITH_SLACK),
             certificate=within_the_bound,
             tolerances=WITHIN_THE_BOUND,
+            failures={
+                "the only trial loses": lambda: (_search_edge(20.0, 0.14), {"trials": 1}),
+                "all trials are too far": lambda: (_search_edge(0.0, 5.0), {"trials": 3}),
+            },
             agreement=1e-9,
         ),
     ),
