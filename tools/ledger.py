@@ -1,39 +1,73 @@
-"""Judge public implementations and write docs/ledger.json: .venv/bin/python tools/ledger.py (extra `peers`)."""
+"""Judge public implementations and write docs/ledger, a file a method: .venv/bin/python tools/ledger.py [METHOD …].
 
+The extra `peers` is needed (tools/test.py --peers).
+"""
+
+import argparse
 import json
 import pathlib
 import sys
 import warnings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+LEDGER = ROOT / "docs" / "ledger"
+
+
+def judged(methods=()):
+    """Return method -> what is judged, of these methods or all."""
+    sys.path.insert(0, str(ROOT))
+    from tests.peers import judged, judged_trainers
+
+    found = {}
+    for entry in (*judged.JUDGED, *judged_trainers.JUDGED):
+        method = entry.function.partition(".")[0]
+        if not methods or method in methods:
+            found.setdefault(method, []).append(entry)
+    return found
+
+
+def row(entry):
+    """Judge one implementation; return its row of the ledger, and whether the verdict is the expected one."""
+    from trref.conformance import verify
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        verdict = verify(entry.function, entry.make(), entry.options)
+    found = {
+        "implementation": entry.what,
+        "version": entry.version,
+        "function": entry.function,
+        "verdict": "conforms" if verdict.conforms else "deviates",
+        "cases": verdict.cases,
+        "finding": entry.finding,
+    }
+    expected = verdict.conforms == entry.conforms
+    print(f"{found['verdict']:9} {entry.function:42} {entry.what}{'' if expected else '   UNEXPECTED'}", flush=True)
+    if not expected:
+        print(verdict)
+    return found, expected
+
+
+def write(methods=()):
+    """Judge, and write the files; return how many verdicts were not expected."""
+    unexpected, chosen = 0, judged(methods)
+    for path in LEDGER.glob("*.json") if not methods else ():
+        if path.stem not in chosen:
+            path.unlink()
+    LEDGER.mkdir(exist_ok=True)
+    for method, entries in chosen.items():
+        rows, expected = zip(*map(row, entries), strict=True)
+        unexpected += expected.count(False)
+        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+        (LEDGER / f"{method}.json").write_text(text, encoding="utf-8")
+    return unexpected
 
 
 def main():
-    sys.path.insert(0, str(ROOT))
-    from tests.peers import judged, judged_trainers
-    from trref.conformance import verify
-
-    warnings.simplefilter("ignore")
-    rows = []
-    for entry in (*judged.JUDGED, *judged_trainers.JUDGED):
-        verdict = verify(entry.function, entry.make(), entry.options)
-        rows.append(
-            {
-                "implementation": entry.what,
-                "version": entry.version,
-                "function": entry.function,
-                "verdict": "conforms" if verdict.conforms else "deviates",
-                "cases": verdict.cases,
-                "finding": entry.finding,
-            }
-        )
-        agrees = "" if verdict.conforms == entry.conforms else "   UNEXPECTED"
-        print(f"{rows[-1]['verdict']:9} {entry.function:42} {entry.what}{agrees}", flush=True)
-        if agrees:
-            print(verdict)
-    path = ROOT / "docs" / "ledger.json"
-    path.write_text(json.dumps({"judged": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*", help="only implementations of these")
+    options = parser.parse_args()
+    return int(bool(write(options.methods)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Public implementations, each with the few lines that fit it to a catalogued function, and the expected verdict.
 
 ``tests/peers/test_public_code.py`` runs `trref.conformance.verify` on all of them and asserts the verdicts;
-``tools/ledger.py`` prints them, with the versions installed, into ``docs/ledger.json``. The wrappers rename arguments
-and call; they compute nothing of their own. The trainers that do not install are in `tests.peers.judged_trainers`.
+``tools/ledger.py`` prints them, with the versions installed, into ``docs/ledger``, a file a method. The wrappers rename
+arguments and call; they compute nothing of their own. The trainers that do not install are in
+`tests.peers.judged_trainers`.
 """
 
 import collections
