@@ -1,0 +1,40 @@
+"""Linear measurements of rows.
+
+For dds (conjugate gradients on each row's normal equations) and optimal_gaussian_diffusion (goals that are linear).
+"""
+
+import dataclasses
+from typing import Any
+
+__all__ = ["LinearMeasurement"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearMeasurement:
+    """``y = A x`` for every row x (N, D) and a matrix A (M, D)."""
+
+    A: Any
+
+    def __call__(self, x):
+        """Return the measurements (N, M)."""
+        _require_columns("x", x, self.A.shape[1])
+        return x @ self.A.T
+
+    def adjoint(self, y):
+        """Return ``Aᵀ y`` (N, D) for every row of y (N, M)."""
+        _require_columns("y", y, self.A.shape[0])
+        return y @ self.A
+
+    def normal(self, x):
+        """Return ``AᵀA x`` (N, D) for every row."""
+        return self.adjoint(self(x))
+
+    def misfit(self, x, y):
+        """Return ``‖A x - y‖²/2`` for every row (N,), and its gradients (N, D)."""
+        r = self(x) - y
+        return (r * r).sum(1) / 2, self.adjoint(r)
+
+
+def _require_columns(name, x, D):
+    if x.ndim != 2 or x.shape[1] != D:
+        raise ValueError(f"{name} must have shape (N, {D}), not {tuple(x.shape)}")
