@@ -1,8 +1,10 @@
 """The checks are themselves checked: wrong gradients are caught, right ones never."""
 
 import dataclasses
+import inspect
 import math
 import warnings
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from trref.checks import ContractError, check_gradient
 from trref.nn import losses, mlp
 from trref.problems.convex import Rosenbrock, logistic
 from trref.problems.networks import ClassifierLoss, random_classifier
+from trref.signature import Arrays, FiniteFloat, Scalar, checked
 
 # ---- right gradients, kinks among them: no false alarm
 
@@ -352,6 +355,118 @@ def test_a_vjp_alone_is_compared_with_differences():
 
 WRONG_LIMIT = catalog.Limit(to="ppo.unclipped_surrogate", hyper={"clip": 0.5})
 SAME = catalog.Deviation("none", catalog.find("ppo.clipped_surrogate").f, "nowhere", "the same")
+
+
+def test_limits_of_one_part_and_up_to_a_factor():
+    """Twice the surrogate in a NamedTuple beside something else."""
+    clipped, Both = catalog.find("ppo.clipped_surrogate"), namedtuple("Both", "loss other")
+
+    def doubled(log_prob, old_log_prob, advantage, *, clip=0.2):
+        value, gradient = clipped.f(log_prob, old_log_prob, advantage, clip=clip)
+        return Both((2 * value, 2 * gradient), abs(gradient))
+
+    def samples(inputs):
+        """times the number of samples"""
+        return len(inputs["advantage"])
+
+    limit = catalog.Limit("ppo.clipped_surrogate", {}, part="loss", factor=2.0)
+    assert limit.place == "in `loss` alone, times 2"
+    record = dataclasses.replace(clipped, f=doubled, limits=(limit,))
+    checks.limits(record)
+    for wrong in ({"factor": 1.0}, {"part": "other"}, {"factor": samples}):
+        with pytest.raises((ContractError, ValueError), match=r"differs|longer"):
+            checks.limits(dataclasses.replace(record, limits=(dataclasses.replace(limit, **wrong),)))
+    assert dataclasses.replace(limit, part=None, factor=samples).place == "times the number of samples"
+
+
+def test_brute_force_of_several_parts():
+    """Each part of a NamedTuple is compared with its own."""
+    Pair = namedtuple("Pair", "total mean")
+    record = catalog.Estimator(
+        f=lambda x: Pair(x.sum(), x.mean()),
+        inputs={"x": catalog.Input("N")},
+        example=lambda rng, size: {"x": rng.standard_normal(size)},
+        brute_force=lambda x: (sum(x.tolist()), sum(x.tolist()) / len(x)),
+    )
+    checks.brute_force(record)
+    with pytest.raises(ContractError, match=r"result\.mean differs"):
+        checks.brute_force(dataclasses.replace(record, brute_force=lambda x: (sum(x.tolist()), 0.0)))
+    with pytest.raises(ContractError, match="2 parts, but 1"):
+        checks.brute_force(dataclasses.replace(record, brute_force=lambda x: (sum(x.tolist()),)))
+
+
+# ---- update rules that see more than gradients
+
+
+@checked
+def _polyak(params: Arrays, grads: Arrays, state: int, *, loss: Scalar, target: FiniteFloat = 0.0):
+    """Polyak's step length, (loss - target) / ‖g‖², counting steps.
+
+    Parameters
+    ----------
+    loss
+        At the parameters.
+    state
+        The number of steps.
+    target
+        The least loss.
+    """
+    length = (loss - target) / sum((g * g).sum() for g in grads)
+    return [p - length * g for p, g in zip(params, grads, strict=True)], state + 1
+
+
+def _descent(rng, size):
+    params = [rng.standard_normal(size), rng.standard_normal((2, size))]
+    gradients = [[rng.standard_normal(p.shape) for p in params] for _ in range(3)]
+    return {"params": params, "gradients": gradients, "losses": [np.asarray(v) for v in rng.random(3)]}
+
+
+POLYAK = catalog.UpdateRule(
+    f=_polyak,
+    init=lambda params: 0,
+    step_inputs={"loss": "losses"},
+    example=_descent,
+    settings={"default": {}, "probe": {"target": -0.5}},
+)
+
+
+def test_update_rules_with_other_data_at_each_step():
+    assert list(POLYAK.inputs) == ["params", "gradients", "losses"]
+    assert list(POLYAK.hyper_parameters) == ["target"]
+    example = _descent(np.random.default_rng(0), 4)
+    expected = example["params"]
+    for loss, grads in zip(example["losses"], example["gradients"], strict=True):
+        length = loss / sum((g * g).sum() for g in grads)
+        expected = [p - length * g for p, g in zip(expected, grads, strict=True)]
+    params, steps = checks.run(POLYAK, example)
+    assert steps == 3 and all(np.allclose(p, e, rtol=1e-14) for p, e in zip(params, expected, strict=True))
+    for contract in checks.contracts_of(POLYAK):
+        contract(POLYAK)
+
+
+def test_other_data_at_each_step_is_checked():
+    with pytest.raises(ContractError, match="loss, NaN in loss: accepted"):
+        checks.bad_input(dataclasses.replace(POLYAK, f=_unchecked_loss))
+
+
+def _unchecked_loss(params, grads, state, *, loss, target=0.0):
+    return _polyak(params, grads, state, loss=np.asarray(np.nan_to_num(loss)), target=target)
+
+
+def test_limits_of_update_rules_compare_parameters():
+    """A state of another kind is no difference; other parameters are."""
+    adam = catalog.find("adam.update")
+
+    def wrapped(params, grads, state, **hyper):
+        params, inner = adam.f(params, grads, state["inner"], **hyper)
+        return params, {"inner": inner, "more": 0}
+
+    wrapped.__signature__ = inspect.signature(adam.f)
+    limit = catalog.Limit("adam.update", {})
+    rule = dataclasses.replace(adam, f=wrapped, init=lambda p: {"inner": adam.init(p), "more": 0}, limits=(limit,))
+    checks.limits(rule)
+    with pytest.raises(ContractError, match="differs"):
+        checks.limits(dataclasses.replace(rule, limits=(dataclasses.replace(limit, to_hyper={"lr": 0.5}),)))
 
 
 # ---- solvers that cannot converge

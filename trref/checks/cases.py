@@ -8,7 +8,7 @@ import numpy as np
 
 from trref import backend, catalog
 
-__all__ = ["Case", "as_dtype", "cases", "compared", "convert", "flatten", "nearby", "run", "to_device"]
+__all__ = ["Case", "as_dtype", "cases", "compared", "convert", "essence", "flatten", "nearby", "run", "to_device"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +102,8 @@ def run(record, inputs, hyper=None, *, seed=0):
     hyper = hyper or {}
     if isinstance(record, catalog.UpdateRule):
         params, state = inputs["params"], record.init(inputs["params"])
-        for grads in inputs["gradients"]:
-            params, state = record.f(params, grads, state, **hyper)
+        for k, grads in enumerate(inputs["gradients"]):
+            params, state = record.f(params, grads, state, **record.at_step(inputs, k), **hyper)
         return params, state
     if isinstance(record, catalog.Sampler) or getattr(record, "random", False):
         return record.f(np.random.default_rng(seed), **inputs, **hyper)
@@ -119,8 +119,13 @@ def close(actual, expected, tolerance):
 
 
 def compared(result):
-    """What two precisions or variants must agree on: of a solver the solution, not the history."""
+    """What two precisions must agree on: of a solver the solution, not the history."""
     return {"solution": result[0]} if hasattr(result, "iterations") else result
+
+
+def essence(record, result):
+    """What a method and its limit or deviation can be compared in: of an update rule the parameters, not the state."""
+    return {"params": result[0]} if isinstance(record, catalog.UpdateRule) else compared(result)
 
 
 def nearby(record, inputs, *, precision=2.0**-53, seed=0):

@@ -20,6 +20,7 @@ from trref.checks.cases import (
     close,
     compared,
     convert,
+    essence,
     example_of,
     flatten,
     generator,
@@ -284,12 +285,12 @@ def strict_device(record):
         counts = []
         for size in (4, 8):
             example = example_of(record, size)
+            calls = len(example["gradients"]) if isinstance(record, catalog.UpdateRule) else 1
             expected = run(record, example, dict(hyper))
             with backend.use_backend("strict"):
                 device = to_device(example)
-                calls = _Count(record)
                 with strict.synchronisations() as count:
-                    result = run(calls.record, device, dict(hyper))
+                    result = run(record, device, dict(hyper))
                 counts.append(count())
                 actual = flatten(result)
             for (name, a), (_, b) in zip(actual, flatten(expected), strict=True):
@@ -298,18 +299,8 @@ def strict_device(record):
                 allowed = 3 * (result.iterations + getattr(result, "inner_iterations", 0)) + SETUP_SYNCS
                 require(counts[-1] <= allowed, f"{setting}: {counts[-1]} synchronisations, {allowed} allowed")
         if isinstance(record, catalog.Objective | catalog.Transform | catalog.UpdateRule):
-            each = [c / calls.number for c in counts]
             require(counts[0] == counts[1], f"{setting}: synchronisations grow with the size: {counts}")
-            require(each[0] <= 1, f"{setting}: {each[0]:g} synchronisations a call")
-
-
-class _Count:
-    """How many calls of the function one run makes."""
-
-    def __init__(self, record):
-        self.record = record
-        example = example_of(record, 4)
-        self.number = len(example["gradients"]) if isinstance(record, catalog.UpdateRule) else 1
+            require(counts[0] <= calls, f"{setting}: {counts[0] / calls:g} synchronisations a call")
 
 
 def bad_input(record):
@@ -348,9 +339,7 @@ def bad_input(record):
 
 def _bad_stopped(record, example, name, value):
     """A quantity that is passed to be held constant is checked like an input."""
-    spoiled = np.array(value, dtype=float)
-    spoiled.flat[-1] = math.nan
-    for what, bad in {"one dimension more": np.array(value)[None], "an entry NaN": spoiled}.items():
+    for what, bad in {"one dimension more": np.array(value)[None], "an entry NaN": _with_nan(value)}.items():
         try:
             record(example, {**record.settings["default"], name: bad})
         except (ValueError, TypeError) as error:
@@ -360,25 +349,34 @@ def _bad_stopped(record, example, name, value):
 
 
 def _bad_update(record):
-    example = example_of(record, 4)
+    example, hyper = example_of(record, 4), dict(record.settings["default"])
     params, grads, init = example["params"], example["gradients"][0], record.init
-    hyper = dict(record.settings["default"])
-    spoiled = [np.array(g) for g in grads]
-    spoiled[-1].flat[-1] = math.nan
+    step = record.at_step(example, 0)
     wrong = {
-        "a list too short": (grads[:-1], ValueError),
-        "wrong shapes": ([g[None] for g in grads], ValueError),
-        "integers": ([g.astype(int) for g in grads], TypeError),
-        "NaN": (spoiled, ValueError),
-        "no list": (None, TypeError),
+        "a list too short": ("grads", grads[:-1], ValueError),
+        "wrong shapes": ("grads", [g[None] for g in grads], ValueError),
+        "integers": ("grads", [g.astype(int) for g in grads], TypeError),
+        "NaN": ("grads", _with_nan(grads), ValueError),
+        "no list": ("grads", None, TypeError),
     }
-    for what, (bad, expected) in wrong.items():
+    wrong |= {f"NaN in {name}": (name, _with_nan(value), ValueError) for name, value in step.items()}
+    for what, (name, bad, expected) in wrong.items():
+        given = {"params": params, "grads": grads, "state": init(params), **step, name: bad}
         try:
-            record.f(params, bad, init(params), **hyper)
+            record.f(given.pop("params"), given.pop("grads"), given.pop("state"), **given, **hyper)
         except expected as error:
-            require("grads" in str(error), f"grads, {what}: the message names no argument: {error}")
+            require(name in str(error), f"{name}, {what}: the message does not name it: {error}")
         else:
-            raise ContractError(f"grads, {what}: accepted")
+            raise ContractError(f"{name}, {what}: accepted")
+
+
+def _with_nan(value):
+    """The same numbers with NaN as the last one."""
+    if isinstance(value, list):
+        return [*value[:-1], _with_nan(value[-1])]
+    spoiled = np.array(value, float)
+    spoiled.flat[-1] = math.nan
+    return spoiled if hasattr(value, "dtype") else float(spoiled)
 
 
 def _fits_specification(record, inputs):
@@ -414,8 +412,10 @@ def limits(record):
             ours, theirs = ({k: inputs[k] for k in r.inputs if k in inputs} for r, inputs in both)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", validate.ConvergenceWarning)  # of iterates on their way
-                actual = flatten(compared(run(record, ours, {**case.hyper, **limit.hyper})))
-                expected = flatten(compared(run(other, theirs, dict(limit.to_hyper))))
+                actual = flatten(_at_limit(limit, record, run(record, ours, {**case.hyper, **limit.hyper})))
+                expected = flatten(_at_limit(limit, other, run(other, theirs, dict(limit.to_hyper))))
+            factor = limit.factor(ours) if callable(limit.factor) else limit.factor
+            expected = [(name, factor * b) for name, b in expected]
             # a loss that cancels to 0 is compared on the scale of its gradient
             largest = max(float(abs(b).max(initial=0.0)) for _, b in expected)
             # the value comes first
@@ -426,6 +426,10 @@ def limits(record):
                 require(same, f"{case.label}: not {limit.to} under {dict(limit.hyper)}: {name} differs")
 
 
+def _at_limit(limit, record, result):
+    return getattr(result, limit.part) if hasattr(result, limit.part or "") else essence(record, result)
+
+
 def deviations(record):
     """Each deviation runs on every example and differs from the reference somewhere."""
     for deviation in record.deviations:
@@ -434,7 +438,7 @@ def deviations(record):
             hyper = {k: v for k, v in case.hyper.items() if k in inspect.signature(deviation.f).parameters}
             other = run(dataclasses.replace(record, f=deviation.f, settings={"default": {}}), case.inputs, hyper)
             reference = run(record, case.inputs, case.hyper)
-            pairs = zip(flatten(compared(other)), flatten(compared(reference)), strict=True)
+            pairs = zip(flatten(essence(record, other)), flatten(essence(record, reference)), strict=True)
             differs |= not all(close(a, b, EQUAL) for (_, a), (_, b) in pairs)
         require(differs, f"the deviation {deviation.name!r} never differs from the reference")
 
@@ -540,11 +544,13 @@ def remains(record, result, inputs, hyper):
 
 
 def brute_force(record):
-    """The estimator equals brute force or the closed form."""
+    """The estimator equals brute force or the closed form, part by part."""
     for case in cases(record, sizes=(4, 8)):
-        expected = np.asarray(record.brute_force(**case.inputs, **case.hyper))
-        actual = np.asarray(record(case.inputs, case.hyper))
-        require(close(actual, expected, BRUTE_FORCE), f"{case.label}: differs from brute force")
+        expected, found = record.brute_force(**case.inputs, **case.hyper), flatten(record(case.inputs, case.hyper))
+        each = [expected] if len(found) == 1 else list(expected)
+        require(len(found) == len(each), f"{case.label}: {len(found)} parts, but {len(each)} by brute force")
+        for (name, a), b in zip(found, each, strict=True):
+            require(close(a, np.asarray(b), BRUTE_FORCE), f"{case.label}: {name} differs from brute force")
 
 
 def sampling(record):
