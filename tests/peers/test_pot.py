@@ -7,7 +7,7 @@ import pytest
 
 from trref.catalog import find
 from trref.transport.entropic_dual import dual_value
-from trref.transport.interfaces import squared_distances
+from trref.transport.terms import squared_distances
 from trref.transport.sinkhorn import sinkhorn_log, sinkhorn_scaling
 from trref.transport.sinkhorn_divergence import sinkhorn_divergence
 from trref.transport.sinkhorn_newton_sparse import sinkhorn_newton_sparse
@@ -47,7 +47,7 @@ def test_small_regularisation_gives_the_exact_cost():
     cost, a, b = _problem(2)
     exact = ot.emd2(a, b, cost)
     for reg in (1e-2, 1e-3):
-        found = (cost * sinkhorn_newton_sparse(cost, a, b, reg=reg, tol=1e-10, rho=0.5, levels=4).plan).sum()
+        found = (cost * sinkhorn_newton_sparse(cost, a, b, reg=reg, tol=1e-10, keep=0.5, levels=4).plan).sum()
         assert exact - 1e-9 <= found <= exact + reg * (np.log(20) + np.log(30))
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment, linprog
 
-from trref.transport.interfaces import squared_distances
 from trref.transport.sinkhorn import round_to_feasible, sinkhorn_log, sinkhorn_scaling
+from trref.transport.terms import squared_distances
 from trref.validate import ConvergenceWarning
 
 SOLVERS = pytest.mark.parametrize("solve", [sinkhorn_log, sinkhorn_scaling])

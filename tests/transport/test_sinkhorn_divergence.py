@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from trref.transport.interfaces import squared_distances
 from trref.transport.sinkhorn import sinkhorn_log
 from trref.transport.sinkhorn_divergence import (
     optimal_cost,
@@ -11,6 +10,7 @@ from trref.transport.sinkhorn_divergence import (
     sinkhorn_divergence,
     sinkhorn_divergence_gradient,
 )
+from trref.transport.terms import squared_distances
 
 REG = 1.0
 

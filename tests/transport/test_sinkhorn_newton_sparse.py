@@ -12,7 +12,7 @@ from trref.transport import sinkhorn_newton_sparse as module
 from trref.transport.entropic_dual import dual_value
 from trref.transport.sinkhorn import sinkhorn_log, sinkhorn_scaling
 from trref.transport.sinkhorn_newton_sparse import augmented_potential, sinkhorn_newton_sparse
-from trref.transport.sparsified_hessian import NewtonDirection
+from trref.transport.sinkhorn_newton_sparse_hessian import NewtonDirection
 from trref.validate import ConvergenceWarning
 
 
@@ -61,7 +61,7 @@ def test_before_the_newton_steps_it_is_sinkhorn():
 @pytest.mark.parametrize("seed", range(4))
 def test_exact_newton_doubles_the_digits(seed):
     """With all entries, each error is at most a few times the square of the one before, down to rounding."""
-    options = {"tol": 1e-13, "rho": 1.0, "cg_rtol": 1e-10, "n_sinkhorn": 1}
+    options = {"tol": 1e-13, "keep": 1.0, "cg_rtol": 1e-10, "n_sinkhorn": 1}
     errors = sinkhorn_newton_sparse(*_assignment(seed, 30), reg=0.05, **options).marginal_errors
     assert len(errors) <= 6 and errors[0] > 0.1
     assert all(later <= 4 * earlier**2 + 1e-14 for earlier, later in itertools.pairwise(errors))
@@ -72,14 +72,16 @@ def test_the_share_matters():
     problem = _assignment(4, 200)
     steps = {}
     for share in (2, 8):
-        steps[share] = len(sinkhorn_newton_sparse(*problem, reg=1 / 600, rho=share / 200, tol=1e-10).step_sizes)
+        steps[share] = len(sinkhorn_newton_sparse(*problem, reg=1 / 600, keep=share / 200, tol=1e-10).step_sizes)
     assert 2 * steps[8] < steps[2]
 
 
 def test_the_default_share_is_eight_entries_a_row():
     rng = np.random.default_rng(12)
     problem = rng.random((30, 40)), np.full(30, 1 / 30), np.full(40, 1 / 40)
-    plans = [_quietly(sinkhorn_newton_sparse, *problem, reg=0.02, max_iter=21, rho=r).plan for r in (None, 8 / 30, 0.3)]
+    plans = [
+        _quietly(sinkhorn_newton_sparse, *problem, reg=0.02, max_iter=21, keep=r).plan for r in (None, 8 / 30, 0.3)
+    ]
     assert np.array_equal(plans[0], plans[1]) and not np.allclose(plans[0], plans[2], rtol=1e-6)
 
 
@@ -111,7 +113,7 @@ def test_theorem_on_sparsity(seed):
     best, second = np.partition(values, 1)[:2]
     gap = second - best
     eta = 3 * (1 + 2 * math.log(n)) / gap
-    plan = sinkhorn_newton_sparse(cost, a, b, reg=1 / eta, tol=1e-12, rho=1.0, levels=4).plan
+    plan = sinkhorn_newton_sparse(cost, a, b, reg=1 / eta, tol=1e-12, keep=1.0, levels=4).plan
     on_best = plan[range(n), permutations[values.argmin()]].sum()
     assert 0 <= 1 - on_best + 1e-12 <= 6 * n**2 * math.exp(-eta * gap)
 
@@ -149,8 +151,8 @@ def test_smooth_densities_need_another_share():
     s = np.linspace(0, 1, 100)
     a, b = np.exp(-((s - 0.3) ** 2) / 0.02), np.exp(-((s - 0.6) ** 2) / 0.03)
     problem = (s[:, None] - s) ** 2, (a + 1e-3) / (a + 1e-3).sum(), (b + 1e-3) / (b + 1e-3).sum()
-    few = _quietly(sinkhorn_newton_sparse, *problem, reg=1 / 300, tol=1e-9, rho=0.02, max_iter=60)
-    many = _quietly(sinkhorn_newton_sparse, *problem, reg=1 / 300, tol=1e-9, rho=0.4, max_iter=60)
+    few = _quietly(sinkhorn_newton_sparse, *problem, reg=1 / 300, tol=1e-9, keep=0.02, max_iter=60)
+    many = _quietly(sinkhorn_newton_sparse, *problem, reg=1 / 300, tol=1e-9, keep=0.4, max_iter=60)
     assert many.converged and not few.converged
 
 
@@ -166,8 +168,8 @@ def test_augmented_potential_has_one_maximum():
 
 
 OUT_OF_RANGE = [
-    {"rho": 1.5},
-    {"rho": -0.1},
+    {"keep": 1.5},
+    {"keep": -0.1},
     {"cg_rtol": 0.0},
     {"cg_rtol": 1.0},
     {"n_sinkhorn": 0},

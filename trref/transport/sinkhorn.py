@@ -61,56 +61,56 @@ Altschuler, Weed and Rigollet, *Near-linear time approximation algorithms for op
 
 import math
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Input, Method, Solver, Transform
-from trref.transport.interfaces import (
-    CERTIFICATE,
-    TRANSPORT,
-    TransportResult,
-    arrays,
-    checked_problem,
-    coupling,
-    finish,
-    mass_flags,
+from trref.signature import (
+    M,
+    N,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    PositiveInt,
+    Real,
+    checked,
 )
+from trref.transport.terms import TransportResult, coupling, finish, masses, problem
 
-__all__ = ["round_to_feasible", "sinkhorn_log", "sinkhorn_scaling"]
+__all__ = [
+    "reduced_cost",
+    "round_to_feasible",
+    "rounding_level",
+    "scaling_sweeps",
+    "sinkhorn_log",
+    "sinkhorn_scaling",
+]
 
 
-def sinkhorn_log(cost, a, b, *, reg, tol=1e-9, max_iter=10000):
+@checked(also=problem)
+def sinkhorn_log(
+    cost: Real[N, M],
+    a: Positive[N],
+    b: Positive[M],
+    *,
+    reg: PositiveFloat,
+    tol: PositiveFloat = 1e-9,
+    max_iter: PositiveInt = 10000,
+) -> TransportResult:
     """Solve transport with entropy by Sinkhorn's algorithm in the log domain, from potentials 0.
 
     Parameters
     ----------
-    cost : array (n, m)
-        At most 6.7e7 times `reg` (float32: 2.9e3), so that rounding leaves the plan its first digits.
-    a : array (n,)
-    b : array (m,)
-        Masses, positive (leave out empty points), with a sum of 1 to 1e-5; they are divided by their sums.
-    reg : float
-        Regularisation, in the units of the cost, in (0, inf).
-    tol : float
-        Ends when the marginal error is at most this, in (0, inf).
-    max_iter : int
-        Sweeps, in [1, inf).
-
-    Returns
-    -------
-    TransportResult
-        Fields plan, f, g, marginal_errors, iterations, converged.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, masses that are not positive or do not sum to 1.
+    a, b
+        Masses of the points, of sum 1; they are divided by their sums.
+    tol
+        Ends when the marginal error is at most this.
+    max_iter
+        Counts sweeps.
 
     Warns
     -----
     ConvergenceWarning
         `max_iter` was reached, or rounding keeps the error above `tol`.
     """
-    a, b = checked_problem(cost, a, b, reg=reg, tol=tol, max_iter=max_iter)
+    a, b = a / a.sum(), b / b.sum()
     C, log_a, log_b = cost / reg, xp.log(a), xp.log(b)
     errors, rounding, y = [], rounding_level(C), xp.zeros_like(b)
     following = log_a + 1 - _log_sum_exp(y - C, 1)
@@ -134,47 +134,48 @@ def _log_sum_exp(z, axis):
 
 def rounding_level(C):
     """Where errors of rounding are to be expected in the marginals, for a cost in units of reg."""
-    return 64 * float(xp.finfo(C.dtype).eps) * (1 + float(xp.maximum(C.max(), -C.min())))
+    return (
+        64 * float(xp.finfo(C.dtype).eps) * (1 + float(xp.maximum(C.max(), -C.min())))
+    )
 
 
 def _ended(errors, tol, rounding):
     """Small enough (a tenth is left for the rounding of the other marginal), or at rounding and no longer shrinking."""
     if not errors:
         return False
-    stuck = errors[-1] <= rounding and len(errors) > 100 and errors[-1] > 0.999 * errors[-101]
+    stuck = (
+        errors[-1] <= rounding
+        and len(errors) > 100
+        and errors[-1] > 0.999 * errors[-101]
+    )
     return errors[-1] <= 0.9 * tol or stuck
 
 
-def sinkhorn_scaling(cost, a, b, *, reg, tol=1e-9, max_iter=10000):
+@checked(also=problem)
+def sinkhorn_scaling(
+    cost: Real[N, M],
+    a: Positive[N],
+    b: Positive[M],
+    *,
+    reg: PositiveFloat,
+    tol: PositiveFloat = 1e-9,
+    max_iter: PositiveInt = 10000,
+) -> TransportResult:
     """Solve transport with entropy by Sinkhorn's algorithm in scaling form: two products with a matrix a sweep.
-
-    Parameters
-    ----------
-    cost, a, b
-        As in `sinkhorn_log`.
-    reg, tol, max_iter
-        As in `sinkhorn_log`.
-
-    Returns
-    -------
-    TransportResult
-
-    Raises
-    ------
-    ValueError
-        As in `sinkhorn_log`.
 
     Warns
     -----
     ConvergenceWarning
-        As in `sinkhorn_log`.
+        As `sinkhorn_log` does.
     """
-    a, b = checked_problem(cost, a, b, reg=reg, tol=tol, max_iter=max_iter)
+    a, b = a / a.sum(), b / b.sum()
     C, rows, columns = reduced_cost(cost, reg)
     x, y = xp.full_like(a, 0.5), xp.full_like(b, 0.5)
     x, y, plan, errors = scaling_sweeps(C, a, b, x, y, tol=tol, sweeps=max_iter)
     converged = finish("sinkhorn_scaling", plan, a, b, errors, tol)
-    return TransportResult(plan, reg * (x + rows), reg * (y + columns), errors, len(errors), converged)
+    return TransportResult(
+        plan, reg * (x + rows), reg * (y + columns), errors, len(errors), converged
+    )
 
 
 def reduced_cost(cost, reg):
@@ -212,30 +213,14 @@ def scaling_sweeps(C, a, b, x, y, *, tol, sweeps):
     return x + xp.log(u), y + xp.log(v), K, errors
 
 
-def round_to_feasible(plan, a, b):
+@checked(also=masses)
+def round_to_feasible(
+    plan: NonNegative[N, M], a: Positive[N], b: Positive[M]
+) -> NonNegative[N, M]:
     """Turn a plan with nearly right marginals into one with exact marginals.
 
     The result is within twice the marginal error of `plan`, in the sum of absolute differences.
-
-    Parameters
-    ----------
-    plan : array (n, m)
-        Non-negative.
-    a : array (n,)
-    b : array (m,)
-        Masses, positive, with a sum of 1 to 1e-5; they are divided by their sums.
-
-    Returns
-    -------
-    array (n, m)
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, negative entries, masses that do not sum to 1.
     """
-    _, flags = validate.deferred(ROUNDING_INPUTS, plan, a, b)
-    validate.require(*flags, *mass_flags(a=a, b=b))
     a, b = a / a.sum(), b / b.sum()
     # eq. sinkhorn-round
     P = plan * (a / xp.maximum(plan.sum(1), a))[:, None]
@@ -243,56 +228,3 @@ def round_to_feasible(plan, a, b):
     missing_a, missing_b = xp.maximum(a - P.sum(1), 0), xp.maximum(b - P.sum(0), 0)
     total = missing_a.sum()
     return P + missing_a[:, None] * (missing_b / xp.where(total > 0, total, 1))
-
-
-ROUNDING_INPUTS = {"plan": Input("N M", "nonnegative"), "a": Input("N", "positive"), "b": Input("M", "positive")}
-
-
-def _rounding_example(rng, size):
-    problem = TRANSPORT.example(rng, size)
-    plan = problem["a"][:, None] * problem["b"]
-    noise = rng.choice((1e-6, 0.1, 2.0))
-    return {"plan": plan * xp.exp(noise * rng.standard_normal(plan.shape)), "a": problem["a"], "b": problem["b"]}
-
-
-def _infeasibility(result, plan, a, b):
-    return float(abs(result.sum(1) - a).sum() + abs(result.sum(0) - b).sum() + abs(xp.minimum(result, 0)).sum())
-
-
-SETTINGS = {
-    "default": {"reg": 0.1},
-    "small regularisation": {"reg": 0.05},
-    "probe": {"reg": 0.3, "tol": 1e-7, "max_iter": 3000},
-}
-
-# the potentials move far from where they start
-EDGES = {
-    **TRANSPORT.edges,
-    "mass that must go far": arrays(cost=[[0.0, 30.0, 0.0], [30.0, 0.0, 30.0]], a=[0.5, 0.5], b=[0.125, 0.75, 0.125]),
-    "routes too dear to take": arrays(
-        cost=[[7.0, 0.0, 100.0], [0.0, 7.0, 7.0], [100.0, 100.0, 0.0]], a=[0.4, 0.3, 0.3], b=[0.4, 0.2, 0.4]
-    ),
-}
-SOLVER = {"interface": TRANSPORT, "edges": EDGES, "settings": SETTINGS, **CERTIFICATE}
-METHOD = Method(
-    key="cuturi2013sinkhorn",
-    provenance="confirmed",
-    functions=(
-        Solver(f=sinkhorn_log, **SOLVER),
-        Solver(f=sinkhorn_scaling, prescribed=False, **SOLVER),
-        Transform(
-            f=round_to_feasible,
-            inputs=ROUNDING_INPUTS,
-            example=_rounding_example,
-            edges={
-                "an empty plan": arrays(plan=[[0.0, 0.0], [0.0, 0.0]], a=[0.5, 0.5], b=[0.25, 0.75]),
-                "an exact plan": arrays(plan=[[0.25, 0.25], [0.0, 0.5]], a=[0.5, 0.5], b=[0.25, 0.75]),
-                "an empty row": arrays(plan=[[0.0, 0.0], [0.25, 0.75]], a=[0.5, 0.5], b=[0.25, 0.75]),
-                "too much everywhere": arrays(plan=[[3.0, 1.0], [2.0, 9.0]], a=[0.5, 0.5], b=[0.25, 0.75]),
-            },
-            wrt="plan",
-            idempotent=True,
-            feasible=_infeasibility,
-        ),
-    ),
-)

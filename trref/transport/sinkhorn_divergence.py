@@ -44,15 +44,28 @@ Genevay, Peyré and Cuturi, *Learning Generative Models with Sinkhorn Divergence
 others, *Interpolating between Optimal Transport and MMD using Sinkhorn Divergences*, 2019.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from trref import validate
-from trref.backend import linalg, xp
-from trref.catalog import Estimator, Input, Method, Objective
-from trref.transport import deviations
-from trref.transport.entropic_dual import PROBLEM, log_plan
-from trref.transport.interfaces import TRANSPORT, dual_cases, squared_distances
+from trref.backend import xp
+from trref.signature import (
+    D,
+    M,
+    N,
+    Positive,
+    PositiveFloat,
+    PositiveInt,
+    Real,
+    Scalar,
+    checked,
+)
 from trref.transport.sinkhorn import sinkhorn_log
+from trref.transport.terms import (
+    Regularisation,
+    bounded_plan,
+    log_plan,
+    masses,
+    squared_distances,
+)
 
 __all__ = [
     "CostGradient",
@@ -65,78 +78,80 @@ __all__ = [
 
 
 class CostGradient(NamedTuple):
-    """Derivatives by cost (n, m) and masses a (n,), b (m,)."""
+    """Derivatives by cost and masses."""
 
-    cost: Any
-    a: Any
-    b: Any
+    cost: Real[N, M]
+    a: Real[N]
+    b: Real[M]
 
 
 class PointsGradient(NamedTuple):
-    """Derivatives by clouds x (n, d) and z (m, d)."""
+    """Derivatives by two clouds of points."""
 
-    x: Any
-    z: Any
+    x: Real[N, D]
+    z: Real[M, D]
 
 
-def optimal_cost(f, g, cost, a, b, *, reg):
+@checked(also=bounded_plan)
+def optimal_cost(
+    f: Real[N],
+    g: Real[M],
+    cost: Real[N, M],
+    a: Positive[N],
+    b: Positive[M],
+    *,
+    reg: Regularisation,
+) -> tuple[Scalar, CostGradient]:
     """The optimal cost by its dual, and its derivative by cost and masses.
 
     Parameters
     ----------
-    f, g : arrays (n,), (m,)
+    f, g
         Optimal potentials, from a solver. (At others: the dual there, and its partial derivatives.)
-    cost : array (n, m)
-    a, b : arrays (n,), (m,)
-        Positive masses.
-    reg : float
-        Regularisation, in [1e-15, inf).
+    a, b
+        Masses of the points, of sum 1.
 
     Returns
     -------
-    value : scalar array
+    value
         Transport cost plus the entropy term.
-    gradient : CostGradient
-        With respect to `cost`, `a` and `b`.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, masses that are not positive, an entry of the plan that is too large.
+    gradient
     """
-    _, flags = validate.deferred(PROBLEM, f, g, cost, a, b)
-    P = xp.exp(log_plan(f, g, lambda: cost, reg, flags))
+    P = xp.exp(log_plan(f, g, cost, reg))
     W = f @ a + g @ b - reg * P.sum()
     return W, CostGradient(P, f.copy(), g.copy())  # eq. sinkhorn-divergence-envelope
 
 
-def optimal_cost_of_points(x, z, f, g, a, b, *, reg):
+def _bounded_plan_of_points(x, z, f, g, reg, **_):
+    """Potentials that make an entry of the plan too large."""
+    return bounded_plan(f, g, squared_distances(x, z), reg)
+
+
+@checked(also=_bounded_plan_of_points)
+def optimal_cost_of_points(
+    x: Real[N, D],
+    z: Real[M, D],
+    f: Real[N],
+    g: Real[M],
+    a: Positive[N],
+    b: Positive[M],
+    *,
+    reg: Regularisation,
+) -> tuple[Scalar, PointsGradient]:
     """The optimal cost of moving points to points for the squared distance, and its derivative by the points.
 
     Parameters
     ----------
-    x, z : arrays (n, d), (m, d)
-    f, g : arrays (n,), (m,)
-        Optimal potentials, from a solver. (At others: the dual there, and its partial derivatives.)
-    a, b : arrays (n,), (m,)
-        Positive masses.
-    reg : float
-        Regularisation, in units of a squared distance, in [1e-15, inf).
+    x, z
+        Two clouds of points.
 
     Returns
     -------
-    value : scalar array
+    value
         Transport cost plus the entropy term.
-    gradient : PointsGradient
-        With respect to `x` and `z`.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, masses that are not positive, an entry of the plan that is too large.
+    gradient
     """
-    _, flags = validate.deferred(POINTS, x, z, f, g, a, b)
-    P = xp.exp(log_plan(f, g, lambda: squared_distances(x, z), reg, flags))
+    P = xp.exp(log_plan(f, g, squared_distances(x, z), reg))
     W = f @ a + g @ b - reg * P.sum()
     # eq. sinkhorn-divergence-points
     dx = 2 * (P.sum(1)[:, None] * x - P @ z)
@@ -144,155 +159,61 @@ def optimal_cost_of_points(x, z, f, g, a, b, *, reg):
     return W, PointsGradient(dx, dz)
 
 
-def sinkhorn_divergence(x, z, a, b, *, reg, tol=1e-12, max_iter=10000):
+@checked(also=masses)
+def sinkhorn_divergence(
+    x: Real[N, D],
+    z: Real[M, D],
+    a: Positive[N],
+    b: Positive[M],
+    *,
+    reg: PositiveFloat,
+    tol: PositiveFloat = 1e-12,
+    max_iter: PositiveInt = 10000,
+) -> Scalar:
     """The Sinkhorn divergence of two clouds for the squared distance.
 
     Parameters
     ----------
-    x, z : arrays (n, d), (m, d)
-    a, b : arrays (n,), (m,)
-        Masses, positive, with a sum of 1 to 1e-5; they are divided by their sums.
-    reg : float
-        Regularisation, in units of a squared distance, in (0, inf).
-    tol : float
-        Marginal error of the three plans, in (0, inf).
-    max_iter : int
-        Sweeps for each of them, in [1, inf).
+    tol
+        Marginal error of the plans.
+    max_iter
+        Counts the sweeps for each of them.
 
     Returns
     -------
-    scalar array
+    divergence
         Not negative, to rounding.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, masses that are not positive or do not sum to 1.
 
     Warns
     -----
     ConvergenceWarning
         A plan is not as accurate as `tol`.
     """
-    validate.inputs(CLOUDS, x, z, a, b)
-
     a, b = a / a.sum(), b / b.sum()
+    options = {"reg": reg, "tol": tol, "max_iter": max_iter}
 
     def W(x, z, a, b):
-        found = sinkhorn_log(squared_distances(x, z), a, b, reg=reg, tol=tol, max_iter=max_iter)
-        return found.f @ a + found.g @ b  # less reg, the mass of the plan, which cancels
+        # less reg, the mass of the plan, which cancels
+        found = sinkhorn_log(squared_distances(x, z), a, b, **options)
+        return found.f @ a + found.g @ b
 
-    return W(x, z, a, b) - W(x, x, a, a) / 2 - W(z, z, b, b) / 2  # eq. sinkhorn-divergence-value
+    # eq. sinkhorn-divergence-value
+    return W(x, z, a, b) - W(x, x, a, a) / 2 - W(z, z, b, b) / 2
 
 
-def sinkhorn_divergence_gradient(x, z, a, b, *, reg, tol=1e-12, max_iter=10000):
-    """Derivative of the Sinkhorn divergence by the points of the first cloud.
-
-    Parameters
-    ----------
-    x, z : arrays (n, d), (m, d)
-    a, b : arrays (n,), (m,)
-        Masses, positive, with a sum of 1 to 1e-5; they are divided by their sums.
-    reg : float
-        Regularisation, in units of a squared distance, in (0, inf).
-    tol : float
-        Marginal error of the two plans, in (0, inf).
-    max_iter : int
-        Sweeps for each of them, in [1, inf).
-
-    Returns
-    -------
-    array (n, d)
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, masses that are not positive or do not sum to 1.
-    """
-    validate.inputs(CLOUDS, x, z, a, b)
+@checked(also=masses)
+def sinkhorn_divergence_gradient(
+    x: Real[N, D],
+    z: Real[M, D],
+    a: Positive[N],
+    b: Positive[M],
+    *,
+    reg: PositiveFloat,
+    tol: PositiveFloat = 1e-12,
+    max_iter: PositiveInt = 10000,
+) -> Real[N, D]:
+    """Derivative of the Sinkhorn divergence by the points of the first cloud."""
     options = {"reg": reg, "tol": tol, "max_iter": max_iter}
     P = sinkhorn_log(squared_distances(x, z), a, b, **options).plan
     Q = sinkhorn_log(squared_distances(x, x), a, a, **options).plan
     return 2 * (Q @ x - P @ z)  # eq. sinkhorn-divergence-gradient
-
-
-CLOUDS = {"x": Input("N D"), "z": Input("M D"), "a": Input("N", "positive"), "b": Input("M", "positive")}
-POINTS = {"x": Input("N D"), "z": Input("M D"), **{k: PROBLEM[k] for k in ("f", "g", "a", "b")}}
-
-
-def _clouds(rng, size):
-    problem = TRANSPORT.example(rng, size)
-    n, m = problem["cost"].shape
-    x, z = rng.standard_normal((n, 2)) / 2, rng.standard_normal((m, 2)) / 2 + rng.uniform(0.5, 1.5, 2)
-    return {"x": x, "z": z, "a": problem["a"], "b": problem["b"]}
-
-
-def _points_example(rng, size):
-    drawn = {**_clouds(rng, size), **dual_cases(("f", "g"))["example"](rng, size)}
-    return {name: drawn[name] for name in POINTS}
-
-
-def _newton_optimum(cost, a, b, reg):
-    """Optimal value and plan by dense Newton steps on the dual, in units of reg."""
-    z, n = xp.zeros(len(a) + len(b)), len(a)
-    w = xp.concatenate([xp.ones(n), -xp.ones(len(b))])
-
-    def evaluate(z):
-        P = xp.exp(xp.clip(z[:n, None] + z[n:] - cost / reg - 1, -700, 50))
-        return z[:n] @ a + z[n:] @ b - P.sum(), P
-
-    value, P = evaluate(z)
-    for _ in range(100):
-        q = xp.concatenate([a - P.sum(1), b - P.sum(0)])
-        M = xp.concatenate([xp.hstack([xp.diag(P.sum(1)), P]), xp.hstack([P.T, xp.diag(P.sum(0))])])
-        step = linalg.solve(M + xp.outer(w, w) / len(w) ** 2, q)
-        for halvings in range(40):
-            following = evaluate(z + 0.5**halvings * step)
-            if following[0] >= value - 1e-13:
-                break
-        z, (value, P) = z + 0.5**halvings * step, following
-    return reg * value, P
-
-
-def _divergence_by_newton(x, z, a, b, reg, **_):
-    W = lambda x, z, a, b: _newton_optimum(squared_distances(x, z), a, b, reg)[0]  # noqa: E731
-    return W(x, z, a, b) - W(x, x, a, a) / 2 - W(z, z, b, b) / 2
-
-
-def _gradient_by_newton(x, z, a, b, reg, **_):
-    P = _newton_optimum(squared_distances(x, z), a, b, reg)[1]
-    Q = _newton_optimum(squared_distances(x, x), a, a, reg)[1]
-    pull = [sum(P[i, j] * (x[i] - z[j]) for j in range(len(z))) for i in range(len(x))]
-    return 2 * xp.array([p - sum(Q[i, j] * (x[i] - x[j]) for j in range(len(x))) for i, p in enumerate(pull)])
-
-
-SETTINGS = {"default": {"reg": 0.5}, "probe": {"reg": 0.8, "tol": 1e-11, "max_iter": 2000}}
-DUAL_SETTINGS = {"default": {"reg": 0.5}, "probe": {"reg": 0.8}}
-
-METHOD = Method(
-    key="genevay2018learning",
-    provenance="confirmed",
-    functions=(
-        Objective(
-            f=optimal_cost, inputs=PROBLEM, **dual_cases(PROBLEM), settings=DUAL_SETTINGS, wrt=("cost", "a", "b")
-        ),
-        Objective(
-            f=optimal_cost_of_points, inputs=POINTS, example=_points_example, settings=DUAL_SETTINGS, wrt=("x", "z")
-        ),
-        Estimator(
-            f=sinkhorn_divergence,
-            inputs=CLOUDS,
-            example=_clouds,
-            settings=SETTINGS,
-            brute_force=_divergence_by_newton,
-            deviations=(deviations.DIVERGENCE_OF_TRANSPORT_COSTS,),
-        ),
-        Estimator(
-            f=sinkhorn_divergence_gradient,
-            inputs=CLOUDS,
-            example=_clouds,
-            settings=SETTINGS,
-            brute_force=_gradient_by_newton,
-        ),
-    ),
-)

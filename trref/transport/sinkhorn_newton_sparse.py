@@ -6,7 +6,8 @@ near a vertex of the transport polytope, where the Hessian of :math:`D` is nearl
 little more than a few sweeps. The paper's two stages:
 
 1. :math:`N_1` Sinkhorn sweeps, here in scaling form from the reduced cost (:mod:`trref.transport.sinkhorn`);
-2. Newton steps :math:`\Delta z` with the sparsified Hessian (:mod:`trref.transport.sparsified_hessian`), halved until
+2. Newton steps :math:`\Delta z` with the sparsified Hessian
+   (:mod:`trref.transport.sinkhorn_newton_sparse_hessian`), halved until
 
 .. math::
     :label: sinkhorn-newton-sparse-armijo
@@ -41,25 +42,41 @@ Tang, Shavlovsky, Rahmanian, Tardini, Thekumparampil, Xiao and Ying, *Accelerati
 Iterations*, 2024, arXiv:2401.12253.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Limit, Method, Objective, Solver
-from trref.transport.entropic_dual import PROBLEM, DualGradient, dual_value
-from trref.transport.interfaces import CERTIFICATE, TRANSPORT, checked_problem, coupling, dual_cases, finish
+from trref.signature import (
+    Fraction,
+    M,
+    N,
+    OpenFraction,
+    Positive,
+    PositiveFloat,
+    PositiveInt,
+    Real,
+    Scalar,
+    checked,
+)
+from trref.transport.entropic_dual import DualGradient, dual_value
 from trref.transport.sinkhorn import reduced_cost, rounding_level, scaling_sweeps
-from trref.transport.sparsified_hessian import solve_reduced, sparsify
+from trref.transport.sinkhorn_newton_sparse_hessian import solve_reduced, sparsify
+from trref.transport.terms import (
+    Regularisation,
+    bounded_plan,
+    coupling,
+    finish,
+    problem,
+)
 
 __all__ = ["SparseNewtonResult", "augmented_potential", "sinkhorn_newton_sparse"]
 
 
 class SparseNewtonResult(NamedTuple):
-    """As `TransportResult`; the Newton steps have their step size (0: sweeps instead) and conjugate-gradient count."""
+    """As `TransportResult`; a Newton step has its length (0: sweeps instead) and its number of conjugate gradients."""
 
-    plan: Any
-    f: Any
-    g: Any
+    plan: Real[N, M]
+    f: Real[N]
+    g: Real[M]
     marginal_errors: list[float]
     iterations: int
     converged: bool
@@ -84,102 +101,109 @@ class _Point(NamedTuple):
     error: float
 
 
-def augmented_potential(f, g, cost, a, b, *, reg):
+@checked(also=bounded_plan)
+def augmented_potential(
+    f: Real[N],
+    g: Real[M],
+    cost: Real[N, M],
+    a: Positive[N],
+    b: Positive[M],
+    *,
+    reg: Regularisation,
+) -> tuple[Scalar, DualGradient]:
     """The dual, as a loss, made strictly convex along the direction that changes nothing.
 
     Parameters
     ----------
-    f : array (n,)
-    g : array (m,)
-    cost : array (n, m)
-    a : array (n,)
-    b : array (m,)
-        Positive masses.
-    reg : float
-        Regularisation, in [1e-15, inf).
-
-    Returns
-    -------
-    loss : scalar array
-        To minimise.
-    gradient : DualGradient
-        With respect to `f` and `g`.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, masses that are not positive, an entry of the plan that is too large.
+    f, g
+        Potentials, one a point.
+    a, b
+        Masses of the points, of sum 1.
     """
-    loss, gradient = dual_value(f, g, cost, a, b, reg=reg)
+    loss, gradient = dual_value.unchecked(f, g, cost, a, b, reg=reg)
     # eq. sinkhorn-newton-sparse-augmented
     shift = f.sum() - g.sum()
     return loss + shift**2 / 2, DualGradient(gradient.f + shift, gradient.g - shift)
 
 
-def sinkhorn_newton_sparse(cost, a, b, *, reg, tol=1e-9, max_iter=500, n_sinkhorn=20, rho=None, cg_rtol=1e-3, levels=0):
+@checked(also=problem)
+def sinkhorn_newton_sparse(
+    cost: Real[N, M],
+    a: Positive[N],
+    b: Positive[M],
+    *,
+    reg: PositiveFloat,
+    tol: PositiveFloat = 1e-9,
+    max_iter: PositiveInt = 500,
+    n_sinkhorn: PositiveInt = 20,
+    keep: Fraction | None = None,
+    cg_rtol: OpenFraction = 1e-3,
+    levels: Annotated[int, "[0, 20]"] = 0,
+) -> SparseNewtonResult:
     """Solve transport with entropy by Sinkhorn sweeps and sparse Newton steps.
 
     Parameters
     ----------
-    cost : array (n, m)
-        At most 6.7e7 times `reg` (float32: 2.9e3).
-    a : array (n,)
-    b : array (m,)
-        Masses, positive (leave out empty points), with a sum of 1 to 1e-5; they are divided by their sums.
-    reg : float
-        Regularisation, in the units of the cost, in (0, inf).
-    tol : float
-        Ends when the marginal error is at most this, in (0, inf).
-    max_iter : int
-        Sweeps and Newton steps together, in [1, inf); but at least one sweep a level.
-    n_sinkhorn : int
-        Sweeps at the start, and in the place of a failed Newton step; in [1, inf), 20 in the paper.
-    rho : float, optional
-        Share of the entries of the plan that the Hessian keeps, in [0, 1]; ``8 / min(n, m)`` by default. Smooth
-        densities need more (0.2).
-    cg_rtol : float
-        Relative tolerance of the conjugate gradients, in (0, 1).
-    levels : int
-        Solve with ``4**levels * reg``, …, ``4 * reg`` first, to a marginal error of 0.01, each as a start for the next;
-        in [0, 20]. Not in the paper; where `reg` is so small that the plan falls into unconnected parts, Newton steps
-        need it.
-
-    Returns
-    -------
-    SparseNewtonResult
-        Fields plan, f, g, marginal_errors, iterations, converged, step_sizes, cg_iterations, inner_iterations.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, masses that are not positive or do not sum to 1.
+    tol
+        Ends when the marginal error is at most this.
+    max_iter
+        Counts sweeps and Newton steps together; but at least one sweep a level.
+    n_sinkhorn
+        Sweeps at the start, and in the place of a failed Newton step; 20 in the paper.
+    keep
+        ``8 / min(n, m)`` if None. Smooth densities need more (0.2).
+    cg_rtol
+        Relative tolerance of the conjugate gradients.
+    levels
+        Solve with ``4**levels * reg``, …, ``4 * reg`` first, to a marginal error of 0.01, each as a start for the next.
+        Not in the paper; where `reg` is so small that the plan falls into unconnected parts, Newton steps need it.
 
     Warns
     -----
     ConvergenceWarning
         `max_iter` was reached, or rounding keeps the error above `tol`.
     """
-    a, b = checked_problem(cost, a, b, reg=reg, tol=tol, max_iter=max_iter)
-    validate.integer("[1, inf)", n_sinkhorn=n_sinkhorn)
-    validate.integer("[0, 20]", levels=levels)
-    rho = min(1.0, 8 / min(cost.shape)) if rho is None else rho
-    validate.interval("[0, 1]", rho=rho)
-    validate.interval("(0, 1)", cg_rtol=cg_rtol)
+    a, b = a / a.sum(), b / b.sum()
+    keep = min(1.0, 8 / min(cost.shape)) if keep is None else keep
     C, row_minima, column_minima = reduced_cost(cost, reg)
     x, y = xp.full_like(a, 0.5), xp.full_like(b, 0.5)
     history = _History([], [], [])
     for level in range(levels, -1, -1):
-        goal, limit = (tol, max_iter) if level == 0 else (max(tol, 0.01), max_iter - level)
-        point = _two_stages(C / 4**level if level else C, a, b, x, y, history, goal, limit, n_sinkhorn, rho, cg_rtol)
+        goal, limit = (
+            (tol, max_iter) if level == 0 else (max(tol, 0.01), max_iter - level)
+        )
+        point = _two_stages(
+            C / 4**level if level else C,
+            a,
+            b,
+            x,
+            y,
+            history,
+            goal,
+            limit,
+            n_sinkhorn,
+            keep,
+            cg_rtol,
+        )
         x, y = 4 * point.x, 4 * point.y
     errors, step_sizes, cg_iterations = history
     converged = finish("sinkhorn_newton_sparse", point.plan, a, b, errors, tol)
     f, g = reg * (point.x + row_minima), reg * (point.y + column_minima)
     inner = int(sum(cg_iterations))
-    return SparseNewtonResult(point.plan, f, g, errors, len(errors), converged, step_sizes, cg_iterations, inner)
+    return SparseNewtonResult(
+        point.plan,
+        f,
+        g,
+        errors,
+        len(errors),
+        converged,
+        step_sizes,
+        cg_iterations,
+        inner,
+    )
 
 
-def _two_stages(C, a, b, x, y, history, tol, limit, n_sinkhorn, rho, cg_rtol):
+def _two_stages(C, a, b, x, y, history, tol, limit, n_sinkhorn, keep, cg_rtol):
     """Sweep, then take Newton steps, until the error is at most tol or the history has reached its limit."""
 
     def sweep(x, y):
@@ -191,7 +215,9 @@ def _two_stages(C, a, b, x, y, history, tol, limit, n_sinkhorn, rho, cg_rtol):
     rounding = rounding_level(C)
     point, stuck = sweep(x, y), False
     while point.error > tol and len(history.errors) < limit and not stuck:
-        direction = solve_reduced(sparsify(point.plan, rho), a, b, point.rows, point.columns, cg_rtol)
+        direction = solve_reduced(
+            sparsify(point.plan, keep), a, b, point.rows, point.columns, cg_rtol
+        )
         following, step = _line_search(point, direction, C, a, b)
         if following:
             history.errors.append(following.error)
@@ -221,53 +247,9 @@ def _line_search(point, direction, C, a, b):
         trial = _evaluate(x, y, coupling(x, y, C), a, b)
         gain = trial.value - point.value
         ascends = gain >= 1e-4 * step * slope  # eq. sinkhorn-newton-sparse-armijo
-        if (ascends and gain > noise) or (abs(gain) <= noise and trial.error < point.error):
+        if (ascends and gain > noise) or (
+            abs(gain) <= noise and trial.error < point.error
+        ):
             return trial, step
         step /= 2
     return None, 0.0
-
-
-def _centred(inputs):
-    """potentials of equal sums"""
-    f, g = inputs["f"], inputs["g"]
-    shift = (g.sum() - f.sum()) / (len(f) + len(g))
-    return {**inputs, "f": f + shift, "g": g - shift}
-
-
-METHOD = Method(
-    key="tang2024accelerating",
-    provenance={"partly": ("armijo",), "reconstructed": ("augmented",)},
-    functions=(
-        Objective(
-            f=augmented_potential,
-            inputs=PROBLEM,
-            **dual_cases(PROBLEM),
-            settings={"default": {"reg": 0.1}, "probe": {"reg": 0.3}},
-            wrt=("f", "g"),
-            limits=(Limit("entropic_dual.dual_value", {}, {"reg": 0.1}, where=_centred),),
-        ),
-        Solver(
-            f=sinkhorn_newton_sparse,
-            prescribed=False,
-            interface=TRANSPORT,
-            settings={
-                "default": {"reg": 0.1},
-                "small regularisation": {"reg": 0.02},
-                "exact Newton": {"reg": 0.03, "rho": 1.0, "cg_rtol": 1e-8},
-                "one sweep, then Newton": {"reg": 0.03, "n_sinkhorn": 1, "rho": 0.5, "cg_rtol": 1e-9},
-                "warm start": {"reg": 0.02, "levels": 2},
-                "probe": {
-                    "reg": 0.05,
-                    "tol": 1e-7,
-                    "max_iter": 300,
-                    "n_sinkhorn": 7,
-                    "rho": 0.4,
-                    "cg_rtol": 0.01,
-                    "levels": 2,
-                },
-            },
-            limits=(Limit("sinkhorn.sinkhorn_scaling", {"max_iter": 10000, "n_sinkhorn": 10000}, {"reg": 0.1}),),
-            **CERTIFICATE,
-        ),
-    ),
-)

@@ -15,13 +15,13 @@ entropic transport it arrives shrunken; the Sinkhorn divergence repairs that.
 import numpy as np
 
 from trref.experiments.figures import COLOURS, use_style
-from trref.transport.interfaces import squared_distances
 from trref.transport.sinkhorn import sinkhorn_log
 from trref.transport.sinkhorn_divergence import (
     optimal_cost_of_points,
     sinkhorn_divergence,
     sinkhorn_divergence_gradient,
 )
+from trref.transport.terms import squared_distances
 
 plt = use_style()
 REG, STEPS = 0.2, 40

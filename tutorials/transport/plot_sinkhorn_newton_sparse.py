@@ -66,7 +66,7 @@ line = (s[:, None] - s) ** 2, *(p / p.sum() for p in bumps)
 figure, axis = plt.subplots()
 smooth = {"Sinkhorn": trace(sinkhorn_scaling, *line, stops=stops["Sinkhorn"], reg=1 / eta, tol=1e-9)}
 for budget in (8, 40):
-    options = {"reg": 1 / eta, "tol": 1e-9, "rho": budget / n}
+    options = {"reg": 1 / eta, "tol": 1e-9, "keep": budget / n}
     smooth[f"{budget} entries a row"] = trace(
         sinkhorn_newton_sparse, *line, stops=[1, 3, 10, *range(20, 120, 10)], **options
     )

@@ -16,12 +16,12 @@ import warnings
 
 import numpy as np
 
-from trref.catalog.transport.sparsified_hessian import dense_matrix
+from trref.catalog.transport.sinkhorn_newton_sparse_hessian import dense_matrix
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.krylov.cg import cg
 from trref.problems.convex import DenseOperator
 from trref.transport.sinkhorn import sinkhorn_scaling
-from trref.transport.sparsified_hessian import dropped_mass, newton_direction
+from trref.transport.sinkhorn_newton_sparse_hessian import dropped_mass, newton_direction
 from trref.validate import ConvergenceWarning
 
 plt = use_style()
@@ -44,9 +44,9 @@ budgets = [1, 2, 4, 8, 16, 32]
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6))
 lost = {}
 for eta, colour in zip((300, 600, 1200), COLOURS, strict=False):
-    lost[eta] = [[float(dropped_mass(random_plan(k, eta), rho=c / n)) / 2 for c in budgets] for k in range(5)]
+    lost[eta] = [[float(dropped_mass(random_plan(k, eta), keep=c / n)) / 2 for c in budgets] for k in range(5)]
     spread(axes[0], budgets, lost[eta], f"assignment, eta = {eta}", color=colour)
-of_smooth = [float(dropped_mass(smooth, rho=c / n)) / 2 for c in budgets]
+of_smooth = [float(dropped_mass(smooth, keep=c / n)) / 2 for c in budgets]
 axes[0].plot(budgets, of_smooth, color=COLOURS[5], linestyle="--", label="smooth, eta = 1200")
 axes[0].set(xlabel="entries kept per row", ylabel="mass dropped", xscale="log", yscale="log", ylim=(1e-20, 2))
 axes[0].legend()
@@ -65,7 +65,7 @@ for eta in (100, 200, 400, 800, 1600):
         plan = random_plan(seed, eta)
         M, q = dense_matrix(plan, 8 / n), np.concatenate([uniform - plan.sum(1), uniform - plan.sum(0)])
         whole = cg(DenseOperator(M), q, preconditioner=DenseOperator(np.diag(1 / np.diag(M))), rtol=1e-8, max_iter=5000)
-        block = newton_direction(plan, uniform, uniform, rho=8 / n, rtol=1e-8)
+        block = newton_direction(plan, uniform, uniform, keep=8 / n, rtol=1e-8)
         ours = np.concatenate([block.df, block.dg])
         assert np.linalg.norm(q - M @ ours) <= 1e-5 * np.linalg.norm(q), "both solve the same system"
         counts["whole matrix"][eta].append(whole.iterations)

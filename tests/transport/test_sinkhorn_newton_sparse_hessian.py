@@ -11,7 +11,12 @@ from trref.krylov.cg import cg
 from trref.problems.convex import DenseOperator
 from trref.strict import StrictSparse
 from trref.transport.sinkhorn import sinkhorn_scaling
-from trref.transport.sparsified_hessian import dropped_mass, newton_direction, sparse_hessian_product, sparsify
+from trref.transport.sinkhorn_newton_sparse_hessian import (
+    dropped_mass,
+    newton_direction,
+    sparse_hessian_product,
+    sparsify,
+)
 
 
 def _plan(seed, n=12, m=15, reg=0.05):
@@ -23,9 +28,9 @@ def _plan(seed, n=12, m=15, reg=0.05):
         return sinkhorn_scaling(rng.random((n, m)), a, b, reg=reg, tol=1e-15, max_iter=3).plan, a, b
 
 
-def _dense(plan, rho):
+def _dense(plan, keep):
     n, m = plan.shape
-    return np.stack([sparse_hessian_product(plan, e[:n], e[n:], rho=rho) for e in np.eye(n + m)])
+    return np.stack([sparse_hessian_product(plan, e[:n], e[n:], keep=keep) for e in np.eye(n + m)])
 
 
 def test_by_hand():
@@ -33,27 +38,27 @@ def test_by_hand():
     plan = np.array([[0.4, 0.1], [0.2, 0.3]])
     expected = [[0.5, 0, 0.4, 0], [0, 0.5, 0, 0.3], [0.4, 0, 0.6, 0], [0, 0.3, 0, 0.4]]
     assert np.allclose(_dense(plan, 0.5), expected, rtol=1e-15)
-    assert dropped_mass(plan, rho=0.5) == pytest.approx(2 * (0.1 + 0.2))
+    assert dropped_mass(plan, keep=0.5) == pytest.approx(2 * (0.1 + 0.2))
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.02, 0.1, 0.3, 1.0])
-def test_semidefinite_and_dominant(rho):
+@pytest.mark.parametrize("keep", [0.0, 0.02, 0.1, 0.3, 1.0])
+def test_semidefinite_and_dominant(keep):
     for seed in range(5):
-        M = _dense(_plan(seed)[0], rho)
+        M = _dense(_plan(seed)[0], keep)
         assert np.allclose(M, M.T, atol=0)
         off = abs(M).sum(1) - np.diag(M)
         assert (off <= np.diag(M) * (1 + 1e-14)).all()
         lowest = np.linalg.eigvalsh(M)[0]
         assert lowest >= -1e-15
-        if 0 < rho < 1:
+        if 0 < keep < 1:
             assert lowest > 1e-12, "every component has lost some mass"
 
 
-def test_the_whole_sparsified_hessian_is_singular():
+def test_the_whole_sinkhorn_newton_sparse_hessian_is_singular():
     """What public code does, with a budget shorter than the diagonal: it leaves rows without any entry."""
-    (deviation,) = find("sparsified_hessian.sparse_hessian_product").deviations
+    (deviation,) = find("sinkhorn_newton_sparse_hessian.sparse_hessian_product").deviations
     plan = np.array([[0.50, 1e-3, 1e-3], [0.4, 1e-3, 1e-3], [1e-3, 0.01, 0.01]])
-    M = np.stack([deviation.f(plan, e[:3], e[3:], rho=7 / 6) for e in np.eye(6)])
+    M = np.stack([deviation.f(plan, e[:3], e[3:], keep=7 / 6) for e in np.eye(6)])
     assert np.count_nonzero(M) == 7 and (M == 0).all(1).sum() == 3
     assert np.linalg.eigvalsh(_dense(plan, 0.5))[0] > 1e-4
 
@@ -69,18 +74,18 @@ def test_stored_sparse_on_both_backends():
         assert np.array_equal(device.toarray().get(), kept.toarray())
 
 
-@pytest.mark.parametrize("rho", [0.05, 0.3, 1.0])
-def test_direction_by_a_dense_solve(rho):
+@pytest.mark.parametrize("keep", [0.05, 0.3, 1.0])
+def test_direction_by_a_dense_solve(keep):
     for seed in range(5):
         plan, a, b = _plan(seed)
         plan = plan * np.linspace(0.9, 1.1, len(b))  # so that both marginals are wrong
         plan = plan / plan.sum()
         q = np.concatenate([a - plan.sum(1), b - plan.sum(0)])
-        exact = np.linalg.lstsq(_dense(plan, rho), q)[0]
-        found = newton_direction(plan, a, b, rho=rho, rtol=1e-12)
+        exact = np.linalg.lstsq(_dense(plan, keep), q)[0]
+        found = newton_direction(plan, a, b, keep=keep, rtol=1e-12)
         ours = np.concatenate([found.df, found.dg])
         null = np.concatenate([np.ones(len(a)), -np.ones(len(b))]) / np.sqrt(len(a) + len(b))
-        if rho == 1.0:
+        if keep == 1.0:
             ours, exact = ours - (null @ ours) * null, exact - (null @ exact) * null
         assert found.converged and np.allclose(ours, exact, atol=1e-9 * abs(exact).max())
 
@@ -90,14 +95,14 @@ def test_direction_by_conjugate_gradients_on_the_whole_matrix():
     M, q = _dense(plan, 0.2), np.concatenate([a - plan.sum(1), b - plan.sum(0)])
     jacobi = DenseOperator(np.diag(1 / np.diag(M)))
     whole = cg(DenseOperator(M), q, preconditioner=jacobi, rtol=1e-12)
-    reduced = newton_direction(plan, a, b, rho=0.2, rtol=1e-12)
+    reduced = newton_direction(plan, a, b, keep=0.2, rtol=1e-12)
     assert np.allclose(np.concatenate([reduced.df, reduced.dg]), whole.x, rtol=1e-8, atol=1e-10)
     assert reduced.iterations < whole.iterations
 
 
 def test_without_entries_it_is_a_linearised_sweep():
     plan, a, b = _plan(7)
-    found = newton_direction(plan, a, b, rho=0.0)
+    found = newton_direction(plan, a, b, keep=0.0)
     assert np.allclose(found.df, (a - plan.sum(1)) / plan.sum(1), rtol=1e-14)
     assert np.allclose(found.dg, (b - plan.sum(0)) / plan.sum(0), rtol=1e-14)
 
@@ -105,12 +110,12 @@ def test_without_entries_it_is_a_linearised_sweep():
 @pytest.mark.parametrize("rtol", [0.9, 0.1, 1e-3, 1e-8])
 def test_every_iterate_ascends(rtol):
     plan, a, b = _plan(8)
-    found = newton_direction(plan, a, b, rho=0.1, rtol=rtol)
+    found = newton_direction(plan, a, b, keep=0.1, rtol=rtol)
     assert (a - plan.sum(1)) @ found.df + (b - plan.sum(0)) @ found.dg > 0
 
 
 def test_dropped_mass_falls_with_the_share():
     plan = _plan(9)[0]
-    dropped = [dropped_mass(plan, rho=rho) for rho in (0.0, 0.1, 0.3, 0.9, 1.0)]
+    dropped = [dropped_mass(plan, keep=keep) for keep in (0.0, 0.1, 0.3, 0.9, 1.0)]
     assert dropped[0] == pytest.approx(2 * plan.sum()) and dropped[-1] == 0.0
     assert (np.diff(dropped) < 0).all()
