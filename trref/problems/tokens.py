@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trref.backend import xp
+from trref.backend import to_host, xp
 from trref.nn.heads import log_softmax, one_hot
 
 __all__ = ["Responses", "TokenTask"]
@@ -47,8 +47,14 @@ class TokenTask:
     length: int = 6
 
     def __post_init__(self):
-        if not 1 <= min(self.levels) or max(self.levels) >= self.length or max(self.levels) >= self.vocabulary:
-            raise ValueError("levels must lie between 1 and the smaller of length - 1 and vocabulary - 1")
+        if (
+            not 1 <= min(self.levels)
+            or max(self.levels) >= self.length
+            or max(self.levels) >= self.vocabulary
+        ):
+            raise ValueError(
+                "levels must lie between 1 and the smaller of length - 1 and vocabulary - 1"
+            )
 
     @property
     def size(self):
@@ -59,7 +65,9 @@ class TokenTask:
         """Split theta into bigram (P, V, V) and position (P, T, V); row 0 of the bigrams follows the prompt itself."""
         P, V, T = len(self.levels), self.vocabulary, self.length
         if theta.shape != (self.size,):
-            raise ValueError(f"theta must have shape ({self.size},), not {tuple(theta.shape)}")
+            raise ValueError(
+                f"theta must have shape ({self.size},), not {tuple(theta.shape)}"
+            )
         return theta[: P * V * V].reshape(P, V, V), theta[P * V * V :].reshape(P, T, V)
 
     @staticmethod
@@ -80,7 +88,9 @@ class TokenTask:
         """Gradient (P,) of ``sum(cotangent * log_prob)``; mask the cotangent, not the result."""
         logits = self.logits(theta, prompts, tokens)
         e = one_hot(tokens, self.vocabulary, logits.dtype)
-        return self.logits_vjp(prompts, tokens, cotangent[..., None] * (e - xp.exp(log_softmax(logits))))
+        return self.logits_vjp(
+            prompts, tokens, cotangent[..., None] * (e - xp.exp(log_softmax(logits)))
+        )
 
     def logits_vjp(self, prompts, tokens, cotangent):
         """Gradient (P,) of ``sum(cotangent * logits)``, cotangent (B, T, V)."""
@@ -92,22 +102,69 @@ class TokenTask:
         position = prompt.T @ cotangent.reshape(len(cotangent), -1)
         return xp.concatenate([bigram.ravel(), position.ravel()])
 
-    def sample(self, rng, theta, prompts):
-        """Sample a response to each prompt (B,); uniform numbers are drawn on the host, T a response."""
+    def next_logits(self, theta, prompts, tokens):
+        """Logits (B, V) of the token after the given ones (B, t), t < T: what a teacher says to a student's prefix."""
         bigram, position = self._tables(theta)
+        t = tokens.shape[1]
+        previous = tokens[:, -1] if t else xp.zeros_like(prompts)
+        return bigram[prompts, previous] + position[prompts, t]
+
+    def sample(self, rng, theta, prompts, *, prefix=None, mix=None):
+        """Sample a response to each prompt (B,); uniform numbers are drawn on the host, T a response.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        theta : array (P,)
+        prompts : integer array (B,)
+        prefix : pair of arrays (B, T), optional
+            Tokens, and 1 where they are given instead of sampled (trapo, tropd: the beginning of an expert's answer).
+        mix : callable, optional
+            ``mix(logits (B, V), prompts, tokens (B, t)) -> logits (B, V)`` to sample from instead (trb: a blend with
+            the teacher).
+
+        Returns
+        -------
+        Responses
+            With the log-probabilities of what was sampled from.
+        """
         u = xp.asarray(rng.random((len(prompts), self.length)))
-        previous, alive = xp.zeros_like(prompts), xp.ones(len(prompts), dtype=theta.dtype)
-        tokens, masks, log_probs = [], [], []
+        alive, tokens = (
+            xp.ones(len(prompts), dtype=theta.dtype),
+            xp.zeros((len(prompts), 0), dtype=prompts.dtype),
+        )
+        masks, log_probs = [], []
         for t in range(self.length):
-            log_p = log_softmax(bigram[prompts, previous] + position[prompts, t])
+            logits = self.next_logits(theta, prompts, tokens)
+            log_p = log_softmax(logits if mix is None else mix(logits, prompts, tokens))
             below = xp.cumsum(xp.exp(log_p), axis=1)[:, :-1] < u[:, t : t + 1]
-            token = xp.where(alive > 0, below.sum(1), 0)
-            tokens.append(token)
+            token = (
+                below.sum(1)
+                if prefix is None
+                else xp.where(prefix[1][:, t] == 1, prefix[0][:, t], below.sum(1))
+            )
+            token = xp.where(alive > 0, token, 0)
+            tokens = xp.concatenate([tokens, token[:, None]], axis=1)
             masks.append(alive)
             log_probs.append(xp.take_along_axis(log_p, token[:, None], 1)[:, 0] * alive)
             alive = alive * (token > 0)
-            previous = token
-        return Responses(prompts, xp.stack(tokens, 1), xp.stack(masks, 1), xp.stack(log_probs, 1))
+        return Responses(prompts, tokens, xp.stack(masks, 1), xp.stack(log_probs, 1))
+
+    def expert(self, rng, prompts):
+        """Draw a right response to each prompt (B,), uniformly: L of the symbols in increasing order, then the end.
+
+        For trapo (prefixes of them), psft and rpo (imitation). The log-probabilities are None: an expert has none.
+        """
+        tokens, mask = np.zeros((2, len(prompts), self.length), dtype=int)
+        for row, prompt in enumerate(to_host(prompts)):
+            level = self.levels[prompt]
+            tokens[row, :level] = np.sort(
+                rng.choice(np.arange(1, self.vocabulary), level, replace=False)
+            )
+            mask[row, : level + 1] = 1
+        return Responses(
+            prompts, xp.asarray(tokens), xp.asarray(mask.astype(float)), None
+        )
 
     def reward(self, responses):
         """Reward (B,): 1 for a right response, else 0."""
