@@ -1,13 +1,18 @@
 """Inputs for methods, tests and tutorials: data, environments and frozen callables.
 
-=============== ==========================================================================================
-digits          scikit-learn's 8 × 8 handwritten digits: a fixed split, pairs of images as distributions
-control         cart-pole and pendulum, many environments at once
-mixtures        Gaussian mixtures with exact scores, and the noise schedule that blurs them
-tokens          a verifiable token task for small autoregressive policies
-convex          quadratics, linear operators, logistic regression, and Rosenbrock's function
-networks        a network's loss on fixed data as a callable of its parameters
-=============== ==========================================================================================
+================ =========================================================================================
+data             digits (8 × 8 handwritten digits), corruptions of such images, splits (clients, classes,
+                 wrong labels), moons, domains (shortcuts, groups, source and target)
+losses           networks (of a flat parameter vector), samples (each sample's gradient), rows (functions
+                 of inputs), convex and their Hessians in curvature, matrices, wells, landscapes,
+                 scale_invariant, frames, spectral, bilevel
+decisions        control (cart-pole, pendulum), mdp (finite processes, known exactly), trajectories,
+                 policies
+tokens           tokens (a verifiable task), token_trees (students and teachers), preferences
+diffusion        mixtures (exact models of noise, data and velocity), denoisers (small networks), rewards,
+                 measurements
+structure        graphs, dags, ode (with adjoint)
+================ =========================================================================================
 
 Callables are frozen dataclasses with arrays as fields, never closures: the checks can cast, move and export them.
 """
