@@ -109,13 +109,13 @@ def test_extra_stop_gradients_are_named():
     verdict = verify("ppo.total_objective", without_entropy, sizes=(4,))
     assert any("entropy is held constant: an extra stop-gradient" in str(e) for e in verdict.explanations), str(verdict)
 
-    def divergence_as_a_number(log_prob, old_log_prob, advantage, mask, ref_log_prob, clip=0.2, beta=0.04):
+    def divergence_as_a_number(log_prob, old_log_prob, advantage, mask, ref_log_prob, clip=0.2, kl_weight=0.04):
         inputs = (log_prob, old_log_prob, advantage, mask, ref_log_prob)
         published = catalog.find("kl_estimators.grpo_with_kl").f
-        return published(*inputs, clip=clip, beta=beta)[0], published(*inputs, clip=clip, beta=0.0)[1]
+        return published(*inputs, clip=clip, kl_weight=kl_weight)[0], published(*inputs, clip=clip, kl_weight=0.0)[1]
 
     verdict = verify("kl_estimators.grpo_with_kl", divergence_as_a_number, sizes=(4,))
-    assert any("the term that beta weighs is held constant" in str(e) for e in verdict.explanations), str(verdict)
+    assert any("the term that kl_weight weighs is held constant" in str(e) for e in verdict.explanations), str(verdict)
 
 
 def test_an_explanation_of_the_default_setting():

@@ -165,17 +165,19 @@ def importance_ratio_forgotten(log_prob, old_log_prob, mask, ref_log_prob):
 
 
 @wrong("kl_estimators.grpo_with_kl", constants={"estimator": "k3"})
-def divergence_rewarded(log_prob, old_log_prob, advantage, mask, ref_log_prob, clip=0.2, beta=0.04, estimator="k3"):
+def divergence_rewarded(
+    log_prob, old_log_prob, advantage, mask, ref_log_prob, clip=0.2, kl_weight=0.04, estimator="k3"
+):
     d = ref_log_prob - log_prob
-    return -_seq_mean(_terms(log_prob, old_log_prob, advantage, mask, clip, clip) + beta * (np.expm1(d) - d), mask)
+    return -_seq_mean(_terms(log_prob, old_log_prob, advantage, mask, clip, clip) + kl_weight * (np.expm1(d) - d), mask)
 
 
 @wrong("kl_estimators.grpo_with_kl", constants={"estimator": "k3"})
 def divergence_over_the_padding(
-    log_prob, old_log_prob, advantage, mask, ref_log_prob, clip=0.2, beta=0.04, estimator="k3"
+    log_prob, old_log_prob, advantage, mask, ref_log_prob, clip=0.2, kl_weight=0.04, estimator="k3"
 ):
     d = ref_log_prob - log_prob
-    return beta * (np.expm1(d) - d).mean() - _seq_mean(
+    return kl_weight * (np.expm1(d) - d).mean() - _seq_mean(
         _terms(log_prob, old_log_prob, advantage, mask, clip, clip), mask
     )
 

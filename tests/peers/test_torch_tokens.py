@@ -91,7 +91,7 @@ CASES = {
     "unbiased k3": (kl_estimators.kl_off_policy, {}, _off_policy),
     "grpo with k3": (
         kl_estimators.grpo_with_kl,
-        {"beta": 0.3},
+        {"kl_weight": 0.3},
         lambda x: seq_mean(_clipped(x, 0.2, 0.2) + 0.3 * _k(x, "k3"), x),
     ),
 }

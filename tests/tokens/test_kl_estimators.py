@@ -120,7 +120,7 @@ def test_k3_is_never_negative():
 def test_the_penalty_is_a_sum():
     log_prob, mask, ref = _batch(2)
     advantage, old = np.linspace(-1, 1, 8), log_prob - 0.1
-    with_kl = grpo_with_kl(log_prob, old, advantage, mask, ref, beta=0.3)
+    with_kl = grpo_with_kl(log_prob, old, advantage, mask, ref, kl_weight=0.3)
     loss, gradient = grpo(log_prob, old, advantage, mask)
     k = np.exp(ref - log_prob) - (ref - log_prob) - 1
     assert with_kl[0] == pytest.approx(loss + 0.3 * ((mask * k).sum(1) / mask.sum(1)).mean(), rel=1e-12)

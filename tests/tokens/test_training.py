@@ -26,7 +26,7 @@ def test_it_learns_and_ratios_move():
 
 
 def test_a_penalty_keeps_it_near_the_start():
-    free, held = (train(grpo_with_kl, seed=0, hyper={"beta": beta}) for beta in (0.0, 1.0))
+    free, held = (train(grpo_with_kl, seed=0, hyper={"kl_weight": weight}) for weight in (0.0, 1.0))
     assert held.kl[-1] < 0.5 * free.kl[-1]
     assert np.array_equal(free.theta, train(grpo, seed=0).theta)
 

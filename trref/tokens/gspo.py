@@ -36,85 +36,49 @@ The gradient is derived and checked.
 Zheng et al., *Group Sequence Policy Optimization*, 2025, arXiv:2507.18071.
 """
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Limit, Method, Objective
-from trref.catalog.tokens.places import OVER_ANSWERS, fresh, of_one_token, one_advantage
-from trref.tokens.deviations import gspo as deviations
-from trref.tokens.interfaces import TOKEN_OBJECTIVE
-from trref.tokens.terms import clip_surrogate, token_weights
+from trref.signature import (
+    B,
+    LogProb,
+    Mask,
+    PositiveFloat,
+    Real,
+    Scalar,
+    T,
+    checked,
+)
+from trref.tokens.terms import clip_surrogate, seq_mean
 
 __all__ = ["gspo", "mean_log_ratio"]
 
 
-def mean_log_ratio(log_prob, old_log_prob, mask):
-    """Building block, unchecked: the mean log-ratio (B,) over each answer's tokens; 0 for an answer without any."""
-    return ((log_prob - old_log_prob) * mask).sum(1) / xp.maximum(mask.sum(1), 1)
+@checked
+def mean_log_ratio(
+    log_prob: LogProb[B, T], old_log_prob: LogProb[B, T], mask: Mask[B, T]
+) -> Real[B]:
+    """Mean log-ratio over each answer's tokens; 0 for an answer without any."""
+    length = xp.maximum(mask.sum(1), 1)
+    return ((log_prob - old_log_prob) * mask).sum(1) / length
 
 
-def gspo(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
-    """GSPO loss.
-
-    Parameters
-    ----------
-    log_prob, old_log_prob : array (B, T)
-        Log-probabilities of the tokens, under the current and the sampling policy.
-    advantage : array (B,) or (B, T)
-        As of `trref.tokens.grpo.group_advantage`.
-    mask : array (B, T), 0 or 1
-        The tokens of the answers.
-    clip_low, clip_high : float
-        The answer's ratio earns between 1 - clip_low and 1 + clip_high; in (0, inf).
-
-    Returns
-    -------
-    loss : scalar array
-        To minimise.
-    gradient : array (B, T)
-        With respect to `log_prob`; exactly 0 where the mask is 0.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, clips not positive.
-    """
-    validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
-    validate.interval("(0, inf)", clip_low=clip_low, clip_high=clip_high)
-    log_s = mean_log_ratio(log_prob, old_log_prob, mask)[:, None]  # eq. gspo-ratio
-    term, derivative = clip_surrogate(log_s, xp.zeros_like(log_s), advantage, clip_low, clip_high)
-    w = token_weights(mask, "seq_mean")
+@checked
+def gspo(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    *,
+    clip_low: PositiveFloat = 3e-4,
+    clip_high: PositiveFloat = 4e-4,
+) -> tuple[Scalar, Real[B, T]]:
+    """GSPO loss; the ratio that is clipped is the answer's."""
+    # eq. gspo-ratio
+    log_s = mean_log_ratio.unchecked(log_prob, old_log_prob, mask)[:, None]
+    term, derivative = clip_surrogate(
+        log_s, xp.zeros_like(log_s), advantage, clip_low, clip_high
+    )
+    w = seq_mean(mask)
     J = (w * term).sum()  # eq. gspo-objective
-    length = xp.maximum(mask.sum(1, keepdims=True), 1)
-    return -J, -mask / length * (w * derivative).sum(1, keepdims=True)  # eq. gspo-gradient
-
-
-def _equal_ratios(inputs):
-    """the tokens of an answer share ratio and advantage"""
-    d = inputs["log_prob"] - inputs["old_log_prob"]
-    return one_advantage({**inputs, "log_prob": inputs["old_log_prob"] + d[:, :1]})
-
-
-WIDE = {"clip_low": 0.24, "clip_high": 0.24}  # no edge lies on these bounds, where means round
-METHOD = Method(
-    key="zheng2025group",
-    provenance="confirmed",
-    functions=(
-        Objective(
-            f=gspo,
-            interface=TOKEN_OBJECTIVE,
-            wrt="log_prob",
-            settings={
-                "default": {},
-                "wide": {"clip_low": 0.2, "clip_high": 0.28},
-                "probe": {"clip_low": 0.15, "clip_high": 0.35},
-            },
-            limits=(
-                Limit("grpo.grpo", WIDE, {"clip": 0.24}, where=of_one_token),
-                Limit("grpo.grpo", WIDE, {"clip": 0.24}, where=_equal_ratios),
-                Limit("grpo.grpo", {}, where=fresh),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=fresh, gradient_only=True),
-            ),
-            deviations=(deviations.SEQUENCE_CLAMP, deviations.SEQUENCE_SUM, deviations.SEQUENCE_TOKEN_MEAN),
-        ),
-    ),
-)
+    share = mask / xp.maximum(mask.sum(1, keepdims=True), 1)
+    dJ = share * (w * derivative).sum(1, keepdims=True)  # eq. gspo-gradient
+    return -J, -dJ

@@ -60,34 +60,50 @@ documentation of TRL and verl. The table of mean gradients is derived here and c
 Schulman, *Approximating KL Divergence*, 2020, http://joschu.net/blog/kl-approx.html.
 """
 
-from trref import validate
+from typing import Literal
+
 from trref.backend import xp
-from trref.catalog import Input, Limit, Method, Objective
-from trref.catalog.tokens.places import OVER_ANSWERS, OVER_TOKENS, at_the_reference, on_policy
-from trref.tokens.deviations import kl_estimators as deviations
-from trref.tokens.interfaces import token_objective
-from trref.tokens.terms import clip_surrogate, token_weights
+from trref.signature import (
+    B,
+    Lead,
+    LogProb,
+    Mask,
+    NonNegativeFloat,
+    PositiveFloat,
+    Real,
+    Scalar,
+    T,
+    checked,
+)
+from trref.tokens.terms import clip_surrogate, seq_mean, token_mean
 
-__all__ = ["ESTIMATORS", "grpo_with_kl", "kl_estimate", "kl_in_loss", "kl_in_reward", "kl_off_policy", "reward_charge"]
+__all__ = [
+    "grpo_with_kl",
+    "kl_estimate",
+    "kl_in_loss",
+    "kl_in_reward",
+    "kl_off_policy",
+    "reward_charge",
+]
 
-ESTIMATORS = ("k1", "k2", "k3")
-PENALTY = token_objective("ref_log_prob", without=("old_log_prob", "advantage"))
-WITH_CHARGE = {**PENALTY.inputs, "charge": Input("B T", optional=True)}
-OFF_POLICY = token_objective("ref_log_prob", without=("advantage",))
-WITH_REFERENCE = token_objective("ref_log_prob")
+Estimate = Literal["k1", "k2", "k3"]
 
 
-def kl_estimate(log_prob, ref_log_prob, estimator):
-    """Building block, unchecked: an estimate of each token's KL(policy ‖ reference), and its derivative.
+@checked
+def kl_estimate(
+    log_prob: LogProb[Lead], ref_log_prob: LogProb[Lead], estimator: Estimate
+) -> tuple[Real[Lead], Real[Lead]]:
+    """Estimate of each token's KL(policy ‖ reference), and its derivative.
 
     Parameters
     ----------
-    log_prob, ref_log_prob : array (B, T)
-    estimator : {"k1", "k2", "k3"}
+    estimator
+        Which estimate.
 
     Returns
     -------
-    estimate, derivative : array (B, T)
+    estimate
+    derivative
     """
     # eq. kl-estimators-values, kl-estimators-derivatives
     d = ref_log_prob - log_prob
@@ -99,189 +115,99 @@ def kl_estimate(log_prob, ref_log_prob, estimator):
     return growth - d, -growth
 
 
-def kl_in_loss(log_prob, mask, ref_log_prob, *, estimator="k3"):
+@checked
+def kl_in_loss(
+    log_prob: LogProb[B, T],
+    mask: Mask[B, T],
+    ref_log_prob: LogProb[B, T],
+    *,
+    estimator: Estimate = "k3",
+) -> tuple[Scalar, Real[B, T]]:
     """Mean estimate over all tokens, differentiated with the tokens held fixed.
 
     Parameters
     ----------
-    log_prob : array (B, T)
-    mask : array (B, T), 0 or 1
-    ref_log_prob : array (B, T)
-    estimator : {"k1", "k2", "k3"}
+    estimator
         Right in the mean on policy: k2.
-
-    Returns
-    -------
-    loss : scalar array
-    gradient : array (B, T)
-        With respect to `log_prob`.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, an unknown estimator.
     """
-    validate.inputs(PENALTY.inputs, log_prob, mask, ref_log_prob)
-    validate.choice(ESTIMATORS, estimator=estimator)
-    k, dk = kl_estimate(log_prob, ref_log_prob, estimator)
-    w = token_weights(mask, "token_mean")
+    k, dk = kl_estimate.unchecked(log_prob, ref_log_prob, estimator)
+    w = token_mean(mask)
     return (w * k).sum(), w * dk  # eq. kl-estimators-loss
 
 
-def reward_charge(log_prob, ref_log_prob, *, estimator="k1"):
-    """Building block, unchecked: the estimate (B, T) that `kl_in_reward` charges each token."""
-    return kl_estimate(log_prob, ref_log_prob, estimator)[0]
+@checked
+def reward_charge(
+    log_prob: LogProb[B, T], ref_log_prob: LogProb[B, T], *, estimator: Estimate = "k1"
+) -> Real[B, T]:
+    """Estimate that `kl_in_reward` charges each token."""
+    return kl_estimate.unchecked(log_prob, ref_log_prob, estimator)[0]
 
 
-def kl_in_reward(log_prob, mask, ref_log_prob, *, estimator="k1", charge=None):
+@checked
+def kl_in_reward(
+    log_prob: LogProb[B, T],
+    mask: Mask[B, T],
+    ref_log_prob: LogProb[B, T],
+    *,
+    estimator: Estimate = "k1",
+    charge: Real[B, T] | None = None,
+) -> tuple[Scalar, Real[B, T]]:
     """Surrogate of a reward of minus the estimate: the estimate is a number, the policy is differentiated.
 
     Parameters
     ----------
-    log_prob, mask, ref_log_prob
-        As in `kl_in_loss`.
-    estimator : {"k1", "k2", "k3"}
+    estimator
         Right in the mean on policy: k1.
-    charge : array (B, T), optional
-        The estimates, held constant; those of `reward_charge` if not given.
+    charge
+        The estimates, held constant; those of `reward_charge` if None.
 
     Returns
     -------
-    loss : scalar array
+    loss
         Its gradient matters, not its value.
-    gradient : array (B, T)
-
-    Raises
-    ------
-    ValueError
-        As `kl_in_loss`.
+    gradient
     """
-    validate.inputs(WITH_CHARGE, log_prob, mask, ref_log_prob, charge)
-    validate.choice(ESTIMATORS, estimator=estimator)
     if charge is None:
-        charge = reward_charge(log_prob, ref_log_prob, estimator=estimator)
-    weighted = token_weights(mask, "token_mean") * charge
+        charge = reward_charge.unchecked(log_prob, ref_log_prob, estimator=estimator)
+    weighted = token_mean(mask) * charge
     return (weighted * log_prob).sum(), weighted  # eq. kl-estimators-reward
 
 
-def kl_off_policy(log_prob, old_log_prob, mask, ref_log_prob):
-    """Mean of ratio times k3 over all tokens of an old policy: unbiased in value and in gradient.
-
-    Parameters
-    ----------
-    log_prob, old_log_prob : array (B, T)
-        Under the current policy and the one that sampled.
-    mask : array (B, T), 0 or 1
-    ref_log_prob : array (B, T)
-
-    Returns
-    -------
-    loss : scalar array
-    gradient : array (B, T)
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart.
-    """
-    validate.inputs(OFF_POLICY.inputs, log_prob, old_log_prob, mask, ref_log_prob)
+@checked
+def kl_off_policy(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    mask: Mask[B, T],
+    ref_log_prob: LogProb[B, T],
+) -> tuple[Scalar, Real[B, T]]:
+    """Mean of ratio times k3 over all tokens of an old policy: unbiased in value and in gradient."""
     d = ref_log_prob - log_prob
-    weighted = token_weights(mask, "token_mean") * xp.exp(log_prob - old_log_prob)
-    return (weighted * (xp.expm1(d) - d)).sum(), -weighted * d  # eq. kl-estimators-corrected
+    weighted = token_mean(mask) * xp.exp(log_prob - old_log_prob)
+    # eq. kl-estimators-corrected
+    return (weighted * (xp.expm1(d) - d)).sum(), -weighted * d
 
 
-def grpo_with_kl(log_prob, old_log_prob, advantage, mask, ref_log_prob, *, clip=0.2, beta=0.04, estimator="k3"):
+@checked
+def grpo_with_kl(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    ref_log_prob: LogProb[B, T],
+    *,
+    clip: PositiveFloat = 0.2,
+    kl_weight: NonNegativeFloat = 0.04,
+    estimator: Estimate = "k3",
+) -> tuple[Scalar, Real[B, T]]:
     """GRPO loss as published: with the divergence from a reference policy inside the mean.
 
     Parameters
     ----------
-    log_prob, old_log_prob, advantage, mask, clip
-        As in `trref.tokens.grpo.grpo`.
-    ref_log_prob : array (B, T)
-    beta : float
-        Weight of the divergence, in [0, inf).
-    estimator : {"k1", "k2", "k3"}
+    estimator
         k3 in the paper.
-
-    Returns
-    -------
-    loss : scalar array
-        To minimise.
-    gradient : array (B, T)
-        With respect to `log_prob`; exactly 0 where the mask is 0.
-
-    Raises
-    ------
-    ValueError
-        As `kl_in_loss`; `clip` not positive, `beta` negative.
     """
-    validate.inputs(WITH_REFERENCE.inputs, log_prob, old_log_prob, advantage, mask, ref_log_prob)
-    validate.interval("(0, inf)", clip=clip)
-    validate.interval("[0, inf)", beta=beta)
-    validate.choice(ESTIMATORS, estimator=estimator)
     term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, clip, clip)
-    k, dk = kl_estimate(log_prob, ref_log_prob, estimator)
-    w = token_weights(mask, "seq_mean")
-    J = (w * (term - beta * k)).sum()  # eq. kl-estimators-grpo
-    return -J, -w * (derivative - beta * dk)
-
-
-def _from_the_old_policy(inputs):
-    """the reference is the old policy"""
-    return {**inputs, "ref_log_prob": inputs["old_log_prob"]}
-
-
-def _all_equal(inputs):
-    """all policies are equal"""
-    return on_policy(_from_the_old_policy(inputs))
-
-
-def _charged(inputs):
-    """REINFORCE's advantage is minus the estimate"""
-    return {**inputs, "advantage": -reward_charge(inputs["log_prob"], inputs["ref_log_prob"])}
-
-
-EACH = {k: {"estimator": k} for k in ESTIMATORS}
-METHOD = Method(
-    key="schulman2020approximating",
-    provenance="confirmed",
-    functions=(
-        Objective(
-            f=kl_in_loss,
-            interface=PENALTY,
-            wrt="log_prob",
-            settings={"default": {}, "k1": EACH["k1"], "k2": EACH["k2"], "probe": EACH["k2"]},
-            limits=(Limit("kl_estimators.kl_in_reward", EACH["k2"], EACH["k1"], gradient_only=True),),
-            deviations=(deviations.K3_CLAMP, deviations.K3_STRAIGHT_THROUGH, deviations.ABSOLUTE),
-        ),
-        Objective(
-            f=kl_in_reward,
-            interface=PENALTY,
-            wrt="log_prob",
-            stopped={"charge": reward_charge},
-            settings={"default": {}, "k2": EACH["k2"], "k3": EACH["k3"], "probe": EACH["k3"]},
-            limits=(Limit("reinforce.reinforce", {}, OVER_TOKENS, where=_charged),),
-        ),
-        Objective(
-            f=kl_off_policy,
-            interface=OFF_POLICY,
-            wrt="log_prob",
-            limits=(
-                Limit("f_divergences.divergence_from_samples", {}, where=_from_the_old_policy),
-                Limit("kl_estimators.kl_in_loss", {}, EACH["k2"], where=on_policy, gradient_only=True),
-            ),
-            deviations=(deviations.UNCORRECTED_K3,),
-        ),
-        Objective(
-            f=grpo_with_kl,
-            interface=WITH_REFERENCE,
-            wrt="log_prob",
-            settings={"default": {}, "k1": EACH["k1"], "probe": {"clip": 0.35, "beta": 0.3, "estimator": "k2"}},
-            limits=(
-                Limit("grpo.grpo", {"beta": 0.0}),
-                *(Limit("grpo.grpo", EACH[k], where=at_the_reference) for k in ("k2", "k3")),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_all_equal, gradient_only=True),
-            ),
-        ),
-    ),
-)
+    k, dk = kl_estimate.unchecked(log_prob, ref_log_prob, estimator)
+    w = seq_mean(mask)
+    J = (w * (term - kl_weight * k)).sum()  # eq. kl-estimators-grpo
+    return -J, -w * (derivative - kl_weight * dk)

@@ -41,72 +41,51 @@ Williams, *Simple Statistical Gradient-Following Algorithms for Connectionist Re
 8, 1992. RLOO: Ahmadian et al., 2024, arXiv:2402.14740. REINFORCE++: Hu et al., 2025, arXiv:2501.03262.
 """
 
-from trref import validate
+from typing import Literal
+
 from trref.backend import xp
-from trref.catalog import Method, Objective
-from trref.tokens.deviations import reinforce as deviations
-from trref.tokens.interfaces import token_objective
-from trref.tokens.terms import token_weights
+from trref.signature import (
+    B,
+    LogProb,
+    Mask,
+    PositiveFloat,
+    Real,
+    Scalar,
+    T,
+    checked,
+)
+from trref.tokens.terms import per_token, token_weights
 
-__all__ = ["AVERAGES", "reinforce"]
-
-AVERAGES = ("constant", "seq_mean", "token_mean")
-SCORED = token_objective(without=("old_log_prob",))
+__all__ = ["reinforce"]
 
 
-def reinforce(log_prob, advantage, mask, *, aggregation="constant", max_length=1.0):
+@checked
+def reinforce(
+    log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    *,
+    aggregation: Literal["constant", "seq_mean", "token_mean"] = "constant",
+    max_length: PositiveFloat = 1.0,
+) -> tuple[Scalar, Real[B, T]]:
     """REINFORCE loss: minus the mean of advantage times log-probability.
 
     Parameters
     ----------
-    log_prob : array (B, T)
-        Log-probabilities of the tokens, under the policy that sampled them.
-    advantage : array (B,) or (B, T)
+    log_prob
+        That policy is the one that sampled.
+    advantage
         Reward less a baseline; a constant.
-    mask : array (B, T), 0 or 1
-        The tokens of the answers.
-    aggregation : {"constant", "seq_mean", "token_mean"}
-        The mean over answers of the sum over tokens, divided by `max_length`; of the mean over tokens; or the mean
-        over all tokens.
-    max_length : float
-        The constant L of ``"constant"``, in (0, inf).
+    aggregation
+        ``"constant"`` is the mean over answers of the sum over tokens, divided by `max_length`.
 
     Returns
     -------
-    loss : scalar array
+    loss
         Its gradient matters, not its value.
-    gradient : array (B, T)
-        With respect to `log_prob`; exactly 0 where the mask is 0.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, an unknown aggregation, `max_length` not positive.
+    gradient
     """
-    validate.inputs(SCORED.inputs, log_prob, advantage, mask)
-    validate.choice(AVERAGES, aggregation=aggregation)
-    validate.interval("(0, inf)", max_length=max_length)
-    A = advantage[:, None] if advantage.ndim == 1 else advantage
-    dJ = token_weights(mask, aggregation, max_length=max_length) * A  # eq. reinforce-gradient
+    w = token_weights(mask, aggregation, max_length=max_length)
+    dJ = w * per_token(advantage)  # eq. reinforce-gradient
     J = xp.vdot(dJ, log_prob)  # eq. reinforce-objective
     return -J, -dJ
-
-
-METHOD = Method(
-    key="williams1992simple",
-    provenance="confirmed",
-    functions=(
-        Objective(
-            f=reinforce,
-            interface=SCORED,
-            wrt="log_prob",
-            settings={
-                "default": {},
-                "seq_mean": {"aggregation": "seq_mean"},
-                "over a horizon": {"max_length": 12.5},
-                "probe": {"aggregation": "token_mean", "max_length": 6.5},
-            },
-            deviations=(deviations.EMPTY_ROWS_DROPPED,),
-        ),
-    ),
-)
