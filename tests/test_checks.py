@@ -283,6 +283,12 @@ def _half(f, *args, **kwargs):
         (checks.sampling, lambda: _spoiled("score_models.ddim_sample", _off(1.3))),
         (checks.bad_input, lambda: _spoiled("ppo.clipped_surrogate", _unchecked)),
         (checks.record_is_complete, lambda: dataclasses.replace(catalog.find("cg.cg"), settings={"default": {}})),
+        (
+            checks.pure,
+            lambda: _spoiled("ppo.clipped_surrogate", lambda f, *args, **kwargs: (f(*args, **kwargs)[0], None)),
+        ),
+        (checks.shapes, lambda: _spoiled("ppo.clipped_surrogate", _positive_only)),
+        (checks.deviations, lambda: dataclasses.replace(catalog.find("ppo.clipped_surrogate"), deviations=(HIDES,))),
         (checks.lengths, lambda: dataclasses.replace(catalog.find("score_models.ddim_step"), example=_in_the_plane)),
     ],
     ids=lambda v: v.__name__ if hasattr(v, "__name__") and v.__name__ != "<lambda>" else "",
@@ -290,6 +296,11 @@ def _half(f, *args, **kwargs):
 def test_every_contract_can_fail(contract, record):
     with pytest.raises((ContractError, TypeError)):
         contract(record())
+
+
+def _positive_only(f, log_prob, old_log_prob, advantage, **kwargs):
+    value, gradient = f(log_prob, old_log_prob, advantage, **kwargs)
+    return value, gradient[advantage > 0]
 
 
 def _in_the_plane(rng, size):
@@ -354,6 +365,9 @@ def test_a_vjp_alone_is_compared_with_differences():
 
 
 WRONG_LIMIT = catalog.Limit(to="ppo.unclipped_surrogate", hyper={"clip": 0.5})
+HIDES = catalog.Deviation(
+    "half", lambda log_prob, old_log_prob, advantage, **hyper: (0.5 * log_prob.sum(), log_prob), "nowhere", "half of it"
+)
 SAME = catalog.Deviation("none", catalog.find("ppo.clipped_surrogate").f, "nowhere", "the same")
 
 

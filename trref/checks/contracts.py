@@ -74,6 +74,7 @@ __all__ = [
     "remains",
     "returns",
     "sampling",
+    "shapes",
     "stop_gradients",
     "strict_device",
 ]
@@ -137,6 +138,7 @@ def pure(record):
         inputs = convert(case.inputs, read_only)
         before = [(n, a.copy()) for n, a in flatten(_plain(inputs))]
         first, second = run(record, inputs, case.hyper), run(record, inputs, case.hyper)
+        require(not _holds_none(first), f"{case.label}: the result is None, or a part of it")
         for (name, a), (_, b) in zip(before, flatten(_plain(inputs)), strict=True):
             require(np.array_equal(a, b), f"{case.label}: input {name} was changed")
         for (name, a), (_, b) in zip(flatten(first), flatten(second), strict=True):
@@ -144,6 +146,37 @@ def pure(record):
             require(np.isfinite(a).all(), f"{case.label}: {name} is not finite")
             for source in arrays_of(inputs):
                 require(not np.shares_memory(a, source), f"{case.label}: {name} shares memory with an input")
+
+
+def _holds_none(value):
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    return value is None or (isinstance(value, list | tuple) and any(map(_holds_none, value)))
+
+
+def shapes(record):
+    """The shape of a result follows from the shapes of the inputs, not from their values."""
+    for setting, hyper in record.settings.items():
+        for size in (4, 8):
+            first = example_of(record, size)
+            alike = (
+                other for seed in range(1, 20) if _shapes(other := example_of(record, size, seed)) == _shapes(first)
+            )
+            if (second := next(alike, None)) is None:
+                continue
+            ours, theirs = (_shapes(_fixed(run(record, inputs, dict(hyper)))) for inputs in (first, second))
+            require(ours == theirs, f"{setting}, size {size}: inputs of equal shapes give {ours} and {theirs}")
+
+
+def _shapes(value):
+    return [(name, array.shape) for name, array in flatten(_plain(value) if isinstance(value, dict) else value)]
+
+
+def _fixed(result):
+    """A solver's result without its histories."""
+    if hasattr(result, "iterations"):
+        return {n: v for n, v in zip(result._fields, result, strict=True) if not isinstance(v, list)}
+    return result
 
 
 def _plain(value):
@@ -433,9 +466,13 @@ def _at_limit(limit, record, result):
 def deviations(record):
     """Each deviation runs on every example and differs from the reference somewhere."""
     for deviation in record.deviations:
+        taken = inspect.signature(deviation.f).parameters
+        # inputs come by their names anyway, but of the settings only what is named
+        hides = [p.name for p in taken.values() if p.kind is p.VAR_KEYWORD and p.name != "inputs"]
+        require(not hides, f"the deviation {deviation.name!r} takes **{''.join(hides)}: name the keywords")
         differs = False
         for case in cases(record):
-            hyper = {k: v for k, v in case.hyper.items() if k in inspect.signature(deviation.f).parameters}
+            hyper = {k: v for k, v in case.hyper.items() if k in taken}
             other = run(dataclasses.replace(record, f=deviation.f, settings={"default": {}}), case.inputs, hyper)
             reference = run(record, case.inputs, case.hyper)
             pairs = zip(flatten(essence(record, other)), flatten(essence(record, reference)), strict=True)
@@ -583,6 +620,7 @@ EVERYWHERE = (
     returns,
     lengths,
     pure,
+    shapes,
     float32,
     batch_of_one,
     strict_device,
