@@ -23,7 +23,9 @@ LEVELS = {
 FIGURES = {
     "record_is_complete": "every section, every probe",
     "returns": "exactly",
+    "lengths": "two values at least",
     "pure": "bitwise",
+    "shapes": "exactly",
     "float32": f"{rst.number(checks.SINGLE)}, relative",
     "batch_of_one": "finite",
     "strict_device": "bitwise; synchronisations counted",
@@ -35,6 +37,8 @@ FIGURES = {
     "derivatives": f"jvp {rst.number(checks.PUSHED)}; adjoint {rst.number(checks.ADJOINT)}",
     "projection": f"{rst.number(checks.PROJECTED)}",
     "certificate": "the tolerances below",
+    "failures": "warned, finite, within what remains",
+    "refused": "an error that names an argument",
     "brute_force": f"{rst.number(checks.BRUTE_FORCE)}, relative",
     "sampling": "the allowances of its moments",
 }
