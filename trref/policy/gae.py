@@ -45,8 +45,19 @@ for :math:`\sum_l \gamma^l \chi(l; s, a)` is the advantage whatever the potentia
 lasts as long as the process remembers, and a discount of :math:`\gamma\lambda` ignores what comes much later than
 :math:`1/(1 - \gamma\lambda)` steps; with the true values all of it comes at once.
 
-The paper fits the value function in a trust region of its own (:mod:`trref.policy.value_trust_region`), after the
+The paper fits the value function in a trust region of its own (:mod:`trref.policy.gae_value_trust_region`), after the
 advantages have been computed: fitted before, the residuals would tend to zero.
+
+==================  ==============================================
+:math:`\gamma`      `gamma`
+:math:`\lambda`     `lam`
+:math:`\omega`      `discount`
+:math:`d_t`         `terminated`
+:math:`c_t`         the larger of `terminated` and `truncated`
+:math:`\chi(l)`     row l of the `response`
+==================  ==============================================
+
+A step that is both terminated and truncated counts as terminated. What follows the last row counts as cut off there.
 
 **Where implementations differ.** Some merge termination and truncation, and so teach the value function that a time
 limit is a failure. A flag may mean "this transition ended the episode" (as here) or "an episode starts here"; the two
@@ -61,67 +72,71 @@ Schulman, Moritz, Levine, Jordan and Abbeel, *High-Dimensional Continuous Contro
 Estimation*, 2015, arXiv:1506.02438.
 """
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method
-from trref.policy import _gae_cases as cases
-from trref.policy import deviations
+from trref.problems.protocols import DecisionProcess
+from trref.signature import (
+    A,
+    Fraction,
+    Lead,
+    M,
+    Mask,
+    N,
+    P,
+    PositiveInt,
+    Real,
+    S,
+    Simplex,
+    T,
+    checked,
+)
 
-__all__ = ["gae", "lambda_return", "policy_gradient_estimate", "response", "td_residuals"]
+__all__ = [
+    "gae",
+    "lambda_return",
+    "policy_gradient_estimate",
+    "response",
+    "td_residuals",
+]
 
 
-def td_residuals(reward, value, next_value, terminated, *, gamma=0.99):
+@checked
+def td_residuals(
+    reward: Real[T, Lead],
+    value: Real[T, Lead],
+    next_value: Real[T, Lead],
+    terminated: Mask[T, Lead],
+    *,
+    gamma: Fraction = 0.99,
+) -> Real[T, Lead]:
     """Temporal-difference residuals; the same as the reward shaped by the potential `value`.
 
     Parameters
     ----------
-    reward, value, next_value, terminated, gamma
-        As in `gae`.
-
-    Returns
-    -------
-    array (T, …)
-
-    Raises
-    ------
-    ValueError
-        As in `gae`.
+    gamma
+        The discount.
     """
-    validate.inputs(cases.RESIDUAL_INPUTS, reward, value, next_value, terminated)
-    validate.interval("[0, 1]", gamma=gamma)
-    return _residuals(reward, value, next_value, terminated, gamma)
-
-
-def _residuals(reward, value, next_value, terminated, gamma):
     return reward + gamma * (1 - terminated) * next_value - value  # eq. gae-residual
 
 
-def gae(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95):
+@checked
+def gae(
+    reward: Real[T, Lead],
+    value: Real[T, Lead],
+    next_value: Real[T, Lead],
+    terminated: Mask[T, Lead],
+    truncated: Mask[T, Lead],
+    *,
+    gamma: Fraction = 0.99,
+    lam: Fraction = 0.95,
+) -> Real[T, Lead]:
     """Generalised advantage estimates of a segment of T steps, for one environment (T,) or many (T, N).
 
     Parameters
     ----------
-    reward, value : array (T, …)
-        Reward of step t, and value of the state in which it was taken.
-    next_value : array (T, …)
-        Value of the state that followed, before any reset.
-    terminated, truncated : array (T, …), 0 or 1
-        Whether that state is terminal; whether the episode was cut there although it is not.
-    gamma, lam : float
-        Discount and decay, in [0, 1].
-
-    Returns
-    -------
-    array (T, …)
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, flags other than 0 and 1, gamma or lam outside [0, 1].
+    lam
+        Weight of an estimate that looks one step further.
     """
-    validate.inputs(cases.INPUTS, reward, value, next_value, terminated, truncated)
-    validate.interval("[0, 1]", gamma=gamma, lam=lam)
-    delta = _residuals(reward, value, next_value, terminated, gamma)
+    delta = td_residuals.unchecked(reward, value, next_value, terminated, gamma=gamma)
     decay = gamma * lam * (1 - xp.maximum(terminated, truncated))
 
     # eq. gae-recursion
@@ -133,153 +148,84 @@ def gae(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.9
     return advantage
 
 
-def lambda_return(reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95):
-    """Targets for the value function: advantage estimate plus value.
-
-    Parameters
-    ----------
-    reward, value, next_value, terminated, truncated, gamma, lam
-        As in `gae`.
-
-    Returns
-    -------
-    array (T, …)
-
-    Raises
-    ------
-    ValueError
-        As in `gae`.
-    """
-    advantage = gae(reward, value, next_value, terminated, truncated, gamma=gamma, lam=lam)
+@checked
+def lambda_return(
+    reward: Real[T, Lead],
+    value: Real[T, Lead],
+    next_value: Real[T, Lead],
+    terminated: Mask[T, Lead],
+    truncated: Mask[T, Lead],
+    *,
+    gamma: Fraction = 0.99,
+    lam: Fraction = 0.95,
+) -> Real[T, Lead]:
+    """Targets for the value function: advantage estimate plus value."""
+    advantage = gae.unchecked(
+        reward, value, next_value, terminated, truncated, gamma=gamma, lam=lam
+    )
     return advantage + value  # eq. gae-return
 
 
-def policy_gradient_estimate(score, advantage, *, discount=1.0):
+@checked
+def policy_gradient_estimate(
+    score: Real[T, N, P], advantage: Real[T, N], *, discount: Fraction = 1.0
+) -> Real[P]:
     """Estimate of the policy gradient from N trajectories of T steps.
 
     Parameters
     ----------
-    score : array (T, N, P)
+    score
         Gradients of the log-probabilities of the actions taken.
-    advantage : array (T, N)
-        Held constant.
-    discount : float
-        Weight of a step relative to the one before, in [0, 1]: gamma for the gradient of the discounted return, 1 in
-        practice.
-
-    Returns
-    -------
-    array (P,)
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit, values that are not finite, discount outside [0, 1].
+    discount
+        gamma for the gradient of the discounted return, 1 in practice.
     """
-    sizes = validate.inputs(cases.GRADIENT_INPUTS, score, advantage)
-    validate.interval("[0, 1]", discount=discount)
-    weight = xp.asarray([discount**t for t in range(sizes["T"])], dtype=advantage.dtype)
-    return ((weight[:, None] * advantage)[..., None] * score).sum((0, 1)) / sizes["N"]  # eq. gae-gradient
+    T, N = advantage.shape
+    weight = xp.asarray([discount**t for t in range(T)], dtype=advantage.dtype)
+    term = (weight[:, None] * advantage)[..., None] * score
+    return term.sum((0, 1)) / N  # eq. gae-gradient
 
 
-def response(policy, value, mdp, *, steps=10):
+def _of_the_process(action_prob, mdp, **_):
+    """Probabilities of other states or actions than the process has."""
+    S, A = mdp.reward.shape
+    if action_prob.shape != (S, A):
+        raise ValueError(
+            f"action_prob must have shape {(S, A)}, as the mdp, not {action_prob.shape}"
+        )
+    return []
+
+
+@checked(also=_of_the_process)
+def response(
+    action_prob: Simplex[S, A],
+    value: Real[S],
+    mdp: DecisionProcess,
+    *,
+    steps: PositiveInt = 10,
+) -> Real[M, S, A]:
     """How an action changes the expected rewards of the steps that follow, exactly, in a known decision process.
 
     Parameters
     ----------
-    policy : array (S, A)
-        Probabilities of the actions; each row sums to 1.
-    value : array (S,)
-        The potential that shapes the rewards; zeros for the rewards as they are.
-    mdp : callable
-        A `trref.problems.mdp.TabularMDP`.
-    steps : int
-        How many to look ahead, that of the action included; at least 1.
+    action_prob
+        The policy: probabilities of the actions in each state.
+    value
+        It is the potential that shapes the rewards; zeros leave them as they are.
+    steps
+        That of the action is the first.
 
     Returns
     -------
-    array (steps, S, A)
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit, values that are not finite, probabilities outside [0, 1].
+    response
+        For each of the steps, each state and each action in it.
     """
-    validate.inputs(cases.RESPONSE_INPUTS, policy, value, mdp)
-    validate.integer("[1, inf)", steps=steps)
-    if policy.shape != mdp.reward.shape:
-        raise ValueError(f"policy must have shape {tuple(mdp.reward.shape)}, as the mdp, not {tuple(policy.shape)}")
-    shaped = mdp.reward + mdp.gamma * (mdp.transition * value).sum(2) - value[:, None]
+    # of each state and action: the reward, and the discounted value that comes after it
+    later = mdp.gamma * (mdp.transition * value).sum(2)
+    shaped = mdp.reward + later - value[:, None]
     rows = []
     for _ in range(steps):
-        expected = (policy * shaped).sum(1)
+        expected = (action_prob * shaped).sum(1)
         rows.append(shaped - expected[:, None])  # eq. gae-response
-        shaped = (mdp.transition * expected).sum(2)  # of one step later, given state and action
+        # of one step later, given state and action
+        shaped = (mdp.transition * expected).sum(2)
     return xp.stack(rows)
-
-
-def _no_value_function(inputs):
-    """no value function"""
-    return {**inputs, "value": xp.zeros_like(inputs["value"])}
-
-
-METHOD = Method(
-    key="schulman2015high",
-    provenance={"confirmed": ("residual", "recursion", "return", "gradient"), "partly": ("response",)},
-    functions=(
-        Estimator(
-            f=td_residuals,
-            inputs=cases.RESIDUAL_INPUTS,
-            example=lambda rng, size: cases.residual_inputs(cases.example(rng, size)),
-            edges={name: lambda make=make: cases.residual_inputs(make()) for name, make in cases.EDGES.items()},
-            settings={"default": {}, "probe": {"gamma": 0.9}},
-            brute_force=cases.residuals_by_rows,
-        ),
-        Estimator(
-            f=gae,
-            inputs=cases.INPUTS,
-            example=cases.example,
-            edges=cases.EDGES,
-            settings={
-                "default": {},
-                "one step": {"lam": 0.0},
-                "Monte Carlo": {"lam": 1.0},
-                "undiscounted": {"gamma": 1.0},
-                "probe": cases.PROBE,
-            },
-            limits=(Limit("gae.td_residuals", {"lam": 0.0}),),
-            deviations=(
-                deviations.GAE_TRUNCATION_AS_TERMINATION,
-                deviations.GAE_BOOTSTRAPS_THE_LAST_STEP,
-                deviations.GAE_FLAGS_OF_THE_NEXT_ROW,
-            ),
-            brute_force=cases.brute_force,
-        ),
-        Estimator(
-            f=lambda_return,
-            inputs=cases.INPUTS,
-            example=cases.example,
-            edges=cases.EDGES,
-            settings={"default": {}, "probe": cases.PROBE},
-            limits=(Limit("gae.gae", {}, where=_no_value_function),),
-            deviations=(deviations.RETURN_MONTE_CARLO,),
-            brute_force=cases.brute_force_return,
-        ),
-        Estimator(
-            f=policy_gradient_estimate,
-            inputs=cases.GRADIENT_INPUTS,
-            example=cases.gradient_example,
-            edges={"one step": lambda: {"score": xp.ones((1, 1, 2)), "advantage": xp.array([[-0.5]])}},
-            settings={"default": {}, "probe": {"discount": 0.9}},
-            brute_force=cases.gradient_by_loops,
-        ),
-        Estimator(
-            f=response,
-            inputs=cases.RESPONSE_INPUTS,
-            example=cases.response_example,
-            edges=cases.RESPONSE_EDGES,
-            settings={"default": {}, "probe": {"steps": 3}},
-            brute_force=cases.response_by_walking,
-        ),
-    ),
-)

@@ -18,7 +18,7 @@ import numpy as np
 
 from trref.experiments.figures import spread, use_style
 from trref.optimizers import adam
-from trref.policy.value_trust_region import value_trust_region_step
+from trref.policy.gae_value_trust_region import value_trust_region_step
 from trref.problems.policies import ValueNetwork
 
 plt = use_style()
@@ -42,7 +42,7 @@ def gentle_fit(phi, states, returns):
 
 
 def trust_region(phi, states, returns):
-    return value_trust_region_step(V, phi, states, returns, epsilon=epsilon).phi
+    return value_trust_region_step(V, phi, states, returns, delta=epsilon).theta
 
 
 def plain(phi, states, returns):

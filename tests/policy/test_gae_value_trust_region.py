@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from trref.policy.value_trust_region import value_trust_region_step
+from trref.policy.gae_value_trust_region import value_trust_region_step
 from trref.problems.policies import ValueNetwork
 
 
@@ -22,14 +22,26 @@ def _divergence(V, phi, states, returns, new):
 @pytest.mark.parametrize("epsilon", [1e-4, 0.01, 0.05])
 def test_equality_for_a_linear_value_function(epsilon):
     batch = _linear(0)
-    result = value_trust_region_step(*batch, epsilon=epsilon, damping=0.0)
-    assert _divergence(*batch, result.phi) == pytest.approx(epsilon, rel=1e-9)
+    result = value_trust_region_step(*batch, delta=epsilon, damping=0.0)
+    assert _divergence(*batch, result.theta) == pytest.approx(epsilon, rel=1e-9)
+
+
+@pytest.mark.parametrize("damping", [0.1, 3.0])
+def test_damping_counts_in_the_direction_and_in_the_length(damping):
+    """Against a dense solution: (J'J / N + damping I) s = -g, brought to the damped model's boundary, inside the other."""
+    V, theta, states, targets = batch = _linear(0)
+    J, error = np.column_stack([states, np.ones(len(states))]), V(theta, states) - targets
+    H = (J.T @ J / len(J) + damping * np.eye(J.shape[1])) / (error**2).mean()
+    s = -np.linalg.solve(H, 2 * J.T @ error)
+    result = value_trust_region_step(*batch, delta=0.01, damping=damping, rtol=1e-12)
+    assert np.allclose(result.theta - theta, np.sqrt(0.02 / (s @ H @ s)) * s, rtol=1e-9)
+    assert 0.1 * 0.01 < _divergence(*batch, result.theta) < 0.99 * 0.01
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_slsqp_finds_the_same_step(seed):
     V, phi, states, returns = batch = _linear(seed)
-    ours = value_trust_region_step(*batch, epsilon=0.005, damping=0.0, rtol=1e-12).phi
+    ours = value_trust_region_step(*batch, delta=0.005, damping=0.0, rtol=1e-12).theta
     exact = minimize(
         lambda x: ((V(x, states) - returns) ** 2).mean(),
         phi,
@@ -45,7 +57,7 @@ def test_beyond_the_fit_when_the_constraint_is_not_active():
     V, phi, states, returns = batch = _linear(1)
     design = np.column_stack([states, np.ones(len(states))])
     best = np.linalg.lstsq(design, returns, rcond=None)[0]
-    far = value_trust_region_step(*batch, epsilon=4 * _divergence(*batch, best), damping=0.0).phi
+    far = value_trust_region_step(*batch, delta=4 * _divergence(*batch, best), damping=0.0).theta
     assert np.allclose(far - phi, 2 * (best - phi), rtol=1e-6)
     error = lambda x: ((V(x, states) - returns) ** 2).mean()  # noqa: E731
     assert error(best) < error(far) == pytest.approx(error(phi), rel=1e-6)
@@ -58,7 +70,7 @@ def test_a_network_stays_near_the_bound_and_improves():
     errors = []
     for _ in range(60):
         errors.append(((V(phi, states) - returns) ** 2).mean())
-        new = value_trust_region_step(V, phi, states, returns, epsilon=0.01).phi
+        new = value_trust_region_step(V, phi, states, returns, delta=0.01).theta
         assert _divergence(V, phi, states, returns, new) < 0.02
         phi = new
     assert errors[-1] < 0.2 * errors[0]
@@ -67,7 +79,7 @@ def test_a_network_stays_near_the_bound_and_improves():
 def test_a_perfect_fit_stays():
     V, phi, states, _ = _linear(3)
     result = value_trust_region_step(V, phi, states, V(phi, states))
-    assert np.array_equal(result.phi, phi) and not np.shares_memory(result.phi, phi)
+    assert np.array_equal(result.theta, phi) and not np.shares_memory(result.theta, phi)
 
 
 @pytest.mark.parametrize(("keyword", "bad"), [("damping", -1.0), ("iterations", 0), ("rtol", 1.0)])

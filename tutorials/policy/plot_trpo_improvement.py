@@ -14,7 +14,7 @@ further away, and how much of that does the proven lower bound give away?
 import numpy as np
 
 from trref.experiments.figures import COLOURS, use_style
-from trref.policy.policy_improvement import (
+from trref.policy.trpo_improvement import (
     expected_return,
     lower_bound,
     surrogate_return,

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from trref.policy.policy_improvement import (
+from trref.policy.trpo_improvement import (
     expected_return,
     lower_bound,
     performance_difference,

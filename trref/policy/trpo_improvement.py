@@ -4,21 +4,21 @@ With the discounted visits :math:`\rho_\pi(s) = \sum_t \gamma^t P(s_t = s)` and 
 of a new policy is exactly
 
 .. math::
-    :label: policy-improvement-difference
+    :label: trpo-improvement-difference
 
     \eta(\tilde\pi) = \eta(\pi) + \sum_s \rho_{\tilde\pi}(s) \sum_a \tilde\pi(a|s) A_\pi(s, a).
 
 Visits of the new policy are hard to come by. With those of the old one in their place the *surrogate*
 
 .. math::
-    :label: policy-improvement-surrogate
+    :label: trpo-improvement-surrogate
 
     L_\pi(\tilde\pi) = \eta(\pi) + \sum_s \rho_\pi(s) \sum_a \tilde\pi(a|s) A_\pi(s, a)
 
 agrees with the return to first order at :math:`\tilde\pi = \pi`; for a table of logits both have the derivative
 
 .. math::
-    :label: policy-improvement-gradient
+    :label: trpo-improvement-gradient
 
     \frac{\partial\eta}{\partial\theta_{sa}} = \rho_\pi(s)\, \pi(a|s)\, A_\pi(s, a)
 
@@ -26,13 +26,13 @@ there. How far they part is bounded: with :math:`\epsilon = \max_{s,a} |A_\pi|` 
 :math:`C = 4\epsilon\gamma/(1-\gamma)^2`,
 
 .. math::
-    :label: policy-improvement-tv-bound
+    :label: trpo-improvement-tv-bound
 
     \eta(\tilde\pi) \ge L_\pi(\tilde\pi) - C \alpha^2, \qquad
     \alpha = \max_s \tfrac12 \|\pi(\cdot|s) - \tilde\pi(\cdot|s)\|_1
 
 .. math::
-    :label: policy-improvement-kl-bound
+    :label: trpo-improvement-kl-bound
 
     \eta(\tilde\pi) \ge L_\pi(\tilde\pi) - C \max_s D_{KL}\big(\pi(\cdot|s) \,\|\, \tilde\pi(\cdot|s)\big).
 
@@ -40,12 +40,21 @@ Maximising the second bound again and again is the paper's Algorithm 1, whose re
 almost in closed form: with a divergence of :math:`\kappa` in every state,
 
 .. math::
-    :label: policy-improvement-step
+    :label: trpo-improvement-step
 
     \tilde\pi(a|s) = \frac{\lambda_s\, \pi(a|s)}{\nu_s - A_\pi(s, a)}, \qquad \sum_s \rho_\pi(s)\, \lambda_s = C,
 
 where :math:`\lambda_s` makes the probabilities sum to 1, :math:`\nu_s > \max_a A_\pi(s, a)` makes the divergence
 :math:`\kappa`, and :math:`\kappa` makes the second equation hold.
+
+===================  =====================================
+:math:`\tilde\pi`     softmax of `logits`
+:math:`\pi`           softmax of `old_logits`
+:math:`\eta`          the `expected_return`
+:math:`\gamma`        ``mdp.gamma``
+===================  =====================================
+
+Where no action matters all advantages are zero, and so is :math:`C`: the policy stays.
 
 **Where implementations differ.** None that we know implements Algorithm 1: the constant makes its steps tiny. For
 mixtures :math:`(1-\alpha)\pi + \alpha\pi'` an older bound has the constant :math:`2\epsilon\gamma/(1-\gamma)^2` with
@@ -57,13 +66,12 @@ from its optimality conditions.
 Schulman, Levine, Moritz, Jordan and Abbeel, *Trust Region Policy Optimization*, 2015, arXiv:1502.05477.
 """
 
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method, Objective, Solver
 from trref.nn.heads import log_softmax
-from trref.policy import _policy_improvement_cases as cases
+from trref.problems.protocols import DecisionProcess
+from trref.signature import A, PositiveInt, Real, S, Scalar, checked
 
 __all__ = [
     "PolicyIteration",
@@ -76,162 +84,105 @@ __all__ = [
 
 
 class PolicyIteration(NamedTuple):
-    """The last logits (S, A); the return of every policy, the bound that each new one had; counts; the verdict."""
+    """The last logits; the return of every policy, and the bound that each new one had."""
 
-    logits: Any
+    logits: Real[S, A]
     returns: list[float]
     bounds: list[float]
     iterations: int
     converged: bool
 
 
-def expected_return(logits, mdp):
-    """Exact return of a table of logits, as a loss.
-
-    Parameters
-    ----------
-    logits : array (S, A)
-    mdp : callable
-        A `trref.problems.mdp.TabularMDP`.
-
-    Returns
-    -------
-    loss : scalar array
-        Minus the return.
-    gradient : array (S, A)
-        With respect to `logits`.
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit, values that are not finite.
-    """
-    validate.inputs(cases.EVALUATION.inputs, logits, mdp)
+@checked
+def expected_return(
+    logits: Real[S, A], mdp: DecisionProcess
+) -> tuple[Scalar, Real[S, A]]:
+    """Exact return of a table of logits, as a loss."""
     policy = xp.exp(log_softmax(logits))
     _, advantage, visits, J = mdp(policy)
-    dJ = visits[:, None] * policy * advantage  # eq. policy-improvement-gradient
+    dJ = visits[:, None] * policy * advantage  # eq. trpo-improvement-gradient
     return -J, -dJ
 
 
-def performance_difference(logits, old_logits, mdp):
-    """Return the return of a policy from another one's advantages and its own visits.
-
-    Parameters
-    ----------
-    logits, old_logits : array (S, A)
-        The new policy, and the one whose advantages are used.
-    mdp : callable
-        A `trref.problems.mdp.TabularMDP`.
-
-    Returns
-    -------
-    scalar array
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit, values that are not finite.
-    """
-    validate.inputs(cases.COMPARISON.inputs, logits, old_logits, mdp)
+@checked
+def performance_difference(
+    logits: Real[S, A], old_logits: Real[S, A], mdp: DecisionProcess
+) -> Scalar:
+    """Return of a policy from another one's advantages and its own visits."""
     new, old = xp.exp(log_softmax(logits)), mdp(xp.exp(log_softmax(old_logits)))
     visits = mdp(new).visits
-    return old.expected_return + (visits[:, None] * new * old.advantage).sum()  # eq. policy-improvement-difference
+    # eq. trpo-improvement-difference
+    return old.expected_return + (visits[:, None] * new * old.advantage).sum()
 
 
-def surrogate_return(logits, old_logits, mdp):
-    """First-order surrogate of the return, as a loss.
-
-    Parameters
-    ----------
-    logits, old_logits : array (S, A)
-        The new policy, and the old one, which is data.
-    mdp : callable
-        A `trref.problems.mdp.TabularMDP`.
-
-    Returns
-    -------
-    loss : scalar array
-        Minus the surrogate.
-    gradient : array (S, A)
-        With respect to `logits`.
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit, values that are not finite.
-    """
-    validate.inputs(cases.COMPARISON.inputs, logits, old_logits, mdp)
+@checked
+def surrogate_return(
+    logits: Real[S, A], old_logits: Real[S, A], mdp: DecisionProcess
+) -> tuple[Scalar, Real[S, A]]:
+    """First-order surrogate of the return, as a loss."""
     new, old = xp.exp(log_softmax(logits)), mdp(xp.exp(log_softmax(old_logits)))
     gain = (new * old.advantage).sum(1, keepdims=True)
-    L = old.expected_return + (old.visits[:, None] * gain).sum()  # eq. policy-improvement-surrogate
+    # eq. trpo-improvement-surrogate
+    L = old.expected_return + (old.visits[:, None] * gain).sum()
     dL = old.visits[:, None] * new * (old.advantage - gain)
     return -L, -dL
 
 
-def lower_bound(logits, old_logits, mdp, *, divergence="kl"):
-    """Return what the new policy's return cannot fall below.
+@checked
+def lower_bound(
+    logits: Real[S, A],
+    old_logits: Real[S, A],
+    mdp: DecisionProcess,
+    *,
+    divergence: Literal["kl", "tv"] = "kl",
+) -> Scalar:
+    """What the new policy's return cannot fall below.
 
     Parameters
     ----------
-    logits, old_logits : array (S, A)
-    mdp : callable
-        A `trref.problems.mdp.TabularMDP`.
-    divergence : {"kl", "tv"}
+    divergence
         The penalty: the largest KL divergence, or the largest squared total-variation distance (tighter).
-
-    Returns
-    -------
-    scalar array
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit, values that are not finite.
     """
-    validate.inputs(cases.COMPARISON.inputs, logits, old_logits, mdp)
-    validate.choice(("kl", "tv"), divergence=divergence)
     log_new, log_old = log_softmax(logits), log_softmax(old_logits)
     new, old = xp.exp(log_new), xp.exp(log_old)
     _, advantage, visits, start = mdp(old)
     L = start + (visits[:, None] * new * advantage).sum()
     C = 4 * abs(advantage).max() * mdp.gamma / (1 - mdp.gamma) ** 2
     if divergence == "tv":
-        return L - C * (abs(new - old).sum(1).max() / 2) ** 2  # eq. policy-improvement-tv-bound
-    return L - C * (old * (log_old - log_new)).sum(1).max()  # eq. policy-improvement-kl-bound
+        alpha = abs(new - old).sum(1).max() / 2
+        return L - C * alpha**2  # eq. trpo-improvement-tv-bound
+    # eq. trpo-improvement-kl-bound
+    return L - C * (old * (log_old - log_new)).sum(1).max()
 
 
-def theoretical_policy_iteration(logits, mdp, *, iterations=1):
+@checked
+def theoretical_policy_iteration(
+    logits: Real[S, A], mdp: DecisionProcess, *, iterations: PositiveInt = 1
+) -> PolicyIteration:
     """Policy iteration that maximises the lower bound with the KL penalty: the paper's Algorithm 1.
 
     Parameters
     ----------
-    logits : array (S, A)
-        The first policy.
-    mdp : callable
-        A `trref.problems.mdp.TabularMDP`.
-    iterations : int
+    iterations
+        How often the bound is maximised.
 
     Returns
     -------
     PolicyIteration
         `converged` says that no return was below its bound, nor a bound below the return before it.
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit, values that are not finite.
     """
-    validate.inputs(cases.EVALUATION.inputs, logits, mdp)
-    validate.integer("[1, inf)", iterations=iterations)
     log_policy, returns, bounds = log_softmax(logits), [], []
     for _ in range(iterations):
         improved = _maximise_bound(log_policy, mdp)
         returns.append(float(mdp(xp.exp(log_policy)).expected_return))
-        bounds.append(float(lower_bound(improved, log_policy, mdp)))
+        bounds.append(float(lower_bound.unchecked(improved, log_policy, mdp)))
         log_policy = improved
     returns.append(float(mdp(xp.exp(log_policy)).expected_return))
-    slack = 64 * float(xp.finfo(logits.dtype).eps) * float(abs(mdp.reward).max()) / (1 - mdp.gamma) ** 2
-    monotone = all(a <= m + slack and m <= b + slack for a, m, b in zip(returns[:-1], bounds, returns[1:], strict=True))
+
+    rounding = 64 * float(xp.finfo(logits.dtype).eps)
+    slack = rounding * float(abs(mdp.reward).max()) / (1 - mdp.gamma) ** 2
+    steps = zip(returns[:-1], bounds, returns[1:], strict=True)
+    monotone = all(a <= m + slack and m <= b + slack for a, m, b in steps)
     return PolicyIteration(log_policy, returns, bounds, iterations, monotone)
 
 
@@ -243,17 +194,21 @@ def _maximise_bound(log_policy, mdp):
     A = advantage / xp.maximum(epsilon, float(xp.finfo(policy.dtype).tiny))
     C = 4 * mdp.gamma / (1 - mdp.gamma) ** 2  # in units of epsilon
     log_kappa = 0.0
-    for _ in range(12):  # for a small divergence lambda is the deviation of A over sqrt(2 kappa)
+    for _ in range(
+        12
+    ):  # for a small divergence lambda is the deviation of A over sqrt(2 kappa)
         gap = _gap(policy, A, log_kappa)
         lam = 1 / (policy / gap).sum(1, keepdims=True)
         log_kappa = log_kappa + 2 * xp.log((visits * lam[:, 0]).sum() / C)
-    return log_policy + xp.log(lam) - xp.log(gap)  # eq. policy-improvement-step
+    return log_policy + xp.log(lam) - xp.log(gap)  # eq. trpo-improvement-step
 
 
 def _gap(policy, A, log_kappa):
     """Find ``nu - A`` (S, A) with nu above the largest A by bisection: KL(policy‖policy λ / (nu - A)) is kappa."""
     below = A.max(1, keepdims=True) - A
-    low, high = (xp.full_like(below[:, :1], log_gap) for log_gap in (-30.0, 15.0))  # of the best action's gap
+    low, high = (
+        xp.full_like(below[:, :1], log_gap) for log_gap in (-30.0, 15.0)
+    )  # of the best action's gap
     for _ in range(42):
         middle = (low + high) / 2
         gap = xp.exp(middle) + below
@@ -263,36 +218,3 @@ def _gap(policy, A, log_kappa):
         beyond = xp.log(xp.maximum(kl, 1e-30)) > log_kappa
         low, high = xp.where(beyond, middle, low), xp.where(beyond, high, middle)
     return xp.exp(high) + below
-
-
-METHOD = Method(
-    key="schulman2015trust",
-    provenance={
-        "confirmed": ("difference", "surrogate", "gradient", "tv-bound", "kl-bound"),
-        "reconstructed": ("step",),
-    },
-    functions=(
-        Objective(f=expected_return, interface=cases.EVALUATION, wrt="logits"),
-        Objective(
-            f=surrogate_return,
-            interface=cases.COMPARISON,
-            wrt="logits",
-            limits=(Limit("policy_improvement.expected_return", {}, where=cases.at_the_old_policy),),
-        ),
-        Estimator(f=performance_difference, interface=cases.COMPARISON, brute_force=cases.return_by_summation),
-        Estimator(
-            f=lower_bound,
-            interface=cases.COMPARISON,
-            settings={"default": {}, "probe": {"divergence": "tv"}},
-            brute_force=cases.bound_by_loops,
-        ),
-        Solver(
-            f=theoretical_policy_iteration,
-            interface=cases.EVALUATION,
-            settings={"default": {}, "probe": {"iterations": 2}},
-            certificate=cases.guarantee,
-            tolerances=cases.GUARANTEED,
-            agreement=1e-8,
-        ),
-    ),
-)
