@@ -97,6 +97,48 @@ def test_the_norm_is_bounded(dtype, largest):
             validate.inputs(spec, bad)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_simplex(dtype):
+    spec = {"shares": Input("N K", "simplex")}
+    good = np.random.default_rng(0).dirichlet(np.ones(5000), 2).astype(dtype)
+    for shares in (good, np.eye(3, dtype=dtype)):
+        validate.inputs(spec, shares)
+    for bad in (good * (1 + 2e-5), good - 1e-3, np.array([[0.5, 0.6, -0.1]], dtype), np.array([[np.nan, 1.0]], dtype)):
+        with pytest.raises(ValueError, match="shares must be non-negative, with sums of 1 along the last axis"):
+            validate.inputs(spec, bad)
+
+
+def test_labels_below_the_number_of_classes():
+    validate.require(validate.labels(np.array([0, 2]), 3))
+    with pytest.raises(ValueError, match="labels must be less than 3"):
+        validate.require(validate.labels(np.array([0, 3]), 3))
+    with pytest.raises(ValueError, match="actions must be less than 2"):
+        validate.require(validate.labels(np.array([[2]]), 2, name="actions"))
+
+
+class Curved:
+    def __call__(self, x):
+        return x
+
+    def hessian_product(self, x, v):
+        return v
+
+
+def test_objects_with_methods():
+    validate.provides("loss", Curved(), "__call__", "hessian_product")
+    validate.provides("loss", len, "__call__")
+    with pytest.raises(TypeError, match="loss must have hessian_product"):
+        validate.provides("loss", len, "__call__", "hessian_product")
+    with pytest.raises(TypeError, match=r"loss must have a call, hessian_product\(\); a list has not"):
+        validate.provides("loss", [], "__call__", "hessian_product")
+    with pytest.raises(TypeError, match="loss must be callable, not list"):
+        validate.provides("loss", [], "__call__")
+    other = Curved()
+    other.hessian_product = 3.0  # a number of that name is no method
+    with pytest.raises(TypeError, match="loss must have hessian_product"):
+        validate.provides("loss", other, "hessian_product")
+
+
 def test_orthonormal():
     spec = {"x": Input("N P", "orthonormal")}
     validate.inputs(spec, np.eye(4)[:, :2])

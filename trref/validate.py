@@ -37,6 +37,7 @@ __all__ = [
     "lists",
     "loss_and_grad",
     "parse_shape",
+    "provides",
     "require",
     "state",
 ]

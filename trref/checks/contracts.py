@@ -345,6 +345,8 @@ def bad_input(record):
         value = example.get(name)
         if spec.kind == "callable":
             _expect(record, {**example, name: "not callable"}, TypeError, f"{name}, a string")
+            if spec.methods != ("__call__",):
+                _expect(record, {**example, name: lambda *_: None}, TypeError, f"{name}, a function without methods")
             continue
         if value is None:
             continue
