@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 FIGURES = ["matplotlib>=3.9"]
 DATA = ["scikit-learn>=1.5"]
 TOUR = [*FIGURES, *DATA, "tqdm>=4.66"]
-TEST = [*TOUR, "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9"]
+TEST = [*TOUR, "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "basedpyright>=1.30"]
 DOCS = [
     *TOUR,
     "sphinx>=8",
@@ -29,7 +29,7 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.11",
     packages=find_packages(include=["trref", "trref.*"]),
-    package_data={"trref": ["cupy_names.json", "signature.pyi"]},
+    package_data={"trref": ["cupy_names.json", "py.typed", "*.pyi"]},
     install_requires=["numpy>=2.0", "scipy>=1.13"],
     extras_require={
         "cupy": ["cupy-cuda12x>=14"],

@@ -150,14 +150,16 @@ def share_perturbations(
     share
         Examples in a share, m in the paper; the last share may be smaller.
     """
-    parts = _shares(loss_and_grad, share)
+    parts, _ = _shares(loss_and_grad, share)
     return xp.stack([_perturbation(part, theta, rho=rho, p=p) for part in parts])
 
 
 def _shares(loss_and_grad, share):
+    """The loss on each share of the batch, and the share's weight."""
     points = len(loss_and_grad.labels)
     starts = range(0, points, share)
-    return [loss_and_grad.on(slice(s, min(s + share, points))) for s in starts]
+    parts = [loss_and_grad.on(slice(s, min(s + share, points))) for s in starts]
+    return parts, [len(part.labels) / points for part in parts]
 
 
 @checked
@@ -183,14 +185,13 @@ def share_gradient(
         perturbations = share_perturbations.unchecked(
             loss_and_grad, theta, share=share, rho=rho, p=p
         )
-    parts, rows = _shares(loss_and_grad, share), len(perturbations)
+    (parts, weights), rows = _shares(loss_and_grad, share), len(perturbations)
     if len(parts) != rows:
         raise ValueError(f"perturbations must have {len(parts)} rows, not {rows}")
     # eq. sam-shares
-    loss, gradient = 0.0, 0.0
-    for part, moved in zip(parts, perturbations, strict=True):
+    loss, gradient = xp.zeros_like(theta[0]), xp.zeros_like(theta)
+    for part, weight, moved in zip(parts, weights, perturbations, strict=True):
         value, g = validate.loss_and_grad(part, theta + moved)
-        weight = len(part.labels) / len(loss_and_grad.labels)
         loss, gradient = loss + weight * value, gradient + weight * g
 
     return loss, gradient

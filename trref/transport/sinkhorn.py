@@ -113,7 +113,7 @@ def sinkhorn_log(
     a, b = a / a.sum(), b / b.sum()
     C, log_a, log_b = cost / reg, xp.log(a), xp.log(b)
     errors, rounding, y = [], rounding_level(C), xp.zeros_like(b)
-    following = log_a + 1 - _log_sum_exp(y - C, 1)
+    x = following = log_a + 1 - _log_sum_exp(y - C, 1)
     while len(errors) < max_iter and not _ended(errors, tol, rounding):
         # eq. sinkhorn-log
         x = following
