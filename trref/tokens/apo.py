@@ -76,9 +76,8 @@ from trref.backend import xp
 from trref.catalog import Estimator, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
 from trref.tokens.deviations import apo as deviations
-from trref.tokens.f_divergences import near
 from trref.tokens.interfaces import full_distribution
-from trref.tokens.terms import clip_surrogate, logit_gradient, token_weights
+from trref.tokens.terms import clip_surrogate, logit_gradient, near, token_weights
 
 __all__ = ["anchor_ratio", "apo", "safe_manifold", "support_coverage"]
 
@@ -173,7 +172,7 @@ def apo(
     validate.interval("(0, 1]", min_mass=min_mass)
     _, flags = validate.deferred(ROWS.inputs, logits, old_logits, actions, advantage, mask, ref_logits)
     known = (lambda: (actions < logits.shape[-1]).all(), "actions must be below the last length of logits")
-    validate.require(*flags, known, near(logits, old_logits))
+    validate.require(*flags, known, *near(logits, old_logits))
 
     log_p, log_old, ref_p = log_softmax(logits), log_softmax(old_logits), xp.exp(log_softmax(ref_logits))
     sampled = one_hot(actions, logits.shape[-1], logits.dtype)

@@ -129,7 +129,7 @@ def dppo(
     validate.interval("(1, inf)", bound=bound)
     validate.choice(KINDS, kind=kind)
     d, A = log_prob - old_log_prob, _column(advantage)
-    keep = keep_mask(binary_rows(log_prob, old_log_prob, kind)[0], d, A, d_low, d_high)
+    keep = keep_mask(binary_rows.unchecked(log_prob, old_log_prob, kind)[0], d, A, d_low, d_high)
     return _masked(d, keep * A, token_weights(mask, "constant", max_length=max_length), bound)
 
 

@@ -53,16 +53,27 @@ from differences of log-probabilities. At ties total variation has no derivative
 Csiszár, *Information-type measures of difference of probability distributions*, Studia Sci. Math. Hungar. 2, 1967.
 """
 
-from trref import validate
+from typing import Literal, get_args
+
 from trref.backend import xp
-from trref.catalog import Method, Objective
 from trref.nn.heads import log_softmax
-from trref.tokens.interfaces import full_distribution, token_objective
-from trref.tokens.terms import token_weights
+from trref.signature import (
+    B,
+    Lead,
+    LogProb,
+    Mask,
+    Real,
+    Scalar,
+    T,
+    V,
+    checked,
+)
+from trref.tokens.terms import near, token_mean
 
 __all__ = [
     "CURVATURE",
     "DIVERGENCES",
+    "Divergence",
     "divergence",
     "divergence_from_samples",
     "divergence_rows",
@@ -70,29 +81,42 @@ __all__ = [
     "textbook_generator",
 ]
 
-DIVERGENCES = ("reverse_kl", "forward_kl", "total_variation", "pearson", "neyman", "jensen_shannon", "hellinger")
-FORMS = ("nonnegative", "textbook")
-CURVATURE = {"reverse_kl": 0.5, "forward_kl": 0.5, "pearson": 1.0, "neyman": 1.0, "jensen_shannon": 1 / 8} | {
-    "hellinger": 1 / 8
+Divergence = Literal[
+    "reverse_kl",
+    "forward_kl",
+    "total_variation",
+    "pearson",
+    "neyman",
+    "jensen_shannon",
+    "hellinger",
+]
+DIVERGENCES = get_args(Divergence)
+CURVATURE = {
+    "reverse_kl": 1 / 2,
+    "forward_kl": 1 / 2,
+    "pearson": 1.0,
+    "neyman": 1.0,
+    "jensen_shannon": 1 / 8,
+    "hellinger": 1 / 8,
 }
 """Half the second derivative of f at 1: near p = q, each divergence is this multiple of chi-square."""
 
-ROWS = full_distribution(without=("actions", "advantage"))
-SAMPLES = token_objective(without=("advantage",))
 
-
-def generator(log_u, kind):
-    """Building block, unchecked: f(u) and f'(u) of the generator with f(1) = f'(1) = 0, from log u.
+@checked
+def generator(log_u: Real[Lead], kind: Divergence) -> tuple[Real[Lead], Real[Lead]]:
+    """f(u) and f'(u) of the generator with f(1) = f'(1) = 0.
 
     Parameters
     ----------
-    log_u : array (…)
-    kind : str
-        One of `DIVERGENCES`.
+    log_u
+        Logarithms of u.
+    kind
+        Which divergence.
 
     Returns
     -------
-    value, derivative : array (…)
+    value
+    derivative
     """
     # eq. f-divergences-generators
     growth = xp.expm1(log_u)  # u - 1, exact near 1
@@ -108,12 +132,22 @@ def generator(log_u, kind):
         return growth * -xp.expm1(-log_u), -xp.expm1(-2 * log_u)
     if kind == "jensen_shannon":
         log_middle = xp.log1p(growth / 2)  # log (u + 1)/2
-        return (xp.exp(log_u) * log_u - (2 + growth) * log_middle) / 2, (log_u - log_middle) / 2
+        value = (xp.exp(log_u) * log_u - (2 + growth) * log_middle) / 2
+        return value, (log_u - log_middle) / 2
     return xp.expm1(log_u / 2) ** 2 / 2, -xp.expm1(-log_u / 2) / 2
 
 
-def textbook_generator(log_u, kind):
-    """Building block, unchecked: f(u) and f'(u) of the customary generator, whose slope at 1 need not be 0."""
+@checked
+def textbook_generator(
+    log_u: Real[Lead], kind: Divergence
+) -> tuple[Real[Lead], Real[Lead]]:
+    """f(u) and f'(u) of the customary generator, whose slope at 1 need not be 0.
+
+    Returns
+    -------
+    value
+    derivative
+    """
     # eq. f-divergences-textbook
     if kind == "reverse_kl":
         return xp.exp(log_u) * log_u, log_u + 1
@@ -121,133 +155,66 @@ def textbook_generator(log_u, kind):
         return -log_u, -xp.exp(-log_u)
     if kind == "hellinger":
         return -xp.expm1(log_u / 2), -xp.exp(-log_u / 2) / 2
-    return generator(log_u, kind)
+    return generator.unchecked(log_u, kind)
 
 
-def divergence_rows(log_p, log_q, kind):
-    """Building block, unchecked: the divergence of each row and its gradient in the logits of p.
+@checked
+def divergence_rows(
+    log_p: LogProb[Lead, V], log_q: LogProb[Lead, V], kind: Divergence
+) -> tuple[Real[Lead], Real[Lead, V]]:
+    """Divergence of each row p from q, and its gradient.
 
     Parameters
     ----------
-    log_p, log_q : array (…, V)
-        Normalised log-probabilities.
-    kind : str
-        One of `DIVERGENCES`.
+    log_p, log_q
+        Of normalised rows.
 
     Returns
     -------
-    value : array (…)
-    gradient : array (…, V)
-        Each row sums to 0.
+    value
+    gradient
+        With respect to the logits of p: each row sums to 0.
     """
-    f, g = generator(log_p - log_q, kind)
+    f, g = generator.unchecked(log_p - log_q, kind)
     p = xp.exp(log_p)
     value = (xp.exp(log_q) * f).sum(-1)
-    return value, p * (g - (p * g).sum(-1, keepdims=True))  # eq. f-divergences-value
+    # eq. f-divergences-value
+    return value, p * (g - (p * g).sum(-1, keepdims=True))
 
 
-def divergence(logits, old_logits, mask, *, kind="reverse_kl"):
-    """Mean over tokens of the divergence of the policy from the old one.
-
-    Parameters
-    ----------
-    logits, old_logits : array (B, T, V)
-        Of p, which is differentiated, and of q, a constant.
-    mask : array (B, T), 0 or 1
-    kind : {"reverse_kl", "forward_kl", "total_variation", "pearson", "neyman", "jensen_shannon", "hellinger"}
-
-    Returns
-    -------
-    loss : scalar array
-    gradient : array (B, T, V)
-        With respect to `logits`; exactly 0 where the mask is 0.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, an unknown kind.
-    """
-    validate.choice(DIVERGENCES, kind=kind)
-    _, flags = validate.deferred(ROWS.inputs, logits, old_logits, mask)
-    validate.require(*flags, near(logits, old_logits))
-    value, gradient = divergence_rows(log_softmax(logits), log_softmax(old_logits), kind)
-    w = token_weights(mask, "token_mean")
+@checked(also=near)
+def divergence(
+    logits: Real[B, T, V],
+    old_logits: Real[B, T, V],
+    mask: Mask[B, T],
+    *,
+    kind: Divergence = "reverse_kl",
+) -> tuple[Scalar, Real[B, T, V]]:
+    """Mean over tokens of the divergence of the policy from the old one."""
+    value, gradient = divergence_rows.unchecked(
+        log_softmax(logits), log_softmax(old_logits), kind
+    )
+    w = token_mean(mask)
     return (w * value).sum(), w[..., None] * gradient
 
 
-def near(logits, old_logits):
-    """For `validate.require`: log-probabilities of one token are a valid pair."""
-    bound = validate.LOG_RATIO_BOUND
-    return (
-        lambda: (abs(log_softmax(logits) - log_softmax(old_logits)) <= bound).all(),
-        f"logits must give log-probabilities within {bound:g} of those of old_logits",
-    )
-
-
-def divergence_from_samples(log_prob, old_log_prob, mask, *, kind="reverse_kl", form="nonnegative"):
+@checked
+def divergence_from_samples(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    mask: Mask[B, T],
+    *,
+    kind: Divergence = "reverse_kl",
+    form: Literal["nonnegative", "textbook"] = "nonnegative",
+) -> tuple[Scalar, Real[B, T]]:
     """Unbiased estimate of the same mean from tokens that the old policy drew.
 
     Parameters
     ----------
-    log_prob, old_log_prob : array (B, T)
-        Of the tokens, under p and under q.
-    mask : array (B, T), 0 or 1
-    kind : {"reverse_kl", "forward_kl", "total_variation", "pearson", "neyman", "jensen_shannon", "hellinger"}
-    form : {"nonnegative", "textbook"}
+    form
         Which generator: the mean is the same.
-
-    Returns
-    -------
-    loss : scalar array
-    gradient : array (B, T)
-        With respect to `log_prob`.
-
-    Raises
-    ------
-    ValueError
-        As `divergence`.
     """
-    validate.inputs(SAMPLES.inputs, log_prob, old_log_prob, mask)
-    validate.choice(DIVERGENCES, kind=kind)
-    validate.choice(FORMS, form=form)
-    w, log_u = token_weights(mask, "token_mean"), log_prob - old_log_prob
-    f, g = (generator if form == "nonnegative" else textbook_generator)(log_u, kind)
+    w, log_u = token_mean(mask), log_prob - old_log_prob
+    chosen = generator if form == "nonnegative" else textbook_generator
+    f, g = chosen.unchecked(log_u, kind)
     return (w * f).sum(), w * xp.exp(log_u) * g  # eq. f-divergences-estimate
-
-
-APART = ("a row without tokens", "certain and all but impossible tokens", "two tokens to choose from")
-RATIOS = ("on the clip bounds", "on-policy", "a row without tokens", "one token", "far off policy")
-
-
-def _each(*others):
-    """A setting for every divergence but the default and `others`."""
-    return {kind: {"kind": kind} for kind in DIVERGENCES if kind not in ("reverse_kl", *others)}
-
-
-METHOD = Method(
-    key="csiszar1967information",
-    provenance="confirmed",
-    functions=(
-        Objective(
-            f=divergence,
-            interface=ROWS,
-            edges={name: ROWS.edges[name] for name in APART},  # at the minimum rounding is all
-            wrt="logits",
-            settings={"default": {}, **_each("neyman"), "probe": {"kind": "neyman"}},
-        ),
-        Objective(
-            f=divergence_from_samples,
-            interface=SAMPLES,
-            edges={name: SAMPLES.edges[name] for name in (*RATIOS, "certain and all but impossible tokens")},
-            wrt="log_prob",
-            settings={
-                "default": {},
-                **_each("pearson"),
-                "textbook forward_kl": {"kind": "forward_kl", "form": "textbook"},
-                "textbook hellinger": {"kind": "hellinger", "form": "textbook"},
-                "textbook reverse_kl": {"form": "textbook"},
-                "probe": {"kind": "pearson", "form": "textbook"},
-            },
-        ),
-    ),
-)

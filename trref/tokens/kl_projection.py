@@ -56,7 +56,7 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Method, Transform
 from trref.nn.heads import log_softmax
-from trref.tokens.f_divergences import near
+from trref.tokens.terms import near
 
 __all__ = ["Projection", "dual_value", "multiplier", "project_kl", "project_rows", "pull_back"]
 
@@ -124,7 +124,7 @@ def project_kl(logits, old_logits, *, radius=0.05):
 
 def _checked(logits, old_logits, radius):
     _, flags = validate.deferred(ROWS, logits, old_logits)
-    validate.require(*flags, near(logits, old_logits))
+    validate.require(*flags, *near(logits, old_logits))
     validate.interval("(0, inf)", radius=radius)
     return log_softmax(logits), log_softmax(old_logits)
 

@@ -57,9 +57,9 @@ from trref.catalog import Estimator, Limit, Method, Objective
 from trref.catalog.tokens.places import OVER_ANSWERS, OVER_TOKENS, on_policy
 from trref.nn.heads import log_softmax
 from trref.tokens.deviations import pspo as deviations
-from trref.tokens.f_divergences import generator, near
+from trref.tokens.f_divergences import generator
 from trref.tokens.interfaces import TOKEN_OBJECTIVE, full_distribution, token_objective
-from trref.tokens.terms import token_weights
+from trref.tokens.terms import near, token_weights
 
 __all__ = ["Contraction", "contraction", "pspo", "smooth", "smoothed_policy", "smoothed_ratio"]
 
@@ -120,7 +120,7 @@ def contraction(logits, old_logits, *, alpha=0.1):
         Shapes that differ, values that are not finite, log-probabilities more than 30 apart, `alpha` out of range.
     """
     _, flags = validate.deferred(POLICIES.inputs, logits, old_logits)
-    validate.require(*flags, near(logits, old_logits))
+    validate.require(*flags, *near(logits, old_logits))
     validate.interval("[0, 1)", alpha=alpha)
     # eq. pspo-contraction
     log_old = log_softmax(old_logits)
@@ -128,7 +128,7 @@ def contraction(logits, old_logits, *, alpha=0.1):
         xp.log1p((1 - alpha) * xp.expm1(log_softmax(logits) - log_old)) if alpha else log_softmax(logits) - log_old
     )
     kinds = ("total_variation", "pearson", "reverse_kl", "forward_kl")
-    return Contraction(*((xp.exp(log_old) * generator(log_ratio, kind)[0]).sum(-1) for kind in kinds))
+    return Contraction(*((xp.exp(log_old) * generator.unchecked(log_ratio, kind)[0]).sum(-1) for kind in kinds))
 
 
 def smoothed_ratio(log_prob, old_log_prob, *, alpha=0.1):

@@ -39,157 +39,156 @@ The gradients and the inequality are derived and checked.
 Csiszár, *Information-type measures of difference of probability distributions*, Studia Sci. Math. Hungar. 2, 1967.
 """
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
-from trref.tokens.deviations import reduced_divergences as deviations
-from trref.tokens.f_divergences import DIVERGENCES, generator, near
-from trref.tokens.interfaces import full_distribution, token_objective
-from trref.tokens.terms import token_weights
+from trref.signature import (
+    B,
+    Index,
+    Lead,
+    LogProb,
+    Mask,
+    PositiveInt,
+    Real,
+    Scalar,
+    T,
+    V,
+    checked,
+)
+from trref.tokens.f_divergences import Divergence, generator
+from trref.tokens.terms import near_and_known, token_mean
 
-__all__ = ["binary_divergence", "binary_rows", "top_k_divergence", "top_k_mask", "top_k_rows"]
+__all__ = [
+    "binary_divergence",
+    "binary_rows",
+    "top_k_divergence",
+    "top_k_mask",
+    "top_k_rows",
+]
 
-SAMPLES = token_objective(without=("advantage",))
-ROWS = full_distribution(without=("advantage",))
 REST = 1e-7  # smallest probability of "any other token"
 
 
-def binary_rows(log_prob, old_log_prob, kind):
-    """Building block, unchecked: the binary divergence of each token and its derivative with respect to `log_prob`."""
+@checked
+def binary_rows(
+    log_prob: LogProb[Lead], old_log_prob: LogProb[Lead], kind: Divergence
+) -> tuple[Real[Lead], Real[Lead]]:
+    """Binary divergence of each token, and its derivative with respect to `log_prob`.
+
+    Parameters
+    ----------
+    kind
+        As in `trref.tokens.f_divergences.divergence`.
+
+    Returns
+    -------
+    value
+    derivative
+    """
     # eq. reduced-divergences-binary
     rest, old_rest = -xp.expm1(log_prob), xp.maximum(-xp.expm1(old_log_prob), REST)
-    token, d_token = generator(log_prob - old_log_prob, kind)
-    others, d_others = generator(xp.log(xp.maximum(rest, REST)) - xp.log(old_rest), kind)
+    token, d_token = generator.unchecked(log_prob - old_log_prob, kind)
+    log_u_rest = xp.log(xp.maximum(rest, REST)) - xp.log(old_rest)
+    others, d_others = generator.unchecked(log_u_rest, kind)
     p, q = xp.exp(log_prob), xp.exp(old_log_prob)
     return q * token + old_rest * others, p * (d_token - d_others * (rest > REST))
 
 
-def binary_divergence(log_prob, old_log_prob, mask, *, kind="total_variation"):
+@checked
+def binary_divergence(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    mask: Mask[B, T],
+    *,
+    kind: Divergence = "total_variation",
+) -> tuple[Scalar, Real[B, T]]:
     """Mean over tokens of the divergence with two cells: the sampled token, and any other.
-
-    Parameters
-    ----------
-    log_prob, old_log_prob : array (B, T)
-        Of the sampled tokens, under p, which is differentiated, and under q.
-    mask : array (B, T), 0 or 1
-    kind : {"reverse_kl", "forward_kl", "total_variation", "pearson", "neyman", "jensen_shannon", "hellinger"}
 
     Returns
     -------
-    loss : scalar array
-    gradient : array (B, T)
-        With respect to `log_prob`; where 1 - p is below 1e-7 the second cell is a constant.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, an unknown kind.
+    loss
+    gradient
+        Where 1 - p is below 1e-7 the second cell is a constant.
     """
-    validate.inputs(SAMPLES.inputs, log_prob, old_log_prob, mask)
-    validate.choice(DIVERGENCES, kind=kind)
-    value, derivative = binary_rows(log_prob, old_log_prob, kind)
-    w = token_weights(mask, "token_mean")
+    value, derivative = binary_rows.unchecked(log_prob, old_log_prob, kind)
+    w = token_mean(mask)
     return (w * value).sum(), w * derivative
 
 
-def top_k_mask(log_q, actions, K):
-    """Building block, unchecked: 1 (…, V) on the K likeliest tokens of q; a sampled token beyond replaces the last.
+@checked
+def top_k_mask(
+    log_q: Real[Lead, V], actions: Index[Lead], K: PositiveInt
+) -> Mask[Lead, V]:
+    """1 on the K likeliest tokens of q; a sampled token beyond replaces the last.
 
     Of equally likely tokens the first counts as likelier.
+
+    Parameters
+    ----------
+    log_q
+        Log-probabilities, or logits.
+    K
+        How many tokens have cells of their own; from V on, all.
     """
-    rank = xp.argsort(xp.argsort(-log_q, axis=-1, kind="stable"), axis=-1, kind="stable")
+    order = xp.argsort(-log_q, axis=-1, kind="stable")
+    rank = xp.argsort(order, axis=-1, kind="stable")
     action = one_hot(actions, log_q.shape[-1], log_q.dtype)
     beyond = (rank * action).sum(-1, keepdims=True) >= K
     return xp.maximum((rank < xp.where(beyond, K - 1, K)).astype(log_q.dtype), action)
 
 
-def top_k_rows(log_p, log_q, keep, kind):
-    """Building block, unchecked: each row's divergence over the kept cells and the rest; its gradient in the logits."""
-    p, q, tiny = xp.exp(log_p), xp.exp(log_q), float(xp.finfo(log_p.dtype).tiny)
-    p_rest, q_rest = ((1 - keep) * p).sum(-1, keepdims=True), ((1 - keep) * q).sum(-1, keepdims=True)
-    log_u_rest = xp.log(xp.maximum(p_rest, tiny)) - xp.log(xp.maximum(q_rest, tiny))
-    f, g = generator(log_p - log_q, kind)
-    f_rest, g_rest = generator(log_u_rest, kind)
-    value = (keep * q * f).sum(-1) + (q_rest * f_rest)[..., 0]  # eq. reduced-divergences-top-k
-    g = keep * g + (1 - keep) * g_rest
-    return value, p * (g - (p * g).sum(-1, keepdims=True))  # eq. reduced-divergences-gradient
-
-
-def top_k_divergence(logits, old_logits, actions, mask, *, K=20, kind="total_variation"):
-    """Mean over tokens of the divergence with K + 1 cells.
+@checked
+def top_k_rows(
+    log_p: LogProb[Lead, V],
+    log_q: LogProb[Lead, V],
+    keep: Mask[Lead, V],
+    kind: Divergence,
+) -> tuple[Real[Lead], Real[Lead, V]]:
+    """Divergence of each row over the kept cells and the rest, and its gradient.
 
     Parameters
     ----------
-    logits, old_logits : array (B, T, V)
-        Of p, which is differentiated, and of q.
-    actions : array (B, T), integer below V
-        The sampled tokens, always among the cells.
-    mask : array (B, T), 0 or 1
-    K : int
-        At least 1; from V on, the full divergence.
-    kind : {"reverse_kl", "forward_kl", "total_variation", "pearson", "neyman", "jensen_shannon", "hellinger"}
+    log_p
+        Of normalised rows, as is `log_q`.
+    keep
+        1 on the tokens that have cells of their own.
 
     Returns
     -------
-    loss : scalar array
-    gradient : array (B, T, V)
-        With respect to `logits`, the cells held constant.
-
-    Raises
-    ------
-    ValueError
-        As `binary_divergence`; actions out of range, K below 1.
+    value
+    gradient
+        With respect to the logits of p, the cells held constant.
     """
-    validate.integer("[1, inf)", K=K)
-    validate.choice(DIVERGENCES, kind=kind)
-    _, flags = validate.deferred(ROWS.inputs, logits, old_logits, actions, mask)
-    known = (lambda: (actions < logits.shape[-1]).all(), "actions must be below the last length of logits")
-    validate.require(*flags, known, near(logits, old_logits))
+    p, q, tiny = xp.exp(log_p), xp.exp(log_q), float(xp.finfo(log_p.dtype).tiny)
+    p_rest, q_rest = (((1 - keep) * x).sum(-1, keepdims=True) for x in (p, q))
+    log_u_rest = xp.log(xp.maximum(p_rest, tiny)) - xp.log(xp.maximum(q_rest, tiny))
+    f, g = generator.unchecked(log_p - log_q, kind)
+    f_rest, g_rest = generator.unchecked(log_u_rest, kind)
+    # eq. reduced-divergences-top-k
+    value = (keep * q * f).sum(-1) + (q_rest * f_rest)[..., 0]
+    g = keep * g + (1 - keep) * g_rest
+    # eq. reduced-divergences-gradient
+    return value, p * (g - (p * g).sum(-1, keepdims=True))
+
+
+@checked(also=near_and_known)
+def top_k_divergence(
+    logits: Real[B, T, V],
+    old_logits: Real[B, T, V],
+    actions: Index[B, T],
+    mask: Mask[B, T],
+    *,
+    K: PositiveInt = 20,
+    kind: Divergence = "total_variation",
+) -> tuple[Scalar, Real[B, T, V]]:
+    """Mean over tokens of the divergence with K + 1 cells, which are held constant.
+
+    Parameters
+    ----------
+    actions
+        Always among the cells.
+    """
     log_p, log_q = log_softmax(logits), log_softmax(old_logits)
-    value, gradient = top_k_rows(log_p, log_q, top_k_mask(log_q, actions, K), kind)
-    w = token_weights(mask, "token_mean")
+    keep = top_k_mask.unchecked(log_q, actions, K)
+    value, gradient = top_k_rows.unchecked(log_p, log_q, keep, kind)
+    w = token_mean(mask)
     return (w * value).sum(), w[..., None] * gradient
-
-
-EACH = {kind: {"kind": kind} for kind in DIVERGENCES if kind not in ("total_variation", "forward_kl")}
-APART = ("a row without tokens", "certain and all but impossible tokens", "two tokens to choose from")
-RATIOS = ("on the clip bounds", "on-policy", "a row without tokens", "one token", "far off policy")
-
-
-def _certain():
-    """Surer than 1e-7, and near it, from a policy that was not."""
-    log_prob, old = xp.array([[0.0, -1e-9, -1e-8, -0.25]]), xp.array([[-0.25, -0.5, -1.0, -1e-9]])
-    return {"log_prob": log_prob, "old_log_prob": old, "mask": xp.ones((1, 4))}
-
-
-METHOD = Method(
-    key="csiszar1967information",
-    provenance="confirmed",
-    functions=(
-        Objective(
-            f=binary_divergence,
-            interface=SAMPLES,
-            edges={**{name: SAMPLES.edges[name] for name in RATIOS}, "certain tokens": _certain},
-            wrt="log_prob",
-            settings={"default": {}, **EACH, "probe": {"kind": "forward_kl"}},
-            deviations=(deviations.INSIDE_THE_LOGARITHM,),
-        ),
-        Objective(
-            f=top_k_divergence,
-            interface=ROWS,
-            edges={name: ROWS.edges[name] for name in APART},  # at the minimum rounding is all
-            wrt="logits",
-            settings={
-                "default": {},
-                "K = 2": {"K": 2},
-                **{f"{kind}, K = 2": {"K": 2, **hyper} for kind, hyper in EACH.items()},
-                "probe": {"K": 3, "kind": "forward_kl"},
-            },
-            limits=tuple(
-                Limit(to="f_divergences.divergence", hyper={"K": 1000, "kind": kind}, to_hyper={"kind": kind})
-                for kind in DIVERGENCES
-            ),
-        ),
-    ),
-)

@@ -70,9 +70,8 @@ from trref.catalog import Estimator, Input, Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
 from trref.tokens import _tre_cases as cases
 from trref.tokens.deviations import tre as deviations
-from trref.tokens.f_divergences import near
 from trref.tokens.interfaces import FULL_DISTRIBUTION, full_distribution
-from trref.tokens.terms import clip_surrogate, logit_gradient, token_weights
+from trref.tokens.terms import clip_surrogate, logit_gradient, near, token_weights
 
 __all__ = ["mass_preserving", "min_entropy", "region", "region_bonus", "region_entropy", "tail_mass_drift", "tre"]
 
@@ -187,7 +186,7 @@ def tre(logits, old_logits, actions, advantage, mask, *, clip=0.2, coefficient=1
     """
     _, flags = validate.deferred(FULL_DISTRIBUTION.inputs, logits, old_logits, actions, advantage, mask)
     known = (lambda: (actions < logits.shape[-1]).all(), "actions must be below the last length of logits")
-    validate.require(*flags, known, near(logits, old_logits))
+    validate.require(*flags, known, *near(logits, old_logits))
     validate.interval("(0, inf)", clip=clip)
     validate.interval("[0, inf)", coefficient=coefficient)
     _check(rule, K, P)

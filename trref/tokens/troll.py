@@ -37,10 +37,9 @@ from trref.backend import xp
 from trref.catalog import Input, Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
 from trref.tokens.deviations import troll as deviations
-from trref.tokens.f_divergences import near
 from trref.tokens.interfaces import FULL_DISTRIBUTION
 from trref.tokens.kl_projection import project_kl, project_rows, pull_back
-from trref.tokens.terms import token_weights
+from trref.tokens.terms import near, token_weights
 
 __all__ = ["row_terms", "troll"]
 
@@ -111,7 +110,7 @@ def troll(logits, old_logits, actions, advantage, mask, *, radius=0.05, alpha=1.
     """
     _, flags = validate.deferred(WITH_TARGET, logits, old_logits, actions, advantage, mask, projection)
     known = (lambda: (actions < logits.shape[-1]).all(), "actions must be below the last length of logits")
-    validate.require(*flags, known, near(logits, old_logits))
+    validate.require(*flags, known, *near(logits, old_logits))
     validate.interval("(0, inf)", radius=radius)
     validate.interval("[0, inf)", alpha=alpha)
     A = advantage[:, None] if advantage.ndim == 1 else advantage

@@ -44,10 +44,9 @@ from trref import validate
 from trref.backend import xp
 from trref.catalog import Estimator, Input, Interface, Limit, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
-from trref.tokens.f_divergences import near
 from trref.tokens.interfaces import FULL_DISTRIBUTION, full_distribution
 from trref.tokens.kl_projection import project_rows
-from trref.tokens.terms import token_weights
+from trref.tokens.terms import near, token_weights
 from trref.tokens.troll import row_terms
 
 __all__ = ["sparse_projection", "sparsify", "support", "troll_sparse"]
@@ -150,7 +149,7 @@ def troll_sparse(
     known = (lambda: (actions < logits.shape[-1]).all(), "actions must be below the last length of logits")
     e = one_hot(actions, logits.shape[-1], logits.dtype)
     sampled = (lambda: ((keep * e).sum(-1) >= mask).all(), "keep must be 1 on the sampled tokens")
-    validate.require(*flags, known, near(logits, old_logits), sampled)
+    validate.require(*flags, known, *near(logits, old_logits), sampled)
     validate.interval("(0, inf)", radius=radius)
     validate.interval("[0, inf)", alpha=alpha)
     validate.interval("(0, 1)", floor=floor)
