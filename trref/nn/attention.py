@@ -6,7 +6,13 @@ from typing import NamedTuple
 from trref.backend import xp
 from trref.nn.heads import log_softmax
 
-__all__ = ["SelfAttentionGradient", "attention", "attention_vjp", "self_attention", "self_attention_vjp"]
+__all__ = [
+    "SelfAttentionGradient",
+    "attention",
+    "attention_vjp",
+    "self_attention",
+    "self_attention_vjp",
+]
 
 
 class SelfAttentionGradient(NamedTuple):
@@ -51,7 +57,9 @@ def self_attention_vjp(x, W_query, W_key, W_value, W_out, cotangent, *, causal=F
     """Return the derivatives of ``sum(cotangent * self_attention(…))`` as a `SelfAttentionGradient`."""
     query, key, value = x @ W_query, x @ W_key, x @ W_value
     mixed = attention(query, key, value, causal=causal)
-    d_query, d_key, d_value = attention_vjp(query, key, value, cotangent @ W_out.T, causal=causal)
+    d_query, d_key, d_value = attention_vjp(
+        query, key, value, cotangent @ W_out.T, causal=causal
+    )
     return SelfAttentionGradient(
         x=d_query @ W_query.T + d_key @ W_key.T + d_value @ W_value.T,
         W_query=_outer(x, d_query),

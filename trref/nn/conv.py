@@ -7,11 +7,22 @@ read alike.
 
 from trref.backend import xp
 
-__all__ = ["average_pool", "average_pool_vjp", "conv2d", "conv2d_vjp", "max_pool", "max_pool_vjp"]
+__all__ = [
+    "average_pool",
+    "average_pool_vjp",
+    "conv2d",
+    "conv2d_vjp",
+    "max_pool",
+    "max_pool_vjp",
+]
 
 
 def _pad(x, padding):
-    return xp.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding))) if padding else x
+    return (
+        xp.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+        if padding
+        else x
+    )
 
 
 def _windows(height, width, kernel, stride):
@@ -47,7 +58,10 @@ def conv2d(x, weight, bias, *, stride=1, padding=0):
     """
     x = _pad(x, padding)
     rows, columns, slices = _windows(*x.shape[2:], weight.shape[2:], stride)
-    y = xp.zeros((x.shape[0], weight.shape[0], rows, columns), dtype=x.dtype) + bias[:, None, None]
+    y = (
+        xp.zeros((x.shape[0], weight.shape[0], rows, columns), dtype=x.dtype)
+        + bias[:, None, None]
+    )
     for (i, j), window in slices.items():
         y += xp.einsum("nchw,fc->nfhw", x[window], weight[:, :, i, j])
     return y
@@ -70,14 +84,22 @@ def _blocks(x, size):
     """View (N, C, H, W) as (N, C, H/size, W/size, size²)."""
     N, C, H, W = x.shape
     if H % size or W % size:
-        raise ValueError(f"x must have height and width divisible by size = {size}, not {(H, W)}")
-    blocks = x.reshape(N, C, H // size, size, W // size, size).transpose(0, 1, 2, 4, 3, 5)
+        raise ValueError(
+            f"x must have height and width divisible by size = {size}, not {(H, W)}"
+        )
+    blocks = x.reshape(N, C, H // size, size, W // size, size).transpose(
+        0, 1, 2, 4, 3, 5
+    )
     return blocks.reshape(N, C, H // size, W // size, size * size)
 
 
 def _unblock(blocks, shape, size):
     N, C, H, W = shape
-    return blocks.reshape(N, C, H // size, W // size, size, size).transpose(0, 1, 2, 4, 3, 5).reshape(shape)
+    return (
+        blocks.reshape(N, C, H // size, W // size, size, size)
+        .transpose(0, 1, 2, 4, 3, 5)
+        .reshape(shape)
+    )
 
 
 def max_pool(x, *, size=2):

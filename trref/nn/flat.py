@@ -34,7 +34,9 @@ def split(theta, shapes):
         `theta` does not have the length that `shapes` ask for.
     """
     if theta.shape != (size(shapes),):
-        raise ValueError(f"theta must have shape ({size(shapes)},) for these shapes, not {tuple(theta.shape)}")
+        raise ValueError(
+            f"theta must have shape ({size(shapes)},) for these shapes, not {tuple(theta.shape)}"
+        )
     parts, start = [], 0
     for shape in shapes:
         end = start + math.prod(shape)

@@ -64,7 +64,10 @@ def init(rng, sizes, *, scale=1.0, dtype="float64"):
     """
     parts = []
     for m, n in itertools.pairwise(sizes):
-        parts += [xp.asarray(rng.standard_normal(m * n) * (scale / m**0.5)), xp.zeros(n)]
+        parts += [
+            xp.asarray(rng.standard_normal(m * n) * (scale / m**0.5)),
+            xp.zeros(n),
+        ]
     return xp.concatenate(parts).astype(dtype)
 
 
@@ -77,12 +80,19 @@ def unpack(theta, sizes):
         `theta` does not have the length that `sizes` asks for.
     """
     if theta.shape[-1:] != (size(sizes),):
-        raise ValueError(f"theta must have shape ({size(sizes)},) for sizes {tuple(sizes)}, not {tuple(theta.shape)}")
+        raise ValueError(
+            f"theta must have shape ({size(sizes)},) for sizes {tuple(sizes)}, not {tuple(theta.shape)}"
+        )
     layers, start, several = [], 0, theta.shape[:-1]
     row = (*several, 1) if several else ()
     for m, n in itertools.pairwise(sizes):
         middle, end = start + m * n, start + m * n + n
-        layers.append((theta[..., start:middle].reshape(*several, m, n), theta[..., middle:end].reshape(*row, n)))
+        layers.append(
+            (
+                theta[..., start:middle].reshape(*several, m, n),
+                theta[..., middle:end].reshape(*row, n),
+            )
+        )
         start = end
     return layers
 
@@ -163,7 +173,9 @@ def deltas(cache, cotangent):
 
 def _join(cache, delta):
     """Return the flat gradient: inputs times deltas for the weights, their sum for the biases."""
-    return _pack((_T(h) @ d, d.sum(-2)) for h, d in zip(cache.inputs, delta, strict=True))
+    return _pack(
+        (_T(h) @ d, d.sum(-2)) for h, d in zip(cache.inputs, delta, strict=True)
+    )
 
 
 def jvp(cache, v, X_tangent=None):
@@ -238,7 +250,10 @@ def hessian_product(cache, v, cotangent, output_hessian, X_tangent=None):
             a, a_dot = cache.pre_activations[l - 1], pre_dot[l - 1]
             back, back_dot = delta @ _T(W), delta_dot @ _T(W) + delta @ _T(W_dot)
             slope = phi.first(a, h)
-            delta, delta_dot = back * slope, back_dot * slope + back * phi.second(a, h) * a_dot
+            delta, delta_dot = (
+                back * slope,
+                back_dot * slope + back * phi.second(a, h) * a_dot,
+            )
     return _pack(reversed(parts))
 
 
@@ -267,4 +282,6 @@ def _T(a):
 
 def _pack(parts):
     """Join weights (..., m, n) and biases (..., n), layer by layer, to (..., P)."""
-    return xp.concatenate([x for W, b in parts for x in (W.reshape(*b.shape[:-1], -1), b)], axis=-1)
+    return xp.concatenate(
+        [x for W, b in parts for x in (W.reshape(*b.shape[:-1], -1), b)], axis=-1
+    )

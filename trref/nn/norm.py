@@ -2,7 +2,14 @@
 
 from trref.backend import xp
 
-__all__ = ["layer_norm", "layer_norm_jvp", "layer_norm_vjp", "rms_norm", "rms_norm_jvp", "rms_norm_vjp"]
+__all__ = [
+    "layer_norm",
+    "layer_norm_jvp",
+    "layer_norm_vjp",
+    "rms_norm",
+    "rms_norm_jvp",
+    "rms_norm_vjp",
+]
 
 
 def _standardise(x, eps):
@@ -26,7 +33,11 @@ def layer_norm_vjp(x, gain, cotangent, *, eps=1e-5):
     """Return the derivatives of ``sum(cotangent * layer_norm(x, gain, bias))`` by x, gain and bias."""
     z, scale = _standardise(x, eps)
     rows = tuple(range(x.ndim - 1))
-    return _through(z, scale, cotangent * gain), (cotangent * z).sum(rows), cotangent.sum(rows)
+    return (
+        _through(z, scale, cotangent * gain),
+        (cotangent * z).sum(rows),
+        cotangent.sum(rows),
+    )
 
 
 def layer_norm_jvp(x, gain, tangent, *, eps=1e-5):
@@ -55,7 +66,9 @@ def _through_scale(z, scale, t):
 def rms_norm_vjp(x, gain, cotangent, *, eps=1e-6):
     """Return the derivatives of ``sum(cotangent * rms_norm(x, gain))`` by x and gain."""
     z, scale = _scale(x, eps)
-    return _through_scale(z, scale, cotangent * gain), (cotangent * z).sum(tuple(range(x.ndim - 1)))
+    return _through_scale(z, scale, cotangent * gain), (cotangent * z).sum(
+        tuple(range(x.ndim - 1))
+    )
 
 
 def rms_norm_jvp(x, gain, tangent, *, eps=1e-6):

@@ -32,4 +32,6 @@ def gradients(cache, cotangent):
 def norms(cache, cotangent):
     """Return the Euclidean norm of each sample's gradient, (N,), without forming it; arguments as in `gradients`."""
     pairs = zip(cache.inputs, mlp.deltas(cache, cotangent), strict=True)
-    return xp.sqrt(sum((delta * delta).sum(-1) * ((h * h).sum(-1) + 1) for h, delta in pairs))
+    return xp.sqrt(
+        sum((delta * delta).sum(-1) * ((h * h).sum(-1) + 1) for h, delta in pairs)
+    )

@@ -45,7 +45,9 @@ def size(sizes):
 
 def init(rng, sizes, *, scale=1.0, dtype="float64"):
     """Draw parameters, as `trref.nn.mlp.init` does."""
-    return xp.concatenate([mlp.init(rng, widths, scale=scale, dtype=dtype) for widths in sizes.networks])
+    return xp.concatenate(
+        [mlp.init(rng, widths, scale=scale, dtype=dtype) for widths in sizes.networks]
+    )
 
 
 def forward(theta, X, sizes, activation="tanh"):
@@ -57,7 +59,9 @@ def forward(theta, X, sizes, activation="tanh"):
         `theta` or `X` has another shape than `sizes` ask for.
     """
     if theta.shape[-1:] != (size(sizes),):
-        raise ValueError(f"theta must have shape ({size(sizes)},) for {sizes}, not {tuple(theta.shape)}")
+        raise ValueError(
+            f"theta must have shape ({size(sizes)},) for {sizes}, not {tuple(theta.shape)}"
+        )
     body, first, second = sizes.networks
     start, middle = mlp.size(body), mlp.size(body) + mlp.size(first)
     a, in_body = mlp.forward(theta[..., :start], X, body, activation)
@@ -71,6 +75,8 @@ def vjp(cache, first, second):
     """Return the derivative of ``sum(first * output 1) + sum(second * output 2)`` by theta, (P,)."""
     d_first, from_first = mlp.vjp(cache.first, first)
     d_second, from_second = mlp.vjp(cache.second, second)
-    slope = activations.get(cache.body.activation).first(cache.body.pre_activations[-1], cache.features)
+    slope = activations.get(cache.body.activation).first(
+        cache.body.pre_activations[-1], cache.features
+    )
     d_body = mlp.gradient(cache.body, (from_first + from_second) * slope)
     return xp.concatenate([d_body, d_first, d_second], axis=-1)

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 
 from trref.backend import xp
 
-__all__ = ["Step", "cartpole_reset", "cartpole_step", "pendulum_observation", "pendulum_reset", "pendulum_step"]
+__all__ = [
+    "Step",
+    "cartpole_reset",
+    "cartpole_step",
+    "pendulum_observation",
+    "pendulum_reset",
+    "pendulum_step",
+]
 
 CARTPOLE_LIMIT = 500
 PENDULUM_LIMIT = 200
@@ -41,15 +48,32 @@ def cartpole_step(state, action):
     Step
         Terminal outside ±2.4 m or ±12°; the reward is 1.
     """
-    gravity, cart_mass, pole_mass, half_length, push, tau = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
+    gravity, cart_mass, pole_mass, half_length, push, tau = (
+        9.8,
+        1.0,
+        0.1,
+        0.5,
+        10.0,
+        0.02,
+    )
     x, x_dot, theta, theta_dot = state.T
     force = xp.where(action == 1, push, -push).astype(state.dtype)
     sin, cos = xp.sin(theta), xp.cos(theta)
     total = cart_mass + pole_mass
     temp = (force + pole_mass * half_length * theta_dot**2 * sin) / total
-    theta_acc = (gravity * sin - cos * temp) / (half_length * (4 / 3 - pole_mass * cos**2 / total))
+    theta_acc = (gravity * sin - cos * temp) / (
+        half_length * (4 / 3 - pole_mass * cos**2 / total)
+    )
     x_acc = temp - pole_mass * half_length * theta_acc * cos / total
-    state = xp.stack([x + tau * x_dot, x_dot + tau * x_acc, theta + tau * theta_dot, theta_dot + tau * theta_acc], 1)
+    state = xp.stack(
+        [
+            x + tau * x_dot,
+            x_dot + tau * x_acc,
+            theta + tau * theta_dot,
+            theta_dot + tau * theta_acc,
+        ],
+        1,
+    )
     out = (abs(state[:, 0]) > 2.4) | (abs(state[:, 2]) > 12 * 2 * math.pi / 360)
     return Step(state, xp.ones(len(state), dtype=state.dtype), out.astype(state.dtype))
 
@@ -78,6 +102,10 @@ def pendulum_step(state, torque):
     u = xp.clip(torque, -2.0, 2.0)
     angle = (theta + math.pi) % (2 * math.pi) - math.pi
     cost = angle**2 + 0.1 * theta_dot**2 + 0.001 * u**2
-    acceleration = 3 * gravity / (2 * length) * xp.sin(theta) + 3 / (mass * length**2) * u
+    acceleration = (
+        3 * gravity / (2 * length) * xp.sin(theta) + 3 / (mass * length**2) * u
+    )
     theta_dot = xp.clip(theta_dot + acceleration * dt, -8.0, 8.0)
-    return Step(xp.stack([theta + theta_dot * dt, theta_dot], 1), -cost, xp.zeros_like(cost))
+    return Step(
+        xp.stack([theta + theta_dot * dt, theta_dot], 1), -cost, xp.zeros_like(cost)
+    )

@@ -29,8 +29,13 @@ class LogisticHessian:
     def __call__(self, w):
         margins = self.y * (self.X @ w)
         # p (1 - p) for the logistic function p of the margins, without overflow
-        weight = xp.exp(-xp.logaddexp(xp.zeros_like(margins), margins) - xp.logaddexp(xp.zeros_like(margins), -margins))
-        return self.X.T @ (weight[:, None] * self.X) / len(self.y) + self.l2 * xp.eye(len(w), dtype=w.dtype)
+        weight = xp.exp(
+            -xp.logaddexp(xp.zeros_like(margins), margins)
+            - xp.logaddexp(xp.zeros_like(margins), -margins)
+        )
+        return self.X.T @ (weight[:, None] * self.X) / len(self.y) + self.l2 * xp.eye(
+            len(w), dtype=w.dtype
+        )
 
 
 @dataclasses.dataclass(frozen=True)

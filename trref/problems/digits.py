@@ -36,7 +36,9 @@ def _load():
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("the digits need the package scikit-learn: pip install trref[data]") from error
+        raise ImportError(
+            "the digits need the package scikit-learn: pip install trref[data]"
+        ) from error
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.target))
     return data.data[order] / 16.0, data.target[order]
@@ -83,5 +85,8 @@ def pair(first=0, second=1, *, floor=1e-3, dtype="float64"):
     a, b = (X[np.flatnonzero(y == k)[0]] + floor for k in (first, second))
     rows, columns = np.divmod(np.arange(64), 8)
     cost = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
-    a, b, cost = (xp.asarray(v, dtype=dtype) for v in (a / a.sum(), b / b.sum(), cost / cost.max()))
+    a, b, cost = (
+        xp.asarray(v, dtype=dtype)
+        for v in (a / a.sum(), b / b.sum(), cost / cost.max())
+    )
     return DigitPair(a, b, cost)

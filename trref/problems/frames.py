@@ -95,8 +95,12 @@ def agents_pca(rng, *, agents, dims, points=100, decay=0.8, spread=1.0):
     spread : float
         The differences of the C_i from their mean are multiplied by it: 1 as drawn, 0 for identical functions.
     """
-    U, _, Vt = np.linalg.svd(rng.standard_normal((agents * points, dims)), full_matrices=False)
-    rows = ((U * decay ** (np.arange(dims) / 2)) @ Vt * np.sqrt(agents)).reshape(agents, points, dims)
+    U, _, Vt = np.linalg.svd(
+        rng.standard_normal((agents * points, dims)), full_matrices=False
+    )
+    rows = ((U * decay ** (np.arange(dims) / 2)) @ Vt * np.sqrt(agents)).reshape(
+        agents, points, dims
+    )
     C = np.swapaxes(rows, 1, 2) @ rows
     mean = C.mean(0)
     return AgentsPCA(xp.asarray(mean + spread * (C - mean)))

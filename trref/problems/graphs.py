@@ -45,4 +45,6 @@ def erdos_renyi(rng, nodes, probability, *, tries=1000):
         adjacency = upper + upper.T
         if (np.linalg.matrix_power(np.eye(nodes) + adjacency, nodes) > 0).all():
             return adjacency
-    raise ValueError(f"probability {probability} gave no connected graph of {nodes} nodes in {tries} tries")
+    raise ValueError(
+        f"probability {probability} gave no connected graph of {nodes} nodes in {tries} tries"
+    )
