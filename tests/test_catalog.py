@@ -1,9 +1,11 @@
 """Records refuse what does not make sense, and the catalogue finds its functions."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from trref import catalog
+from trref import catalog, checks
 from trref.catalog import Input, Method, Objective
 
 
@@ -18,6 +20,24 @@ def test_record_needs_example_and_default():
         Objective(f=_f, wrt="x", inputs={"x": Input("N")}, example=len, settings={})
     with pytest.raises(ValueError, match="names no keyword of the function"):
         Objective(f=_f, wrt="x", inputs={"x": Input("N")}, example=len, settings={"default": {}, "s": {"b": 1}})
+
+
+def test_sizes_and_seeds():
+    """Contracts take those of the record: at least two sizes, for some compare them."""
+    record = Objective(
+        f=_f,
+        wrt="x",
+        inputs={"x": Input("N")},
+        example=lambda rng, size: {"x": np.ones(size)},
+        sizes=(3, 5),
+        seeds=(7,),
+    )
+    assert [len(case.inputs["x"]) for case in checks.cases(record)] == [3, 5]
+    assert [case.label for case in checks.cases(record)] == ["default, size 3, seed 7", "default, size 5, seed 7"]
+    assert [len(case.inputs["x"]) for case in checks.cases(record, sizes=(2,), seeds=(0, 1))] == [2, 2]
+    for wrong in ({"sizes": (4,)}, {"sizes": (8, 4)}, {"seeds": ()}):
+        with pytest.raises(ValueError, match="two or more sizes"):
+            dataclasses.replace(record, **wrong)
 
 
 def test_input_kinds():

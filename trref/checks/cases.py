@@ -21,11 +21,13 @@ class Case:
     setting: str
 
 
-def cases(record, *, sizes=(4, 8, 64), seeds=(0, 1), edges=True):
-    """Yield the cases of a record: examples at several sizes and seeds, and the edge cases, under every setting.
+def cases(record, *, sizes=None, seeds=None, edges=True):
+    """Yield the cases of a record: examples at its sizes and seeds or at those given, and edges, under every setting.
 
     Samplers and whole algorithms draw for themselves: one size and seed is enough.
     """
+    sizes = record.sizes if sizes is None else sizes
+    seeds = record.seeds if seeds is None else seeds
     if isinstance(record, catalog.Sampler) or getattr(record, "random", False):
         sizes, seeds = sizes[:1], seeds[:1]
     for setting, hyper in record.settings.items():

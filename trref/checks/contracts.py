@@ -128,13 +128,14 @@ def record_is_complete(record):
         with backend.use_backend("numpy"):
             validate.inputs(record.inputs, *case.inputs.values())
     if not isinstance(record, catalog.Sampler):
-        longest = max((s for a in arrays_of(example_of(record, 64)) for s in a.shape), default=64)
-        require(longest >= 64, "the example of size 64 holds no array of that length")
+        size = max(record.sizes)
+        longest = max((s for a in arrays_of(example_of(record, size)) for s in a.shape), default=size)
+        require(longest >= size, f"the example of size {size} holds no array of that length")
 
 
 def pure(record):
     """Inputs unchanged, results share no memory with them, the same call gives the same result, all of it finite."""
-    for case in cases(record, seeds=(0,)):
+    for case in cases(record, seeds=record.seeds[:1]):
         inputs = convert(case.inputs, read_only)
         before = [(n, a.copy()) for n, a in flatten(_plain(inputs))]
         first, second = run(record, inputs, case.hyper), run(record, inputs, case.hyper)
@@ -157,7 +158,7 @@ def _holds_none(value):
 def shapes(record):
     """The shape of a result follows from the shapes of the inputs, not from their values."""
     for setting, hyper in record.settings.items():
-        for size in (4, 8):
+        for size in record.sizes[:2]:
             first = example_of(record, size)
             alike = (
                 other for seed in range(1, 20) if _shapes(other := example_of(record, size, seed)) == _shapes(first)
@@ -190,7 +191,7 @@ def _result_note(record):
 
 def returns(record):
     """The result has the types, shapes and kinds that the signature promises."""
-    for case in cases(record, seeds=(0,)):
+    for case in cases(record, seeds=record.seeds[:1]):
         sizes = {}
         if not isinstance(record, catalog.UpdateRule):
             sizes = validate.inputs(record.inputs, *case.inputs.values())
@@ -263,7 +264,7 @@ def stop_gradients(record):
     """Each stopped quantity matters: without holding it constant the derivative is another one."""
     for keyword, compute in record.stopped.items():
         differs = False
-        for case in cases(record, sizes=(4, 8), edges=False):
+        for case in cases(record, sizes=record.sizes[:2], edges=False):
             inputs = case.inputs
             others = {k: catalog.call(f, inputs, case.hyper) for k, f in record.stopped.items() if k != keyword}
             frozen = {**others, keyword: catalog.call(compute, inputs, case.hyper)}
@@ -282,7 +283,7 @@ def stop_gradients(record):
 
 def float32(record):
     """float32 in, float32 out, and the result of float64 at the rounded inputs to 2e-4."""
-    for number, case in enumerate(cases(record, seeds=(0,))):
+    for number, case in enumerate(cases(record, seeds=record.seeds[:1])):
         single = convert(case.inputs, as_dtype(np.float32))
         rounded = convert(single, as_dtype(np.float64))
         in_single = {"dtype": "float32"} if "dtype" in record.hyper_parameters else {}
@@ -316,7 +317,7 @@ def strict_device(record):
     """On the strict device: the same bits, and no synchronisation that grows with the size."""
     for setting, hyper in record.settings.items():
         counts = []
-        for size in (4, 8):
+        for size in record.sizes[:2]:
             example = example_of(record, size)
             calls = len(example["gradients"]) if isinstance(record, catalog.UpdateRule) else 1
             expected = run(record, example, dict(hyper))
@@ -340,7 +341,7 @@ def bad_input(record):
     """Wrong shapes, dtypes, places and values give an error that names an argument."""
     if isinstance(record, catalog.UpdateRule):
         return _bad_update(record)
-    example = example_of(record, 4)
+    example = example_of(record, record.sizes[0])
     for name, spec in record.inputs.items():
         value = example.get(name)
         if spec.kind == "callable":
@@ -384,7 +385,7 @@ def _bad_stopped(record, example, name, value):
 
 
 def _bad_update(record):
-    example, hyper = example_of(record, 4), dict(record.settings["default"])
+    example, hyper = example_of(record, record.sizes[0]), dict(record.settings["default"])
     params, grads, init = example["params"], example["gradients"][0], record.init
     step = record.at_step(example, 0)
     wrong = {
@@ -439,7 +440,7 @@ def limits(record):
     """Each declared limit holds, in value and gradient."""
     for limit in record.limits:
         other = catalog.find(limit.to)
-        for case in cases(record, seeds=(0,)):
+        for case in cases(record, seeds=record.seeds[:1]):
             if case.setting != "default":
                 continue
             there = limit.where(case.inputs) if limit.where else case.inputs
@@ -584,7 +585,7 @@ def remains(record, result, inputs, hyper):
 
 def brute_force(record):
     """The estimator equals brute force or the closed form, part by part."""
-    for case in cases(record, sizes=(4, 8)):
+    for case in cases(record, sizes=record.sizes[:2]):
         expected, found = record.brute_force(**case.inputs, **case.hyper), flatten(record(case.inputs, case.hyper))
         each = [expected] if len(found) == 1 else list(expected)
         require(len(found) == len(each), f"{case.label}: {len(found)} parts, but {len(each)} by brute force")
@@ -595,7 +596,7 @@ def brute_force(record):
 def sampling(record):
     """Same seed same draws, another seed others, and the moments within their stated confidence."""
     for setting, hyper in record.settings.items():
-        example = example_of(record, 64)
+        example = example_of(record, record.sizes[-1])
         first, again, other = (run(record, example, dict(hyper), seed=s) for s in (0, 0, 1))
         require(np.array_equal(first, again), f"{setting}: the same seed gives other draws")
         require(not np.array_equal(first, other), f"{setting}: another seed gives the same draws")
@@ -608,7 +609,7 @@ def sampling(record):
 
 def agrees_with_numpy(record, on):
     """On another backend: NumPy's numbers to 1e-10, histories and counts aside."""
-    for case in cases(record, sizes=(4, 64), seeds=(0,)):
+    for case in cases(record, sizes=(record.sizes[0], record.sizes[-1]), seeds=record.seeds[:1]):
         with backend.use_backend("numpy"):
             expected = flatten(compared(run(record, case.inputs, case.hyper)))
         with backend.use_backend(on):
