@@ -198,7 +198,7 @@ def _trl(loss_type, *, level="token", delta=None, beta=0.0, clip_names=("clip", 
                 _entropy_bonus_enabled=False,
                 accelerator=accelerator,
                 args=types.SimpleNamespace(
-                    delta=hyper.get("delta", delta), use_bias_correction_kl=False, steps_per_generation=1
+                    delta=hyper.get("bound", delta), use_bias_correction_kl=False, steps_per_generation=1
                 ),
                 aux_loss_enabled=False,
                 beta=hyper.get("kl_weight", beta),
@@ -228,7 +228,7 @@ def _trl(loss_type, *, level="token", delta=None, beta=0.0, clip_names=("clip", 
             return GRPOTrainer._compute_loss(trainer, None, inputs)
 
         names = ["log_prob", "old_log_prob", "advantage", "mask", *(["ref_log_prob"] if beta else [])]
-        keywords = [*dict.fromkeys(clip_names), *(["delta"] if delta else []), *(["kl_weight"] if beta else [])]
+        keywords = [*dict.fromkeys(clip_names), *(["bound"] if delta else []), *(["kl_weight"] if beta else [])]
         keywords += ["max_length"] if loss_type == "dr_grpo" else []
         return signature(loss, names, keywords)
 

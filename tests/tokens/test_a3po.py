@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.checks import check_gradient
-from trref.tokens.a3po import a3po, decoupled, interpolation_weight, proximal_approximation
+from trref.tokens.a3po import a3po, decoupled, proximal_approximation
 from trref.tokens.dapo import dapo_over_batch
 from trref.tokens.terms import logit_gradient
 
@@ -52,9 +52,15 @@ def _one(log_prob, advantage, version, behavior=0.0):
 # ---- the weight and the anchor
 
 
+def _weight(version):
+    """Of the current policy in the anchor, where that policy has log-probability 0 and the sampling one -1."""
+    current = np.zeros(version.shape)
+    return 1 + proximal_approximation(current, current - 1, version, current_version=NOW)
+
+
 def test_weight_by_hand():
     """Sampled 1, 2, 4 versions ago: 0, 1/2, 3/4; from the current policy or a later one: 0."""
-    weight = interpolation_weight(np.array([[5, 4, 2, 6, 9]]), NOW, np.dtype("float64"))
+    weight = _weight(np.array([[5, 4, 2, 6, 9]]))
     assert weight.tolist() == [[0, 0.5, 0.75, 0, 0]]
 
 
@@ -204,7 +210,7 @@ def test_a_missing_stop_gradient_shows_at_clipped_tokens_only():
     free = ours[1] != 0
     assert np.allclose(ours[1][free], theirs[1][free], rtol=1e-12)
     frozen = ~free & (batch["mask"] == 1)
-    alpha = interpolation_weight(batch["version"], NOW, np.dtype("float64"))
+    alpha = _weight(batch["version"])
     w = np.exp(alpha * (batch["log_prob"] - batch["behavior_log_prob"]))
     A = batch["advantage"][:, None]
     expected = -alpha * w * np.where(A > 0, 1.2, 0.8) * A / batch["mask"].sum()

@@ -42,10 +42,10 @@ def test_the_loss_is_bounded_and_grpo_is_not():
 
 
 def test_they_differ_below_the_clip():
-    """delta = 1.1 < 1.2: the two-sided clip lowers the bound of good tokens, and does not reach bad ones."""
-    assert two_sided_clip(*_one(1.5, 1.0), delta=1.1)[0] == pytest.approx(-1.1)
+    """bound = 1.1 < 1.2: the two-sided clip lowers the bound of good tokens, and does not reach bad ones."""
+    assert two_sided_clip(*_one(1.5, 1.0), bound=1.1)[0] == pytest.approx(-1.1)
     assert dual_clip(*_one(1.5, 1.0), bound=1.1)[0] == pytest.approx(-1.2)
-    assert two_sided_clip(*_one(1.5, -1.0), delta=1.1)[0] == pytest.approx(1.2)
+    assert two_sided_clip(*_one(1.5, -1.0), bound=1.1)[0] == pytest.approx(1.2)
     assert dual_clip(*_one(1.5, -1.0), bound=1.1)[0] == pytest.approx(1.1)
 
 
@@ -63,9 +63,9 @@ def test_the_gradient_is_bounded(f):
 @pytest.mark.parametrize("seed", range(5))
 def test_gradient_of_a_tight_two_sided_clip(seed):
     log_prob, old, advantage, mask = token_batch(seed, spread=0.3)
-    gradient = two_sided_clip(log_prob, old, advantage, mask, delta=1.1)[1]
+    gradient = two_sided_clip(log_prob, old, advantage, mask, bound=1.1)[1]
     rng = np.random.default_rng(seed)
-    check_gradient(lambda x: two_sided_clip(x, old, advantage, mask, delta=1.1)[0], log_prob, gradient, rng=rng)
+    check_gradient(lambda x: two_sided_clip(x, old, advantage, mask, bound=1.1)[0], log_prob, gradient, rng=rng)
 
 
 def test_verl_vanilla_is_the_dual_clip():

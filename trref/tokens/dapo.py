@@ -41,183 +41,96 @@ Yu et al., *DAPO: An Open-Source LLM Reinforcement Learning System at Scale*, 20
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Input, Limit, Method, Objective
-from trref.catalog.tokens.places import OVER_TOKENS, REINFORCE_OVER_TOKENS, equal_lengths, on_policy
-from trref.tokens.deviations import dapo as deviations
-from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
-from trref.tokens.terms import clip_surrogate, group_mean, token_weights
+from trref.signature import (
+    B,
+    Binary,
+    Index,
+    LogProb,
+    Mask,
+    NonNegative,
+    PositiveFloat,
+    Real,
+    Scalar,
+    T,
+    checked,
+)
+from trref.tokens.terms import clip_surrogate, group_mean, group_token_mean, token_mean
 
 __all__ = ["dapo", "dapo_over_batch", "dynamic_sampling", "overlong_penalty"]
 
-WITH_GROUP = token_objective("group")
-ANSWERS = token_objective("reward", "group", without=("log_prob", "old_log_prob", "advantage", "mask"))
-LENGTHS = {"length": Input("B", "nonnegative")}
 
-
-def dapo(log_prob, old_log_prob, advantage, mask, group, *, clip_low=0.2, clip_high=0.28):
+@checked
+def dapo(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    group: Index[B],
+    *,
+    clip_low: PositiveFloat = 0.2,
+    clip_high: PositiveFloat = 0.28,
+) -> tuple[Scalar, Real[B, T]]:
     """DAPO loss of the paper: the mean over prompts of the mean over the tokens of all their answers.
 
     Parameters
     ----------
-    log_prob, old_log_prob : array (B, T)
-        Log-probabilities of the tokens, under the current and the sampling policy.
-    advantage : array (B,) or (B, T)
+    advantage
         As of `trref.tokens.grpo.group_advantage`.
-    mask : array (B, T), 0 or 1
-        The tokens of the answers.
-    group : array (B,), integer
-        The prompt of each answer.
-    clip_low, clip_high : float
-        The ratio earns between 1 - clip_low and 1 + clip_high; in (0, inf).
-
-    Returns
-    -------
-    loss : scalar array
-        To minimise.
-    gradient : array (B, T)
-        With respect to `log_prob`; exactly 0 where the mask is 0.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, clips not positive.
     """
-    validate.inputs(WITH_GROUP.inputs, log_prob, old_log_prob, advantage, mask, group)
-    validate.interval("(0, inf)", clip_low=clip_low, clip_high=clip_high)
-    term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, clip_low, clip_high)
-    w = token_weights(mask, "group_token_mean", group=group)
+    term, derivative = clip_surrogate(
+        log_prob, old_log_prob, advantage, clip_low, clip_high
+    )
+    w = group_token_mean(mask, group)
     J = (w * term).sum()  # eq. dapo-objective
     return -J, -w * derivative
 
 
-def dapo_over_batch(log_prob, old_log_prob, advantage, mask, *, clip_low=0.2, clip_high=0.28):
-    """DAPO loss as trainers have it: the mean over all tokens of the batch.
-
-    Parameters
-    ----------
-    log_prob, old_log_prob, advantage, mask, clip_low, clip_high
-        As in `dapo`.
-
-    Returns
-    -------
-    loss : scalar array
-    gradient : array (B, T)
-
-    Raises
-    ------
-    ValueError
-        As `dapo`.
-    """
-    validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
-    validate.interval("(0, inf)", clip_low=clip_low, clip_high=clip_high)
-    term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, clip_low, clip_high)
-    w = token_weights(mask, "token_mean")
+@checked
+def dapo_over_batch(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    *,
+    clip_low: PositiveFloat = 0.2,
+    clip_high: PositiveFloat = 0.28,
+) -> tuple[Scalar, Real[B, T]]:
+    """DAPO loss as trainers have it: the mean over all tokens of the batch."""
+    term, derivative = clip_surrogate(
+        log_prob, old_log_prob, advantage, clip_low, clip_high
+    )
+    w = token_mean(mask)
     J = (w * term).sum()  # eq. dapo-batch-objective
     return -J, -w * derivative
 
 
-def dynamic_sampling(reward, group):
-    """Which answers to keep: those of prompts with at least one right answer and one that is not.
-
-    Parameters
-    ----------
-    reward : array (B,)
-        1 for a right answer, 0 for others.
-    group : array (B,), integer
-
-    Returns
-    -------
-    array (B,), 0 or 1
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, rewards other than 0 and 1.
-    """
-    validate.inputs(ANSWERS.inputs, reward, group)
+@checked
+def dynamic_sampling(reward: Binary[B], group: Index[B]) -> Binary[B]:
+    """Which answers to keep: those of prompts with at least one right answer and one that is not."""
     share = group_mean(reward, group)[0]
     return ((share > 0) & (share < 1)).astype(reward.dtype)  # eq. dapo-dynamic-sampling
 
 
-def overlong_penalty(length, *, max_length, cache):
-    """Soft penalty for long answers, added to their rewards.
+def _at_most_all(max_length, cache, **_):
+    """A cache larger than `max_length`."""
+    validate.interval(f"(0, {max_length}]", cache=cache)
+    return []
+
+
+@checked(also=_at_most_all)
+def overlong_penalty(
+    length: NonNegative[B], *, max_length: PositiveFloat, cache: PositiveFloat
+) -> Real[B]:
+    """Soft penalty for long answers, added to their rewards: between -1 and 0.
 
     Parameters
     ----------
-    length : array (B,)
-        Number of tokens.
-    max_length : float
-        L, in (0, inf).
-    cache : float
-        C, in (0, max_length]: the penalty falls from 0 to -1 over the last C tokens before L.
-
-    Returns
-    -------
-    array (B,), in [-1, 0]
-
-    Raises
-    ------
-    ValueError
-        A wrong shape, lengths that are negative or not finite, `max_length` or `cache` out of range.
+    length
+        Number of tokens of each answer.
+    max_length
+        Here L, where the penalty is whole.
+    cache
+        Here C: the penalty falls from 0 to -1 over the last C tokens before L.
     """
-    validate.inputs(LENGTHS, length)
-    validate.interval("(0, inf)", max_length=max_length)
-    validate.interval(f"(0, {max_length}]", cache=cache)
-    return xp.clip((max_length - cache - length) / cache, -1.0, 0.0)  # eq. dapo-overlong
-
-
-def _keep_by_counting(reward, group):
-    right = {g: [float(r) == 1 for r, h in zip(reward, group, strict=True) if h == g] for g in group.tolist()}
-    return [float(0 < sum(right[g]) < len(right[g])) for g in group.tolist()]
-
-
-def _penalty_by_cases(length, *, max_length, cache):
-    start = max_length - cache
-    return [0.0 if n <= start else -1.0 if n > max_length else (start - n) / cache for n in length.tolist()]
-
-
-def _one_prompt(inputs):
-    """all answers are to one prompt"""
-    return {**inputs, "group": 0 * inputs["group"]}
-
-
-def _one_fresh_prompt(inputs):
-    """the policies are equal, and all answers are to one prompt"""
-    return on_policy(_one_prompt(inputs))
-
-
-CLIPS = {"default": {}, "probe": {"clip_low": 0.15, "clip_high": 0.35}}
-METHOD = Method(
-    key="yu2025dapo",
-    provenance={"confirmed": ("objective", "batch-objective", "dynamic-sampling"), "partly": ("overlong",)},
-    functions=(
-        Objective(
-            f=dapo,
-            interface=WITH_GROUP,
-            wrt="log_prob",
-            settings=CLIPS,
-            limits=(
-                Limit("dapo.dapo_over_batch", {}, where=_one_prompt),
-                Limit("reinforce.reinforce", {}, OVER_TOKENS, where=_one_fresh_prompt, gradient_only=True),
-            ),
-            deviations=(deviations.BATCH_TOKEN_MEAN,),
-        ),
-        Objective(
-            f=dapo_over_batch,
-            interface=TOKEN_OBJECTIVE,
-            wrt="log_prob",
-            settings=CLIPS,
-            limits=(Limit("grpo.grpo", {"clip_high": 0.2}, where=equal_lengths), REINFORCE_OVER_TOKENS),
-            deviations=(deviations.LOG_RATIO_CLAMP, deviations.VERL_VANILLA),
-        ),
-        Estimator(f=dynamic_sampling, interface=ANSWERS, brute_force=_keep_by_counting),
-        Estimator(
-            f=overlong_penalty,
-            inputs=LENGTHS,
-            example=lambda rng, size: {"length": rng.integers(1, 30, size).astype(float)},
-            edges={"at the ends of the slope": lambda: {"length": xp.array([0.0, 12.0, 16.0, 20.0, 17.5, 21.0])}},
-            settings={"default": {"max_length": 20, "cache": 4}, "probe": {"max_length": 17.5, "cache": 5.5}},
-            brute_force=_penalty_by_cases,
-        ),
-    ),
-)
+    # eq. dapo-overlong
+    return xp.clip((max_length - cache - length) / cache, -1.0, 0.0)

@@ -1,10 +1,11 @@
-"""What public code computes in the place of the equations of `trref.tokens.dr_grpo`."""
+"""What is known of `trref.tokens.dr_grpo`."""
 
 from trref.backend import xp
-from trref.catalog import Deviation
+from trref.catalog import Deviation, Estimator, Limit, Method, Objective
+from trref.catalog.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
 from trref.catalog.tokens.pieces import clipped_terms, clipped_terms_of_clamped, weighted
-
-__all__ = ["GROUP_OF_ONE_RAW", "LOG_RATIO_CLAMP", "PADDED_WIDTH", "SUM_OVER_CONSTANT"]
+from trref.catalog.tokens.places import of_three_tokens, on_policy
+from trref.tokens.dr_grpo import centred_advantage, dr_grpo
 
 
 def _padded_width(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
@@ -51,4 +52,39 @@ GROUP_OF_ONE_RAW = Deviation(
     _group_of_one_raw,
     seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_grpo_outcome_advantage without norm_adv_by_std_in_grpo",
     computes="mean 0 for a group of one, so that its advantage is its reward",
+)
+
+
+def _brute_force(reward, group):
+    result = []
+    for r, g in zip(reward.tolist(), group.tolist(), strict=True):
+        members = [float(x) for x, h in zip(reward, group, strict=True) if h == g]
+        result.append(0.0 if len(set(members)) == 1 else r - sum(members) / len(members))
+    return result
+
+
+LENGTH = {"max_length": 8}
+METHOD = Method(
+    key="liu2025understanding",
+    provenance="confirmed",
+    functions=(
+        Estimator(
+            f=centred_advantage,
+            interface=GROUP_REWARD,
+            limits=(Limit(to="grpo.group_advantage", hyper={}, to_hyper={"std": "none"}),),
+            deviations=(GROUP_OF_ONE_RAW,),
+            brute_force=_brute_force,
+        ),
+        Objective(
+            f=dr_grpo,
+            interface=TOKEN_OBJECTIVE,
+            wrt="log_prob",
+            settings={"default": LENGTH, "probe": {"max_length": 12.5, "clip": 0.35}},
+            limits=(
+                Limit("grpo.grpo", {"max_length": 3}, where=of_three_tokens),
+                Limit("reinforce.reinforce", LENGTH, LENGTH, where=on_policy, gradient_only=True),
+            ),
+            deviations=(PADDED_WIDTH, SUM_OVER_CONSTANT, LOG_RATIO_CLAMP),
+        ),
+    ),
 )
