@@ -520,6 +520,21 @@ def test_solvers_that_cannot_converge_say_so(change, message):
         checks.failures(_spoiled("cg.cg", change))
 
 
+def test_what_is_refused_must_be():
+    """A solver that takes unsymmetric matrices does not refuse them; an error that names nothing is no help."""
+    cg = catalog.find("cg.cg")
+    checks.refused(cg)
+    fine = {"a good matrix": lambda: (cg.edges["one unknown"](), {})}
+    with pytest.raises(ContractError, match="a good matrix: accepted"):
+        checks.refused(dataclasses.replace(cg, refused=fine))
+
+    def nameless(f, *args, **kwargs):
+        raise ValueError("something is wrong")
+
+    with pytest.raises(ContractError, match="the message names no argument"):
+        checks.refused(_spoiled("cg.cg", nameless))
+
+
 def test_solvers_name_what_they_cannot_do():
     cg = catalog.find("cg.cg")
     for record in (dataclasses.replace(cg, failures={}), dataclasses.replace(cg, direct=True)):

@@ -8,7 +8,19 @@ import numpy as np
 
 from trref import backend, catalog
 
-__all__ = ["Case", "as_dtype", "cases", "compared", "convert", "essence", "flatten", "nearby", "run", "to_device"]
+__all__ = [
+    "Case",
+    "as_dtype",
+    "cases",
+    "compared",
+    "convert",
+    "essence",
+    "flatten",
+    "nearby",
+    "run",
+    "special_cases",
+    "to_device",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +51,14 @@ def cases(record, *, sizes=None, seeds=None, edges=True):
                 with backend.use_backend("numpy"):
                     edge = make()
                 yield Case(f"{setting}, edge {name!r}", edge, dict(hyper), setting)
+
+
+def special_cases(record, named):
+    """Yield the cases ``{name: () -> (inputs, hyper)}`` of a record: its `failures`, or what it has `refused`."""
+    for name, make in named.items():
+        with backend.use_backend("numpy"):
+            inputs, hyper = make()
+        yield Case(name, inputs, {**record.settings["default"], **hyper}, "default")
 
 
 def example_of(record, size, seed=0):

@@ -27,6 +27,7 @@ from trref.checks.cases import (
     nearby,
     read_only,
     run,
+    special_cases,
     to_device,
 )
 from trref.checks.gradient import (
@@ -71,6 +72,7 @@ __all__ = [
     "projection",
     "pure",
     "record_is_complete",
+    "refused",
     "remains",
     "returns",
     "sampling",
@@ -423,17 +425,23 @@ def _fits_specification(record, inputs):
     return True
 
 
-def _expect(record, inputs, expected, what):
+def _expect(record, inputs, expected, what, hyper=None):
     kinds = expected.__args__ if hasattr(expected, "__args__") else (expected,)
     try:
-        run(record, inputs, dict(record.settings["default"]))
+        run(record, inputs, dict(record.settings["default"]) if hyper is None else hyper)
     except kinds as error:
-        named = any(name in str(error) for name in record.inputs)
+        named = any(name in str(error) for name in (*record.inputs, *record.hyper_parameters))
         require(named, f"{what}: the message names no argument: {error}")
     except Exception as error:
         raise ContractError(f"{what}: {type(error).__name__}: {error}") from error
     else:
         raise ContractError(f"{what}: accepted")
+
+
+def refused(record):
+    """What the record says is refused gives an error that names an argument."""
+    for case in special_cases(record, record.refused):
+        _expect(record, case.inputs, ValueError | TypeError, case.label, case.hyper)
 
 
 def limits(record):
@@ -554,10 +562,8 @@ def failures(record):
     """Where it cannot converge, a solver warns, says ``converged=False``, and what it returns is still good."""
     known = bool(record.failures) != record.direct
     require(known, "name cases that end in converged=False (failures), or say that there are none (direct)")
-    for name, make in record.failures.items():
-        with backend.use_backend("numpy"):
-            inputs, hyper = make()
-        inputs = convert(inputs, read_only)
+    for case in special_cases(record, record.failures):
+        name, inputs, hyper = case.label, convert(case.inputs, read_only), case.hyper
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             result = run(record, inputs, hyper)
@@ -628,6 +634,7 @@ EVERYWHERE = (
     batch_of_one,
     strict_device,
     bad_input,
+    refused,
     limits,
     deviations,
 )
@@ -644,7 +651,7 @@ CONTRACTS = {
 def contracts_of(record):
     """Return the contracts that apply to a record, as functions of the record."""
     own, new = CONTRACTS[type(record)], hasattr(record.f, "unchecked")
-    skipped = ({limits} if not record.limits else set()) | ({deviations} if not record.deviations else set())
+    skipped = {contract for contract in (refused, limits, deviations) if not getattr(record, contract.__name__)}
     skipped |= {returns} if _result_note(record) is None else set()
     skipped |= {lengths} if isinstance(record, catalog.UpdateRule) or not new else set()
     skipped |= {failures} if getattr(record, "random", False) or not new else set()
