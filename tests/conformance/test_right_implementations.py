@@ -150,12 +150,12 @@ def ppo_total(
 
 
 @right("ppo_penalty.kl_penalty_objective")
-def penalised_by_distributions(logits, old_logits, actions, advantage, beta=1.0):
+def penalised_by_distributions(logits, old_logits, actions, advantage, kl_weight=1.0):
     from scipy.special import log_softmax
 
     new, old, rows = log_softmax(logits, 1), log_softmax(old_logits, 1), np.arange(len(actions))
     ratio = np.exp(new[rows, actions] - old[rows, actions])
-    return -np.mean(ratio * advantage - beta * (np.exp(old) * (old - new)).sum(1))
+    return -np.mean(ratio * advantage - kl_weight * (np.exp(old) * (old - new)).sum(1))
 
 
 @right("natural_gradient.mean_kl_categorical")
@@ -257,13 +257,13 @@ def keep_what_varies(reward, group):
     return np.array([float(np.ptp(reward[group == g]) > 0) for g in group])
 
 
-@right("ppo_penalty.adapt_beta")
-def beta_of_the_paper(beta, kl, target=0.01):
+@right("ppo_penalty.adapt_kl_weight")
+def beta_of_the_paper(kl_weight, kl, target=0.01):
     if kl < target / 1.5:
-        beta = beta / 2
+        kl_weight = kl_weight / 2
     elif kl > target * 1.5:
-        beta = beta * 2
-    return np.clip(beta, 1e-10, 1e10)
+        kl_weight = kl_weight * 2
+    return np.clip(kl_weight, 1e-10, 1e10)
 
 
 @right("consensus.metropolis_weights")
@@ -338,7 +338,7 @@ def ddim_by_the_predicted_sample(x, noise, z, alpha_bar=0.5, next_alpha_bar=0.8,
     return math.sqrt(next_alpha_bar) * predicted + direction + sigma * z
 
 
-@right("kl_projection.project_kl")
+@right("troll_projection.project_kl")
 def projection_by_bisection(logits, old_logits, radius=0.05):
     from scipy.special import log_softmax
 

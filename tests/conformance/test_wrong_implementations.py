@@ -258,12 +258,12 @@ def entropy_penalised(
 
 
 @wrong("ppo_penalty.kl_penalty_objective")
-def penalty_on_the_reversed_divergence(logits, old_logits, actions, advantage, beta=1.0):
+def penalty_on_the_reversed_divergence(logits, old_logits, actions, advantage, kl_weight=1.0):
     from scipy.special import log_softmax
 
     new, old, rows = log_softmax(logits, 1), log_softmax(old_logits, 1), np.arange(len(actions))
     ratio = np.exp(new[rows, actions] - old[rows, actions])
-    return -np.mean(ratio * advantage - beta * (np.exp(new) * (new - old)).sum(1))
+    return -np.mean(ratio * advantage - kl_weight * (np.exp(new) * (new - old)).sum(1))
 
 
 def _kl(old_logits, logits):
@@ -432,9 +432,9 @@ def penalty_from_the_limit_on(length, max_length, cache):
     return -np.clip((length - max_length) / cache, 0, 1)
 
 
-@wrong("ppo_penalty.adapt_beta")
-def thresholds_of_two(beta, kl, target=0.01):
-    return np.where(kl > 2 * target, 2 * beta, np.where(kl < target / 2, beta / 2, beta))
+@wrong("ppo_penalty.adapt_kl_weight")
+def thresholds_of_two(kl_weight, kl, target=0.01):
+    return np.where(kl > 2 * target, 2 * kl_weight, np.where(kl < target / 2, kl_weight / 2, kl_weight))
 
 
 @wrong("ppo.clip_fraction")
@@ -513,7 +513,7 @@ def transport_projected_at_the_start(x, y, z):
     return z - x @ (_swap(x) @ z + _swap(z) @ x) / 2
 
 
-@wrong("kl_projection.project_kl")
+@wrong("troll_projection.project_kl")
 def mixture_of_probabilities(logits, old_logits, radius=0.05):
     from scipy.special import log_softmax
 

@@ -135,8 +135,8 @@ def _verl_gae(result):
 def _verl_controller():
     core = _core()
 
-    def adapt(beta, kl, target=0.01):
-        controller = core.AdaptiveKLController(init_kl_coef=beta, target_kl=target, horizon=1)
+    def adapt(kl_weight, kl, target=0.01):
+        controller = core.AdaptiveKLController(init_kl_coef=kl_weight, target_kl=target, horizon=1)
         controller.update(kl, n_steps=1)
         return controller.value
 
@@ -462,7 +462,7 @@ JUDGED = (
     Judged(
         "verl AdaptiveKLController",
         "verl",
-        "ppo_penalty.adapt_beta",
+        "ppo_penalty.adapt_kl_weight",
         _verl_controller,
         False,
         "a proportional controller, as documented",

@@ -122,7 +122,7 @@ def test_penalty_and_vine():
     ratio = torch.exp(q.log_prob(_t(actions)) - p.log_prob(_t(actions)))
     loss = -(ratio * _t(advantage) - 1.7 * kl_divergence(p, q)).mean()
     loss.backward()
-    ours = kl_penalty_objective(logits, old, actions, advantage, beta=1.7)
+    ours = kl_penalty_objective(logits, old, actions, advantage, kl_weight=1.7)
     close(ours[0], loss)
     close(ours[1], point.grad)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from trref.policy.ppo import unclipped_surrogate
-from trref.policy.ppo_penalty import adapt_beta, kl_estimators, kl_penalty_objective
+from trref.policy.ppo_penalty import adapt_kl_weight, kl_estimators, kl_penalty_objective
 
 
 def _batch(seed, n=40, K=4):
@@ -17,7 +17,7 @@ def _batch(seed, n=40, K=4):
 def test_numbers_by_hand():
     """p_old = (1/2, 1/2), p = (3/4, 1/4), action 0, advantage 2: ratio 1.5; KL = log(2/3)/2 + log(2)/2."""
     loss, gradient = kl_penalty_objective(
-        np.log([[0.75, 0.25]]), np.zeros((1, 2)), np.array([0]), np.array([2.0]), beta=4.0
+        np.log([[0.75, 0.25]]), np.zeros((1, 2)), np.array([0]), np.array([2.0]), kl_weight=4.0
     )
     kl = 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
     assert loss == pytest.approx(-(3 - 4 * kl))
@@ -29,7 +29,7 @@ def test_no_penalty_is_the_unclipped_surrogate():
     rows = np.arange(len(actions))
     log_prob, old_log_prob = log_softmax(logits, 1)[rows, actions], log_softmax(old, 1)[rows, actions]
     expected = unclipped_surrogate(log_prob, old_log_prob, advantage)[0]
-    assert kl_penalty_objective(logits, old, actions, advantage, beta=0.0)[0] == pytest.approx(expected, rel=1e-12)
+    assert kl_penalty_objective(logits, old, actions, advantage, kl_weight=0.0)[0] == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_heavy_penalty_freezes_the_policy():
@@ -38,7 +38,7 @@ def test_a_heavy_penalty_freezes_the_policy():
     for beta in (1.0, 100.0):
         logits = old.copy()
         for _ in range(400):
-            logits -= 20 / beta * kl_penalty_objective(logits, old, actions, advantage, beta=beta)[1]
+            logits -= 20 / beta * kl_penalty_objective(logits, old, actions, advantage, kl_weight=beta)[1]
         far.append(abs(softmax(logits, 1) - softmax(old, 1)).max())
     assert far[1] < 0.02 * far[0] < 0.02
 
@@ -59,13 +59,13 @@ def _adapted(beta, power):
     divergences = []
     for _ in range(40):
         divergences.append(0.3 / (1 + beta) ** power)
-        beta = float(adapt_beta(np.array(beta), np.array(divergences[-1]), target=0.01))
+        beta = float(adapt_kl_weight(np.array(beta), np.array(divergences[-1]), target=0.01))
     return divergences
 
 
 def test_thresholds():
     beta = np.array(3.0)
-    assert [float(adapt_beta(beta, np.array(kl), target=0.02)) for kl in (0.0133, 0.0134, 0.0299, 0.0301)] == [
+    assert [float(adapt_kl_weight(beta, np.array(kl), target=0.02)) for kl in (0.0133, 0.0134, 0.0299, 0.0301)] == [
         1.5,
         3.0,
         3.0,

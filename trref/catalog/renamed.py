@@ -7,4 +7,5 @@ RENAMED = {
     "policy_improvement.performance_difference": "trpo_improvement.performance_difference",
     "policy_improvement.lower_bound": "trpo_improvement.lower_bound",
     "policy_improvement.theoretical_policy_iteration": "trpo_improvement.theoretical_policy_iteration",
+    "ppo_penalty.adapt_beta": "ppo_penalty.adapt_kl_weight",
 }

@@ -17,7 +17,7 @@ from trref.experiments.figures import spread, use_style
 from trref.nn import heads
 from trref.optimizers import adam
 from trref.policy.ppo import clipped_surrogate, unclipped_surrogate
-from trref.policy.ppo_penalty import adapt_beta, kl_estimators, kl_penalty_objective
+from trref.policy.ppo_penalty import adapt_kl_weight, kl_estimators, kl_penalty_objective
 from trref.problems.policies import CategoricalPolicy
 
 plt = use_style()
@@ -26,7 +26,7 @@ policy = CategoricalPolicy((8, 32, 6))
 
 def gradient(objective, z, z_old, actions, advantage, beta):
     if objective.startswith("KL penalty"):
-        return kl_penalty_objective(z, z_old, actions, advantage, beta=beta)[1]
+        return kl_penalty_objective(z, z_old, actions, advantage, kl_weight=beta)[1]
     log_prob, d_log_prob = heads.categorical_log_prob(z, actions)
     old_log_prob = heads.categorical_log_prob(z_old, actions)[0]
     surrogate = clipped_surrogate if objective == "clipped" else unclipped_surrogate
@@ -83,7 +83,7 @@ def adapt(first, seed):
         advantage = reward[np.arange(256), actions] - reward.mean(1)
         theta, moved = optimise("KL penalty", theta, states, actions, advantage, steps=20, beta=float(beta))
         trace.append((moved[-1], float(beta)))
-        beta = adapt_beta(beta, np.array(moved[-1]), target=target)
+        beta = adapt_kl_weight(beta, np.array(moved[-1]), target=target)
     return np.array(trace).T
 
 
