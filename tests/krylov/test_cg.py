@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 
+from trref.catalog.krylov.interfaces import relative_residual
 from trref.krylov.cg import cg
 from trref.krylov.gmres import gmres
-from trref.krylov.interfaces import relative_residual
 from trref.krylov.minres import minres
 from trref.problems.convex import DenseOperator, PoissonOperator, spd_matrix, spectrum
 from trref.validate import ConvergenceWarning

@@ -39,65 +39,66 @@ Saad and Schultz, *GMRES: A Generalized Minimal Residual Algorithm for Solving N
 """
 
 import math
+from collections.abc import Callable
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Limit, Method, Solver
-from trref.krylov import deviations
-from trref.krylov.interfaces import GENERAL_SOLVER, TOLERANCES, relative_residual
-from trref.krylov.terms import begin, finish, floats, norm, product
-from trref.problems.convex import DenseOperator
+from trref.krylov.terms import KrylovResult, begin, finish, floats, norm, product
+from trref.signature import N, OpenFraction, PositiveInt, Real, checked
 
 __all__ = ["gmres"]
 
-THREE_STEPS = {"max_iter": 3, "rtol": 1e-14}
 
-
-def gmres(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None, restart=None):
+@checked
+def gmres(
+    matvec: Callable,
+    b: Real[N],
+    *,
+    x0: Real[N] | None = None,
+    preconditioner: Callable | None = None,
+    rtol: OpenFraction = 1e-8,
+    max_iter: PositiveInt | None = None,
+    restart: PositiveInt | None = None,
+) -> KrylovResult:
     """Solve A x = b for a square A.
 
     Parameters
     ----------
-    matvec : callable
-        ``matvec(v) -> A v`` for arrays (n,).
-    b : array (n,)
-    x0 : array (n,), optional
-        Start; 0 by default.
-    preconditioner : callable
-        ``preconditioner(r) -> M⁻¹ r``, applied on the right; the identity by default.
-    rtol : float
-        Ends when ``‖b - A x‖ <= rtol ‖b‖``; in (0, 1).
-    max_iter : int, optional
-        Steps in all, 10 n by default.
-    restart : int, optional
-        Steps between restarts; n by default, which never restarts in exact arithmetic.
+    b
+        The right-hand side.
+    preconditioner
+        Applied on the right; any M near A.
+    rtol
+        Of ``‖b - A x‖`` to ``‖b‖``.
+    max_iter
+        Counts all steps; 10 n if None.
+    restart
+        Steps between restarts; n if None, which never restarts in exact arithmetic.
 
     Returns
     -------
     KrylovResult
-        Fields x, residual_norms, iterations, converged. For b = 0, x is 0.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite.
+        For b = 0, x is 0.
 
     Warns
     -----
     ConvergenceWarning
         `max_iter` was reached, or a whole cycle between restarts did not reduce the residual.
     """
-    validate.inputs(GENERAL_SOLVER.inputs, matvec, b, x0, preconditioner)
     x, r, norms, target, max_iter = begin(matvec, b, x0, rtol, max_iter)
     restart = len(b) if restart is None else restart
-    validate.integer("[1, inf)", restart=restart)
-    apply_M = (lambda v: product(preconditioner, v, "preconditioner")) if preconditioner else (lambda v: v)
+    apply_M = (
+        (lambda v: product(preconditioner, v, "preconditioner"))
+        if preconditioner
+        else (lambda v: v)
+    )
 
     start_norm = math.inf
     while norms[-1] > target and norms[-1] < start_norm and len(norms) <= max_iter:
         start_norm = norms[-1]
         steps = min(restart, max_iter + 1 - len(norms))
-        correction, cycle = _cycle(lambda v: matvec(apply_M(v)), r, start_norm, target, steps)
+        correction, cycle = _cycle(
+            lambda v: matvec(apply_M(v)), r, start_norm, target, steps
+        )
         x = x + apply_M(correction)  # eq. gmres-solution
         r = b - matvec(x)
         norms += cycle[:-1] + [norm(r)]
@@ -118,7 +119,8 @@ def _cycle(apply, r, r_norm, target, steps):
             h[i], h[i + 1] = c * h[i] + s * h[i + 1], c * h[i + 1] - s * h[i]
         length = math.hypot(h[j], h[j + 1])
         smallest = 10 * float(xp.finfo(r.dtype).eps) * size
-        if length <= smallest:  # the projected matrix is singular: this direction cannot help
+        # the projected matrix is singular: this direction cannot help
+        if length <= smallest:
             norms.append(abs(g[j]))
             break
         c, s = h[j] / length, h[j + 1] / length
@@ -132,7 +134,9 @@ def _cycle(apply, r, r_norm, target, steps):
         basis.append(w / h[j + 1])
     # eq. gmres-solution
     y = _back_substitution(columns, g)
-    return sum((y_j * v for y_j, v in zip(y, basis, strict=False)), xp.zeros_like(r)), norms
+    return sum(
+        (y_j * v for y_j, v in zip(y, basis, strict=False)), xp.zeros_like(r)
+    ), norms
 
 
 def _arnoldi(apply, basis):
@@ -158,31 +162,3 @@ def _back_substitution(columns, g):
         for i in range(j):
             g[i] -= columns[j][i] * y[j]
     return y
-
-
-def _symmetric(inputs):
-    """a symmetric matrix, after three steps"""
-    A = xp.stack([inputs["matvec"](e) for e in xp.eye(len(inputs["b"]))], 1)
-    return {**inputs, "matvec": DenseOperator((A + A.T) / 2), "preconditioner": None}
-
-
-METHOD = Method(
-    key="saad1986gmres",
-    provenance="confirmed",
-    functions=(
-        Solver(
-            f=gmres,
-            interface=GENERAL_SOLVER,
-            settings={
-                "default": {},
-                "restarted": {"restart": 3, "max_iter": 900},
-                "probe": {"rtol": 1e-5, "max_iter": 700, "restart": 6},
-            },
-            certificate=relative_residual,
-            tolerances=TOLERANCES,
-            agreement=1e-2,
-            limits=(Limit("minres.minres", THREE_STEPS, THREE_STEPS, where=_symmetric),),
-            deviations=(deviations.GMRES_LEFT,),
-        ),
-    ),
-)

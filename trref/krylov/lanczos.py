@@ -46,64 +46,66 @@ Lanczos, *An Iteration Method for the Solution of the Eigenvalue Problem*, 1950;
 and Quadrature*, 1994; Ubaru, Chen and Saad, *Fast Estimation of tr(f(A)) via Stochastic Lanczos Quadrature*, 2017.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Estimator, Input, Limit, Method, Solver
-from trref.krylov import _lanczos_cases as cases
-from trref.krylov.terms import norm, require_symmetric
-from trref.problems.spectral import Logarithm
+from trref.krylov.terms import norm, product, require_symmetric
+from trref.signature import (
+    K,
+    M,
+    N,
+    NonNegativeInt,
+    PositiveInt,
+    Real,
+    Scalar,
+    checked,
+)
 
-__all__ = ["LanczosResult", "lanczos", "lanczos_quadrature", "stochastic_trace", "tridiagonal"]
-
-INPUTS = {"matvec": Input("", "callable"), "v": Input("N")}
-QUADRATURE_INPUTS = {**INPUTS, "f": Input("", "callable")}
-TRACE_INPUTS = {"matvec": Input("", "callable"), "probes": Input("M N"), "f": Input("", "callable")}
+__all__ = [
+    "LanczosResult",
+    "lanczos",
+    "lanczos_quadrature",
+    "stochastic_trace",
+    "tridiagonal",
+]
 
 
 class LanczosResult(NamedTuple):
-    """Basis (n, k); diagonal (k) and off-diagonal (k) of T as host floats; the number k of steps; and the verdict.
+    """Basis, and the diagonal and off-diagonal of T.
 
     The last entry of the off-diagonal is the norm of what would become the next basis vector: the Ritz value θ_i is
     within ``off_diagonal[-1] |S_ki|`` of an eigenvalue. `converged` says that all steps asked for were taken, or that
     the basis spans an invariant subspace.
     """
 
-    basis: Any
+    basis: Real[N, K]
     diagonal: list[float]
     off_diagonal: list[float]
     iterations: int
     converged: bool
 
 
-def lanczos(matvec, v, *, steps, reorthogonalise=2):
+@checked
+def lanczos(
+    matvec: Callable,
+    v: Real[N],
+    *,
+    steps: PositiveInt,
+    reorthogonalise: NonNegativeInt = 2,
+) -> LanczosResult:
     """Tridiagonalise a symmetric operator on the Krylov space of a vector.
 
     Parameters
     ----------
-    matvec : callable
-        ``matvec(v) -> A v`` for arrays (n,), A symmetric.
-    v : array (n,)
+    matvec
+        A is symmetric.
+    v
         The start, not zero.
-    steps : int
-        The most basis vectors; fewer where the Krylov space is exhausted.
-    reorthogonalise : int
+    reorthogonalise
         How often each vector is orthogonalised against all earlier ones; 0 for the plain recurrence.
-
-    Returns
-    -------
-    LanczosResult
-        Fields basis, diagonal, off_diagonal, iterations, converged.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, `v` zero, a `matvec` that is not symmetric.
     """
-    validate.inputs(INPUTS, matvec, v)
-    validate.integer("[1, inf)", steps=steps)
-    validate.integer("[0, inf)", reorthogonalise=reorthogonalise)
     length = norm(v)
     if length == 0:
         raise ValueError("v must not be zero")
@@ -127,7 +129,9 @@ def lanczos(matvec, v, *, steps, reorthogonalise=2):
         off_diagonal.append(norm(w))
         size = max(size, abs(diagonal[-1]) + off_diagonal[-1])
         if off_diagonal[-1] <= rounding * size or len(basis) == steps:
-            return LanczosResult(xp.stack(basis, 1), diagonal, off_diagonal, len(basis), True)
+            return LanczosResult(
+                xp.stack(basis, 1), diagonal, off_diagonal, len(basis), True
+            )
         basis.append(w / off_diagonal[-1])  # eq. lanczos-recurrence
 
 
@@ -135,132 +139,51 @@ def tridiagonal(result):
     """Return the matrix T (k, k) of a `LanczosResult`, in the dtype of its basis."""
     k, dtype = result.iterations, result.basis.dtype
     side = xp.asarray(result.off_diagonal[: k - 1], dtype=dtype)
-    return xp.diag(xp.asarray(result.diagonal, dtype=dtype)) + xp.diag(side, 1) + xp.diag(side, -1)
+    return (
+        xp.diag(xp.asarray(result.diagonal, dtype=dtype))
+        + xp.diag(side, 1)
+        + xp.diag(side, -1)
+    )
 
 
-def lanczos_quadrature(matvec, v, f, *, steps=20):
+@checked
+def lanczos_quadrature(
+    matvec: Callable, v: Real[N], f: Callable, *, steps: PositiveInt = 20
+) -> Scalar:
     """Estimate the quadratic form v·f(A)v by the Gauss rule of the Lanczos recurrence.
 
     Parameters
     ----------
-    matvec : callable
-        ``matvec(v) -> A v`` for arrays (n,), A symmetric.
-    v : array (n,)
-        Not zero.
-    f : callable
+    f
         ``f(t (k,)) -> (k,)``, entry by entry, on the interval that the eigenvalues span.
-    steps : int
-        Nodes of the rule.
-
-    Returns
-    -------
-    scalar array
-
-    Raises
-    ------
-    ValueError
-        As `lanczos`, or an `f` that is not finite at a Ritz value.
     """
-    validate.inputs(QUADRATURE_INPUTS, matvec, v, f)
-    result = lanczos(matvec, v, steps=steps)
+    result = lanczos.unchecked(matvec, v, steps=steps)
     theta, S = linalg.eigh(tridiagonal(result))
-    values = f(theta)
-    validate.require((lambda: xp.isfinite(values).all(), "f must be finite at the Ritz values"))
+    values = product(f, theta, "f")
+    validate.require(
+        (lambda: xp.isfinite(values).all(), "f must be finite at the Ritz values")
+    )
     return (v @ v) * (S[0] ** 2 * values).sum()  # eq. lanczos-quadrature
 
 
-def stochastic_trace(matvec, probes, f, *, steps=20):
+def _not_zero(probes, **_):
+    """A probe that is zero."""
+    squares = (probes**2).sum(1)
+    return [(lambda: (squares > 0).all(), "probes must hold no zero vector")]
+
+
+@checked(also=_not_zero)
+def stochastic_trace(
+    matvec: Callable, probes: Real[M, N], f: Callable, *, steps: PositiveInt = 20
+) -> Scalar:
     """Estimate the trace of f(A) by the mean of Lanczos quadratures over probes.
 
     Parameters
     ----------
-    matvec : callable
-        ``matvec(v) -> A v`` for arrays (n,), A symmetric.
-    probes : array (m, n)
-        Independent vectors with mean zero and identity covariance, such as random signs; none of them zero.
-    f : callable
-        As in `lanczos_quadrature`.
-    steps : int
-        Nodes of each rule.
-
-    Returns
-    -------
-    scalar array
-
-    Raises
-    ------
-    ValueError
-        As `lanczos_quadrature`.
+    probes
+        Independent vectors with mean zero and identity covariance, such as random signs.
     """
-    _, flags = validate.deferred(TRACE_INPUTS, matvec, probes, f)
-    validate.require(*flags, (lambda: ((probes**2).sum(1) > 0).all(), "probes must hold no zero vector"))
-    return xp.stack([lanczos_quadrature(matvec, v, f, steps=steps) for v in probes]).mean()  # eq. lanczos-trace
-
-
-def _certificate(result, matvec, v, steps, reorthogonalise=2):
-    """How far A V - V T is from β v_{k+1} e_k', V from orthonormal (without reorthogonalisation: neighbours), and the
-    start from v/‖v‖; no β is negative, and fewer steps than asked for end with one that is zero.
-    """
-    V, T, k = result.basis, tridiagonal(result), result.iterations
-    left = xp.stack([matvec(V[:, j]) for j in range(k)], 1) - V @ T
-    size = max(float(abs(T).max()), result.off_diagonal[-1])
-    gram = abs(V.T @ V - xp.eye(k))
-    last = abs(float(xp.sqrt((left[:, -1] ** 2).sum())) - result.off_diagonal[-1])
-    return {
-        "three-term recurrence": max(float(abs(left[:, :-1]).max()) if k > 1 else 0.0, last) / size,
-        "orthogonality": float((gram if reorthogonalise else xp.tril(xp.triu(gram, -1), 1)).max()),
-        "start": float(abs(V[:, 0] - v / norm(v)).max()),
-        "negative off-diagonal": -min(result.off_diagonal) / size,
-        "steps left out": result.off_diagonal[-1] / size if k < steps else 0.0,
-    }
-
-
-def _one_probe(inputs):
-    """one probe"""
-    return {**inputs, "probes": inputs["probes"][:1], "v": inputs["probes"][0]}
-
-
-METHOD = Method(
-    key="lanczos1950iteration",
-    provenance="confirmed",
-    functions=(
-        Solver(
-            f=lanczos,
-            inputs=INPUTS,
-            example=cases.example,
-            edges=cases.EDGES | cases.SIGNED_EDGES,
-            settings={
-                "default": {"steps": 4},
-                "plain": {"steps": 3, "reorthogonalise": 0},
-                "once": {"steps": 3, "reorthogonalise": 1},
-                "until the basis would lose its orthogonality": {"steps": 40},
-                "probe": {"steps": 2, "reorthogonalise": 3},
-            },
-            certificate=_certificate,
-            tolerances={
-                "three-term recurrence": 1e-12,
-                "orthogonality": 1e-12,
-                "start": 1e-14,
-                "negative off-diagonal": 0.0,
-                "steps left out": 1e-12,
-            },
-        ),
-        Estimator(
-            f=lanczos_quadrature,
-            inputs=QUADRATURE_INPUTS,
-            example=cases.quadrature_example,
-            edges={name: lambda make=make: {**make(), "f": Logarithm()} for name, make in cases.EDGES.items()},
-            settings={"default": {}, "probe": {"steps": 3}},
-            brute_force=cases.brute_force,
-        ),
-        Estimator(
-            f=stochastic_trace,
-            inputs=TRACE_INPUTS,
-            example=cases.trace_example,
-            edges={"one probe": cases.one_probe},
-            settings={"default": {}, "probe": {"steps": 3}},
-            brute_force=cases.brute_force_trace,
-            limits=(Limit("lanczos.lanczos_quadrature", {}, where=_one_probe),),
-        ),
-    ),
-)
+    # eq. lanczos-trace
+    return xp.stack(
+        [lanczos_quadrature.unchecked(matvec, v, f, steps=steps) for v in probes]
+    ).mean()

@@ -38,26 +38,24 @@ Nocedal and Wright, *Numerical Optimization*, 2006, chapter 3.
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Input, Method, Solver
-from trref.krylov.terms import floats, norm
-from trref.problems.convex import Logistic, Quadratic, Rosenbrock, spd_matrix, spectrum
+from trref.krylov.terms import floats
+from trref.signature import N, OpenFraction, PositiveFloat, PositiveInt, Real, checked
 
-__all__ = ["LineSearchResult", "strong_wolfe"]
-
-INPUTS = {"loss_and_grad": Input("", "callable"), "x": Input("N"), "direction": Input("N")}
+__all__ = ["LineSearchResult", "ordered", "search", "strong_wolfe"]
 
 
 class LineSearchResult(NamedTuple):
-    """The point x + t d (n,); t; value and gradient (n,) there; all values tried; how many; and the verdict."""
+    """The point x + t d, t, value and gradient there, and all values tried."""
 
-    x: Any
+    x: Real[N]
     step: float
     value: float
-    gradient: Any
+    gradient: Real[N]
     values: list[float]
     iterations: int
     converged: bool
@@ -73,53 +71,62 @@ class _Trial(NamedTuple):
     gradient: Any
 
 
-def strong_wolfe(loss_and_grad, x, direction, *, first_step=1.0, c1=1e-4, c2=0.1, max_iter=40):
+def ordered(c1, c2, **_):
+    """A `c2` that is not larger than `c1`."""
+    if c1 >= c2:
+        raise ValueError(f"c2 must be larger than c1 = {c1}, not {c2}")
+    return []
+
+
+@checked(also=ordered)
+def strong_wolfe(
+    loss_and_grad: Callable,
+    x: Real[N],
+    direction: Real[N],
+    *,
+    first_step: PositiveFloat = 1.0,
+    c1: OpenFraction = 1e-4,
+    c2: OpenFraction = 0.1,
+    max_iter: PositiveInt = 40,
+) -> LineSearchResult:
     """Find a step along a descent direction that satisfies the strong Wolfe conditions.
 
     Parameters
     ----------
-    loss_and_grad : callable
-        ``loss_and_grad(x) -> (value, gradient (n,))``.
-    x, direction : array (n,)
+    x, direction
         With ``gradient(x)·direction < 0``.
-    first_step : float
-        The first trial, in (0, inf).
-    c1, c2 : float
+    first_step
+        The first trial.
+    c1, c2
         0 < c1 < c2 < 1. A c2 of 0.1 suits conjugate gradients (Fletcher-Reeves needs c2 < 1/2), 0.9 quasi-Newton.
-    max_iter : int
-        The most trials.
-
-    Returns
-    -------
-    LineSearchResult
-        Fields x, step, value, gradient, values, iterations, converged.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, numbers out of range, a direction that does not descend.
+    max_iter
+        Counts trials.
 
     Warns
     -----
     ConvergenceWarning
         No such step within `max_iter` trials; the result is the lowest point found that decreases the value enough.
     """
-    validate.inputs(INPUTS, loss_and_grad, x, direction)
-    validate.interval("(0, inf)", first_step=first_step)
-    validate.interval("(0, 1)", c1=c1, c2=c2)
-    validate.integer("[1, inf)", max_iter=max_iter)
-    if c1 >= c2:
-        raise ValueError(f"c2 must be larger than c1 = {c1}, not {c2}")
     value, gradient = validate.loss_and_grad(loss_and_grad, x)
     value, slope = floats(xp.asarray(value, dtype=x.dtype), gradient @ direction)
     if not math.isfinite(value + slope):
-        raise ValueError(f"loss_and_grad must be finite at x: value {value:.3g}, gradient·direction = {slope:.3g}")
+        raise ValueError(
+            f"loss_and_grad must be finite at x: value {value:.3g}, gradient·direction = {slope:.3g}"
+        )
     if not slope < 0:
         raise ValueError(f"direction must descend: gradient·direction = {slope:.3g}")
-    result = search(loss_and_grad, (x.copy(), value, gradient, slope), direction, first_step, c1, c2, max_iter)
+    result = search(
+        loss_and_grad,
+        (x.copy(), value, gradient, slope),
+        direction,
+        first_step,
+        c1,
+        c2,
+        max_iter,
+    )
     if not result.converged:
         message = f"strong_wolfe found no step within {max_iter} trials"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
+        warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
     return result
 
 
@@ -132,25 +139,38 @@ def search(loss_and_grad, start, direction, first_step, c1, c2, max_iter):
     while len(values) < max_iter:
         trial = _evaluate(loss_and_grad, x, direction, step)
         values.append(trial.value)
-        decreases = trial.value <= value + c1 * step * slope + slack  # eq. line-search-decrease
+        # eq. line-search-decrease
+        decreases = trial.value <= value + c1 * step * slope + slack
+
         flat = abs(trial.slope) <= -c2 * slope  # eq. line-search-curvature
         if decreases and flat:
-            return LineSearchResult(trial.x, step, trial.value, trial.gradient, values, len(values), True)
+            return LineSearchResult(
+                trial.x, step, trial.value, trial.gradient, values, len(values), True
+            )
         # low is the best step so far that decreases enough; its slope points to high, beyond which there is none
         if not decreases or trial.value > low.value + slack:
             high = trial
         else:
-            if (high is None and trial.slope >= 0) or (high is not None and trial.slope * (high.step - low.step) >= 0):
+            if (high is None and trial.slope >= 0) or (
+                high is not None and trial.slope * (high.step - low.step) >= 0
+            ):
                 high = low
             low = trial
         step = 2 * step if high is None else _between(low, high)
-    return LineSearchResult(low.x, low.step, low.value, low.gradient, values, len(values), False)
+    return LineSearchResult(
+        low.x, low.step, low.value, low.gradient, values, len(values), False
+    )
 
 
 def _evaluate(loss_and_grad, x, direction, step):
     point = x + step * direction
     value, gradient = validate.loss_and_grad(loss_and_grad, point)
-    return _Trial(step, *floats(xp.asarray(value, dtype=x.dtype), gradient @ direction), point, gradient)
+    return _Trial(
+        step,
+        *floats(xp.asarray(value, dtype=x.dtype), gradient @ direction),
+        point,
+        gradient,
+    )
 
 
 def _between(a, b):
@@ -167,74 +187,3 @@ def _between(a, b):
                 return step
 
     return (a.step + b.step) / 2
-
-
-def _certificate(result, loss_and_grad, x, direction, *, first_step=1.0, c1=1e-4, c2=0.1, max_iter=40):
-    """Both conditions at the point, relative to the slope; the first one up to rounding. The point is on the line."""
-    value, gradient = loss_and_grad(x)
-    new_value, new_gradient = loss_and_grad(result.x)
-    slope, new_slope = float(gradient @ direction), float(new_gradient @ direction)
-    step = float((result.x - x) @ direction) / float(direction @ direction)
-    excess = float(new_value) - float(value) - c1 * step * slope - 1e-14 * abs(float(value))
-    return {
-        "excess of the value": excess / abs(slope * step) if step > 0 else math.inf,
-        "slope over its bound": abs(new_slope) / (c2 * abs(slope)),
-        "distance from the line": norm(result.x - x - step * direction) / (norm(x) + norm(result.x)),
-    }
-
-
-def _example(rng, size):
-    kind = rng.integers(3) if size > 1 else 0
-    x = rng.standard_normal(size)
-    if kind == 0:
-        loss = Quadratic(spd_matrix(rng, spectrum(size, 10.0)), rng.standard_normal(size))
-    elif kind == 1:
-        loss = Logistic(rng.standard_normal((20, size)), xp.where(xp.asarray(rng.random(20)) < 0.5, -1.0, 1.0), 0.01)
-    else:
-        loss = Rosenbrock()
-    return {"loss_and_grad": loss, "x": x, "direction": -rng.choice((0.01, 1.0, 20.0)) * loss(x)[1]}
-
-
-def _along_a_line(A, b, x, direction):
-    return {
-        "loss_and_grad": Quadratic(xp.array(A), xp.array(b)),
-        "x": xp.array(x),
-        "direction": xp.array(direction),
-    }
-
-
-METHOD = Method(
-    key="nocedal2006numerical",
-    provenance="confirmed",
-    functions=(
-        Solver(
-            f=strong_wolfe,
-            prescribed=False,
-            inputs=INPUTS,
-            example=_example,
-            edges={
-                "the first step is exact": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1.0]),
-                "beyond the minimum": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1.5]),
-                "far too short": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1e-6]),
-                "far too long": lambda: _along_a_line([[2.0]], [4.0], [3.0], [-1e6]),
-                "one coordinate only": lambda: _along_a_line(
-                    [[2.0, 0.5], [0.5, 1.0]], [1.0, 0.0], [3.0, 1.0], [-1.0, 0.0]
-                ),
-            },
-            settings={
-                "default": {},
-                "for quasi-Newton": {"c2": 0.9},
-                "a large decrease": {"c1": 0.45, "c2": 0.9},
-                "nearly exact": {"c2": 1e-3},
-                "nearly exact, from afar": {"c2": 1e-3, "first_step": 40.0},
-                "probe": {"first_step": 0.3, "c1": 0.01, "c2": 0.4, "max_iter": 30},
-            },
-            certificate=_certificate,
-            tolerances={
-                "excess of the value": 1e-9,
-                "slope over its bound": 1 + 1e-9,
-                "distance from the line": 1e-12,
-            },
-        ),
-    ),
-)

@@ -50,50 +50,53 @@ Paige and Saunders, *Solution of Sparse Indefinite Systems of Linear Equations*,
 """
 
 import math
+from collections.abc import Callable
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Method, Solver
-from trref.krylov.interfaces import SYMMETRIC_SOLVER, TOLERANCES, relative_residual
-from trref.krylov.terms import begin, finish, norm, product, require_symmetric
+from trref.krylov.terms import (
+    KrylovResult,
+    begin,
+    finish,
+    norm,
+    product,
+    require_symmetric,
+)
+from trref.signature import N, OpenFraction, PositiveInt, Real, checked
 
 __all__ = ["minres"]
 
 
-def minres(matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None):
+@checked
+def minres(
+    matvec: Callable,
+    b: Real[N],
+    *,
+    x0: Real[N] | None = None,
+    preconditioner: Callable | None = None,
+    rtol: OpenFraction = 1e-8,
+    max_iter: PositiveInt | None = None,
+) -> KrylovResult:
     """Solve A x = b for a symmetric A, definite or not.
 
     Parameters
     ----------
-    matvec : callable
-        ``matvec(v) -> A v`` for arrays (n,).
-    b : array (n,)
-    x0 : array (n,), optional
-        Start; 0 by default.
-    preconditioner : callable
-        ``preconditioner(r) -> M⁻¹ r`` with a symmetric positive definite M; the identity by default.
-    rtol : float
-        Ends when ``‖b - A x‖ <= rtol ‖b‖``; in (0, 1).
-    max_iter : int, optional
-        10 n by default.
+    b
+        The right-hand side.
+    rtol
+        Of ``‖b - A x‖`` to ``‖b‖``.
+    max_iter
+        10 n if None.
 
     Returns
     -------
     KrylovResult
-        Fields x, residual_norms, iterations, converged. For b = 0, x is 0.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, a `matvec` that is not symmetric, a `preconditioner` that is not
-        positive definite.
+        For b = 0, x is 0.
 
     Warns
     -----
     ConvergenceWarning
         `max_iter` was reached, rounding keeps the residual above the target, or the system has no solution.
     """
-    validate.inputs(SYMMETRIC_SOLVER.inputs, matvec, b, x0, preconditioner)
     x, r, norms, target, max_iter = begin(matvec, b, x0, rtol, max_iter)
     if norms[0] > target:
         require_symmetric(matvec, r)
@@ -117,7 +120,11 @@ def _recurrence(matvec, x, r, preconditioner):
     It ends where the Krylov space does: the next Lanczos vector is zero up to rounding. Then so is the residual, or,
     where the pivot is zero too, the system is singular and the iterate stays.
     """
-    apply_M = (lambda v: product(preconditioner, v, "preconditioner")) if preconditioner else (lambda v: v)
+    apply_M = (
+        (lambda v: product(preconditioner, v, "preconditioner"))
+        if preconditioner
+        else (lambda v: v)
+    )
     v_old = w_old = w = 0.0
     z = apply_M(r)
     eta, beta = _m_norm(r, z), 0.0
@@ -164,21 +171,7 @@ def _recurrence(matvec, x, r, preconditioner):
 def _m_norm(u, z):
     squared = float(u @ z)
     if not squared >= 0:
-        raise ValueError(f"preconditioner must be positive definite: u·M⁻¹u = {squared:.3g}")
+        raise ValueError(
+            f"preconditioner must be positive definite: u·M⁻¹u = {squared:.3g}"
+        )
     return math.sqrt(squared)
-
-
-METHOD = Method(
-    key="paige1975solution",
-    provenance="confirmed",
-    functions=(
-        Solver(
-            f=minres,
-            interface=SYMMETRIC_SOLVER,
-            settings={"default": {}, "probe": {"rtol": 1e-5, "max_iter": 700}},
-            certificate=relative_residual,
-            tolerances=TOLERANCES,
-            agreement=1e-2,
-        ),
-    ),
-)

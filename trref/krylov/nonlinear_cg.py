@@ -55,27 +55,34 @@ Method with Guaranteed Descent and an Efficient Line Search*, 2005.
 
 import math
 import warnings
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Input, Method, Solver
-from trref.krylov import _nonlinear_cg_cases as cases
-from trref.krylov.line_search import search
+from trref.krylov.line_search import ordered, search
 from trref.krylov.terms import floats, norm
+from trref.signature import (
+    N,
+    OpenFraction,
+    PositiveFloat,
+    PositiveInt,
+    Real,
+    Scalar,
+    checked,
+)
 
 __all__ = ["RULES", "NonlinearCgResult", "direction_parameter", "nonlinear_cg"]
 
-RULES = ("FR", "PR", "PR+", "HS", "HS+", "DY", "HZ")
-INPUTS = {"loss_and_grad": Input("", "callable"), "x0": Input("N")}
-PARAMETER_INPUTS = {"gradient": Input("N"), "previous_gradient": Input("N"), "direction": Input("N")}
+Rule = Literal["FR", "PR", "PR+", "HS", "HS+", "DY", "HZ"]
+RULES = get_args(Rule)
 TRIALS = 40
 
 
 class NonlinearCgResult(NamedTuple):
-    """Solution (n,); values, gradient norms and slopes d·g of the directions; numbers of iterations and of trials."""
+    """Solution; values, gradient norms and slopes d·g of the directions; `inner_iterations` counts trials."""
 
-    x: Any
+    x: Real[N]
     values: list[float]
     gradient_norms: list[float]
     slopes: list[float]
@@ -84,42 +91,48 @@ class NonlinearCgResult(NamedTuple):
     converged: bool
 
 
-def direction_parameter(gradient, previous_gradient, direction, *, rule="HZ"):
+def _defined(gradient, previous_gradient, direction, rule, **_):
+    """A denominator of zero: for FR, PR and HZ the old gradient, for HS, DY and HZ the rise of the slope."""
+    flags = []
+    if rule in ("FR", "PR", "PR+", "HZ"):
+        old = previous_gradient @ previous_gradient
+        flags.append((lambda: old > 0, "previous_gradient must not be zero"))
+    if rule in ("HS", "HS+", "DY", "HZ"):
+        dy = direction @ (gradient - previous_gradient)
+        rise = "direction·(gradient - previous_gradient)"
+        flags.append((lambda: dy > 0, f"{rise} must be positive for {rule}"))
+    return flags
+
+
+@checked(also=_defined)
+def direction_parameter(
+    gradient: Real[N],
+    previous_gradient: Real[N],
+    direction: Real[N],
+    *,
+    rule: Rule = "HZ",
+) -> Scalar:
     """Return beta, the share of the old direction in the new one.
 
     Parameters
     ----------
-    gradient, previous_gradient : array (n,)
-        After and before the step; the latter not zero.
-    direction : array (n,)
-        Of the step. For HS, DY and HZ the slope along it must have grown: ``direction·(gradient - previous) > 0``.
-    rule : str
-        One of `RULES`.
-
-    Returns
-    -------
-    scalar array
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, a zero gradient before, a slope that did not grow.
+    gradient, previous_gradient
+        After and before the step.
+    direction
+        Of the step.
+    rule
+        Which beta: by the initials of its authors; ``+`` cuts negative values off.
     """
-    validate.inputs(PARAMETER_INPUTS, gradient, previous_gradient, direction)
-    validate.choice(RULES, rule=rule)
     g, d, y = gradient, direction, gradient - previous_gradient
     gg, old, dy = g @ g, previous_gradient @ previous_gradient, d @ y
-    if rule in ("FR", "PR", "PR+", "HZ"):
-        validate.require((lambda: old > 0, "previous_gradient must not be zero"))
-    if rule in ("HS", "HS+", "DY", "HZ"):
-        validate.require((lambda: dy > 0, f"direction·(gradient - previous_gradient) must be positive for {rule}"))
-
     if rule == "FR":
         return gg / old  # eq. nonlinear-cg-fr
     if rule in ("PR", "PR+"):
-        return xp.maximum(g @ y / old, 0 if rule == "PR+" else -math.inf)  # eq. nonlinear-cg-pr
+        # eq. nonlinear-cg-pr
+        return xp.maximum(g @ y / old, 0 if rule == "PR+" else -math.inf)
     if rule in ("HS", "HS+"):
-        return xp.maximum(g @ y / dy, 0 if rule == "HS+" else -math.inf)  # eq. nonlinear-cg-hs
+        # eq. nonlinear-cg-hs
+        return xp.maximum(g @ y / dy, 0 if rule == "HS+" else -math.inf)
     if rule == "DY":
         return gg / dy  # eq. nonlinear-cg-dy
     # eq. nonlinear-cg-hz
@@ -127,56 +140,44 @@ def direction_parameter(gradient, previous_gradient, direction, *, rule="HZ"):
     return xp.maximum(beta, -1 / (xp.sqrt(d @ d) * xp.minimum(xp.sqrt(old), 0.01)))
 
 
-def nonlinear_cg(loss_and_grad, x0, *, rule="HZ", gtol=1e-6, c1=1e-4, c2=0.1, restart=None, max_iter=None):
+@checked(also=ordered)
+def nonlinear_cg(
+    loss_and_grad: Callable,
+    x0: Real[N],
+    *,
+    rule: Rule = "HZ",
+    gtol: PositiveFloat = 1e-6,
+    c1: OpenFraction = 1e-4,
+    c2: OpenFraction = 0.1,
+    restart: PositiveInt | None = None,
+    max_iter: PositiveInt | None = None,
+) -> NonlinearCgResult:
     """Minimise a smooth function by nonlinear conjugate gradients.
 
     Parameters
     ----------
-    loss_and_grad : callable
-        ``loss_and_grad(x) -> (value, gradient (n,))``.
-    x0 : array (n,)
-        Start.
-    rule : str
-        One of `RULES`.
-    gtol : float
-        Ends when the gradient's norm is at most this, in (0, inf).
-    c1, c2 : float
-        Of the line search, 0 < c1 < c2 < 1; below 1/2 for FR.
-    restart : int, optional
-        Steps between restarts with the gradient, n by default.
-    max_iter : int, optional
-        200 n by default.
-
-    Returns
-    -------
-    NonlinearCgResult
-        Fields x, values, gradient_norms, slopes, iterations, inner_iterations, converged.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, numbers out of range.
+    c1, c2
+        For the line search, 0 < c1 < c2 < 1; below 1/2 for FR.
+    restart
+        Steps between restarts with the gradient; n if None.
+    max_iter
+        200 n if None.
 
     Warns
     -----
     ConvergenceWarning
         `max_iter` was reached, or the line search found no step.
     """
-    validate.inputs(INPUTS, loss_and_grad, x0)
-    validate.choice(RULES, rule=rule)
-    validate.interval("(0, inf)", gtol=gtol)
-    validate.interval("(0, 1)", c1=c1, c2=c2)
-    if c1 >= c2:
-        raise ValueError(f"c2 must be larger than c1 = {c1}, not {c2}")
     restart = len(x0) if restart is None else restart
     max_iter = 200 * len(x0) if max_iter is None else max_iter
-    validate.integer("[1, inf)", restart=restart, max_iter=max_iter)
 
     x = x0.copy()
     value, g = validate.loss_and_grad(loss_and_grad, x)
     value, squared = floats(xp.asarray(value, dtype=x.dtype), g @ g)
     if not math.isfinite(value + squared):
-        raise ValueError(f"loss_and_grad must be finite at x0: value {value:.3g}, squared gradient {squared:.3g}")
+        raise ValueError(
+            f"loss_and_grad must be finite at x0: value {value:.3g}, squared gradient {squared:.3g}"
+        )
     d, step = -g, 1 / max(1.0, math.sqrt(squared))
     values, norms, slopes, trials, failed = [value], [math.sqrt(squared)], [], 0, False
     while norms[-1] > gtol and len(slopes) < max_iter:
@@ -186,7 +187,9 @@ def nonlinear_cg(loss_and_grad, x0, *, rule="HZ", gtol=1e-6, c1=1e-4, c2=0.1, re
         if slopes:  # the first trial expects the decrease of the last step again
             step *= min(slopes[-1] / slope, 100.0)
         slopes.append(slope)
-        found = search(loss_and_grad, (x, values[-1], g, slope), d, step, c1, c2, TRIALS)
+        found = search(
+            loss_and_grad, (x, values[-1], g, slope), d, step, c1, c2, TRIALS
+        )
         trials += found.iterations
         failed = not found.converged
         if failed:
@@ -200,56 +203,13 @@ def nonlinear_cg(loss_and_grad, x0, *, rule="HZ", gtol=1e-6, c1=1e-4, c2=0.1, re
 
     converged = norms[-1] <= gtol
     if not converged:
-        reason = "the line search found no step" if failed else f"at most {max_iter} iterations"
+        reason = (
+            "the line search found no step"
+            if failed
+            else f"at most {max_iter} iterations"
+        )
         message = f"nonlinear_cg stopped at a gradient norm of {norms[-1]:.2e}, above {gtol:.2e}: {reason}"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
-    return NonlinearCgResult(x, values, norms, slopes, len(values) - 1, trials, converged)
-
-
-def _certificate(result, loss_and_grad, x0, *, gtol=1e-6, **_):
-    """The gradient at the solution, what is reported of it and of the value there, and that every direction descended.
-
-    Two solutions may differ by gtol in the gradient's norm and by its square in the value.
-    """
-    value, gradient = loss_and_grad(result.x)
-    return {
-        "gradient norm over gtol": norm(gradient) / gtol,
-        "error of the reported norm, over gtol": abs(norm(gradient) - result.gradient_norms[-1]) / gtol,
-        "error of the reported value": abs(float(value) - result.values[-1]) / max(1.0, *map(abs, result.values)),
-        "steepest ascent among the directions": max(result.slopes, default=0.0),
-    }
-
-
-METHOD = Method(
-    key="hager2005new",
-    provenance="confirmed",
-    functions=(
-        Estimator(
-            f=direction_parameter,
-            inputs=PARAMETER_INPUTS,
-            example=cases.parameter_example,
-            edges=cases.PARAMETER_EDGES,
-            settings={"default": {}, **{rule: {"rule": rule} for rule in RULES[:-1]}, "probe": {"rule": "PR"}},
-            brute_force=cases.brute_force_parameter,
-        ),
-        Solver(
-            f=nonlinear_cg,
-            prescribed=False,
-            inputs=INPUTS,
-            example=cases.example,
-            edges=cases.EDGES,
-            settings={
-                "default": {},
-                **{rule: {"rule": rule} for rule in RULES[:-1]},
-                "probe": {"rule": "PR+", "gtol": 1e-4, "c1": 1e-3, "c2": 0.3, "restart": 5, "max_iter": 900},
-            },
-            certificate=_certificate,
-            tolerances={
-                "gradient norm over gtol": 1 + 1e-9,
-                "error of the reported norm, over gtol": 1 + 1e-9,
-                "error of the reported value": 1e-6,
-                "steepest ascent among the directions": 0.0,
-            },
-        ),
-    ),
-)
+        warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
+    return NonlinearCgResult(
+        x, values, norms, slopes, len(values) - 1, trials, converged
+    )
