@@ -88,6 +88,17 @@ def test_calls_are_followed_into_other_modules_and_stop_at_other_records():
     assert "tokens.lens.lens_advantage" not in places
 
 
+def test_branches_of_a_shared_function_that_a_caller_does_not_take_are_not_its_own():
+    record = catalog.find("pspo.pspo")
+    judge, shared = mutate.Judge(record), {}
+    for mutant in mutants.mutants(record):
+        if mutant.reached:
+            shared.setdefault(mutant.statement, []).append(mutant)
+    taken = {statement: judge.killed(some[0].reached()) for statement, some in shared.items()}
+    assert set(taken.values()) == {True, False}
+    assert not any(judge.killed(m.make()) for statement, some in shared.items() if not taken[statement] for m in some)
+
+
 def test_a_product_of_vectors_has_nothing_to_exchange():
     (swapped,) = (m for m in mutants.mutants(catalog.find("cg.cg")) if m.text.endswith("curvature = float(Ap @ p)"))
     judge = mutate.Judge(catalog.find("cg.cg"))

@@ -31,14 +31,18 @@ COMPARISONS = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.Lt
 class Mutant:
     """One change: its text, how to make what is changed, and in which function, such as "tokens.terms.group_mean".
 
-    `vectors` makes, of the exchange of a product's operands, a function that fails unless these are two vectors: where
-    it does not fail there is nothing to exchange.
+    Two probes say whether it counts. `vectors`, where the operands of a product are exchanged, makes a function that
+    fails unless these are two vectors: where it does not fail there is nothing to exchange. `reached`, where the change
+    is in another module, makes one that fails in the changed statement, whose number is `statement`: where it does not
+    fail this caller has no use for the statement, and others have.
     """
 
     text: str
     make: Callable
     function: str
     vectors: Callable | None = None
+    reached: Callable | None = None
+    statement: int = 0
 
 
 # ---------------------------------------------------------------------------------------------------------- changes
@@ -244,15 +248,18 @@ def mutants(record):
     program, found = Program(record), []
     direct = type(record).__name__ == "Solver" and "max_iter" not in record.hyper_parameters
     for module, function in program.reached:
-        for text, place, replacement in changed(function, direct and function.name == record.f.__name__):
+        for text, place, around, replacement in changed(function, direct and function.name == record.f.__name__):
 
-            def make(other=replacement, place=place, module=module, function=function):
+            def make(place=place, other=replacement, module=module, function=function):
                 with place.holding(other):
                     return program.compiled(module, function)
 
             product = isinstance(place.node, ast.BinOp) and isinstance(place.node.op, ast.MatMult)
-            vectors = functools.partial(make, _of_vectors(place.node)) if product else None
-            found.append(Mutant(text, make, _name(module, function.name), vectors))
+            vectors = functools.partial(make, other=_of_vectors(place.node)) if product else None
+            elsewhere = module != program.entry[0]
+            reached = functools.partial(make, around, _failing(around.node)) if elsewhere else None
+            name = _name(module, function.name)
+            found.append(Mutant(text, make, name, vectors, reached, id(around.node)))
     for keyword in getattr(record, "stopped", {}):
         text = f"{record.f.__name__}: the gradient flows through {keyword}"
         name = _name(record.f.__module__, record.f.__name__)
@@ -261,19 +268,19 @@ def mutants(record):
 
 
 def changed(function, direct=False):
-    """Yield (text, place, replacement) for every change of a function's tree."""
+    """Yield (text, place, the statement's place, replacement) for every change of a function's tree."""
     for place, around in list(places(function, idle(function, direct))):
         text = ast.unparse(around.node)
         for replacement in changes(place.node):
             with place.holding(replacement):
                 mutated = ast.unparse(around.node)
-            yield f"{function.name}: {text}  ->  {mutated}", place, replacement
+            yield f"{function.name}: {text}  ->  {mutated}", place, around, replacement
 
 
 def texts(name):
     """Return the texts of the mutants of a function, named as `Mutant.function` does."""
     module, _, short = f"trref.{name}".rpartition(".")
-    return [text for text, *_ in changed(Module(module).functions[short])]
+    return [text for text, *_ in changed(_module(module).functions[short])]
 
 
 def _name(module, name):
@@ -283,38 +290,25 @@ def _name(module, name):
 class Program:
     """A function of the catalogue with the functions of the families that it calls, their modules' trees and names.
 
-    `reached` holds (module, function) of those that are changed: what has a record of its own has mutants of its own.
+    `reached` holds (module, function) of those that are changed: what has a record of its own has mutants of its own,
+    and so has what a method's own functions call.
     """
 
     def __init__(self, record):
-        from trref import catalog
-
         self.entry = record.f.__module__, record.f.__name__
-        start = [(f.__module__, f.__name__) for f in (record.f, getattr(record, "init", None)) if f]
-        self.modules, self.reached, todo = {}, [], list(start)
-        places, seen = set(catalog.places()), set()
-        while todo:
-            place = todo.pop()
-            if place in seen:
-                continue
-            seen.add(place)
-            module, name = place
-            if module not in self.modules:
-                self.modules[module] = Module(module)
-            source = self.modules[module]
-            if name in source.imported_modules:
-                raise ValueError(f"{module} imports the module {name}: import its functions by name, to be followed")
-            if name in source.imports:
-                todo.append(source.imports[name])
-            elif name in source.aliases:
-                todo.append((module, source.aliases[name][0]))
-            elif name in source.functions and (place in start or not _has_record(catalog, places, *place)):
-                function = source.functions[name]
-                self.reached.append((module, function))
-                called = set().union(*(_names_read(s, ()) for s in function.body))  # decorators only check
-                todo += [(module, n) for n in called]
+        starts = _starts(record)
+
+        def elsewhere(place):
+            module, _ = place
+            return place not in starts and (
+                place in _with_records(module) or (module != self.entry[0] and place in _of_the_method(module))
+            )
+
+        reached, seen = _reach(starts, elsewhere)
+        self.modules = {module: _module(module) for module, _ in seen}
         order = {function: i for m in self.modules.values() for i, function in enumerate(m.functions.values())}
-        self.reached.sort(key=lambda found: (found[0] != self.entry[0], found[0], order[found[1]]))
+        found = [(module, self.modules[module].functions[name]) for module, name in reached]
+        self.reached = sorted(found, key=lambda pair: (pair[0] != self.entry[0], pair[0], order[pair[1]]))
 
     def compiled(self, module, function):
         """The function of the catalogue, in copies of the modules' namespaces, with one function as its tree is now."""
@@ -327,6 +321,63 @@ class Program:
                         scopes[name][local] = scopes[there][original]
                 exec(source.alias_code, scopes[name])
         return scopes[self.entry[0]][self.entry[1]]
+
+
+def _starts(record):
+    """The function of a record, and of an update rule its first state."""
+    return [(f.__module__, f.__name__) for f in (record.f, getattr(record, "init", None)) if f]
+
+
+def _reach(starts, elsewhere):
+    """Return the functions (module, name) that are called from some, directly or not, and all names met on the way.
+
+    Where ``elsewhere(place)`` is true nothing is followed.
+    """
+    found, seen, todo = [], set(), list(starts)
+    while todo:
+        place = todo.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        (module, name), source = place, _module(place[0])
+        if name in source.imported_modules:
+            raise ValueError(f"{module} imports the module {name}: import its functions by name, to be followed")
+        if name in source.imports:
+            todo.append(source.imports[name])
+        elif name in source.aliases:
+            todo.append((module, source.aliases[name][0]))
+        elif name in source.functions and not elsewhere(place):
+            found.append(place)
+            called = set().union(*(_names_read(s, ()) for s in source.functions[name].body))  # decorators only check
+            todo += [(module, n) for n in called]
+    return found, seen
+
+
+@functools.cache
+def _records(module):
+    """The records of the method that a module is; none of other modules."""
+    from trref import catalog
+
+    place = tuple(module.split(".")[1:])
+    return catalog.method(*place).functions if place in catalog.places() else ()
+
+
+@functools.cache
+def _with_records(module):
+    """The functions of a module that have records."""
+    return {(record.f.__module__, record.f.__name__) for record in _records(module)}
+
+
+@functools.cache
+def _of_the_method(module):
+    """The functions of a module that those with records call."""
+    starts = [place for record in _records(module) for place in _starts(record)]
+    return set(_reach(starts, lambda place: place[0] != module)[0])
+
+
+@functools.cache
+def _module(name):
+    return Module(name)
 
 
 class Module:
@@ -358,14 +409,9 @@ class Module:
 
     def scope(self):
         """A copy of the module's names, with functions of its own that check nothing."""
-        scope = {**self.vars, "checked": _unchecked, _vectors_only.__name__: _vectors_only}
+        scope = {**self.vars, "checked": _unchecked, "_vectors_only": _vectors_only, "_fail": _fail}
         exec(self.code, scope)
         return scope
-
-
-def _has_record(catalog, places, module, name):
-    family, slug = module.split(".")[1:3]
-    return (family, slug) in places and any(r.f.__name__ == name for r in catalog.method(family, slug).functions)
 
 
 def _strip_annotations(function):
@@ -391,7 +437,16 @@ def _vectors_only(a, b):
 
 
 def _of_vectors(product):
-    return ast.Call(ast.Name(_vectors_only.__name__, ast.Load()), [product.left, product.right], [])
+    return ast.Call(ast.Name("_vectors_only", ast.Load()), [product.left, product.right], [])
+
+
+def _fail():
+    raise ValueError("the statement is reached")
+
+
+def _failing(node):
+    call = ast.Call(ast.Name("_fail", ast.Load()), [], [])
+    return ast.Expr(call) if isinstance(node, ast.stmt) else call
 
 
 def _code(statements, module):

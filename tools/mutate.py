@@ -18,13 +18,11 @@ import subprocess
 import sys
 import time
 
+import mutants
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-
-import mutants
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 EQUIVALENT = ROOT / "tools" / "equivalent_mutants"
 FIXED = (
     "ppo.clipped_surrogate",
@@ -104,8 +102,12 @@ def survivors(name):
     from trref import catalog
 
     record = catalog.find(name)
-    judge, number, alive = Judge(record), 0, []
+    judge, number, alive, reached = Judge(record), 0, [], {}
     for mutant in mutants.mutants(record):
+        if mutant.reached and mutant.statement not in reached:
+            reached[mutant.statement] = judge.killed(mutant.reached())
+        if mutant.reached and not reached[mutant.statement]:
+            continue
         lives = not judge.killed(mutant.make())
         if lives and mutant.vectors and not judge.killed(mutant.vectors()):
             continue  # a product of vectors: nothing was exchanged
@@ -172,21 +174,24 @@ def judged(name):
     )
 
 
-def able():
-    """Return the records that can have mutants: what draws for itself cannot be compared case by case."""
+def comparable(record):
+    """Return whether a record's function can have mutants: what draws for itself is not compared case by case."""
     from trref import catalog
 
-    return [r for r in catalog.records() if not isinstance(r, catalog.Sampler) and not getattr(r, "random", False)]
+    return not isinstance(record, catalog.Sampler) and not getattr(record, "random", False)
 
 
 def chosen(arguments, ci):
     """Return the records to mutate."""
+    from trref import catalog
+
+    able = [record for record in catalog.records() if comparable(record)]
     if ci:
         command = ["git", "diff", "--name-only", "HEAD~1", "--", "trref"]
         changed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False).stdout.split()
         slugs = {pathlib.Path(path).stem for path in changed}
-        return [r for r in able() if r.name in FIXED or r.method_name in slugs]
-    return [r for r in able() if not arguments or {r.name, r.method_name, r.family} & set(arguments)]
+        return [r for r in able if r.name in FIXED or r.method_name in slugs]
+    return [r for r in able if not arguments or {r.name, r.method_name, r.family} & set(arguments)]
 
 
 def run(names, jobs):
