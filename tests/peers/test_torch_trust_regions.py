@@ -5,7 +5,7 @@ import pytest
 
 from tests.peers.by_autograd import close, compare, seq_mean, token_mean
 from tests.tokens.batches import vocabulary_batch
-from trref.tokens import bandpo, drpo, kl_projection, r2vpo, tre, troll, troll_sparse
+from trref.tokens import bandpo, drpo, troll_projection, r2vpo, tre, troll, troll_sparse
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -159,7 +159,7 @@ def test_projection_and_troll(spread, sparse):
     z = torch.tensor(batch["logits"], requires_grad=True)
     log_p, b = row(z), row(torch.tensor(batch["old_logits"]))
     log_pi = _Projection.apply(log_p.reshape(-1, V), b.reshape(-1, V), 0.05).reshape(z.shape)
-    close(kl_projection.project_kl(log_p.detach().numpy(), b.numpy()), log_pi, 1e-7)
+    close(troll_projection.project_kl(log_p.detach().numpy(), b.numpy()), log_pi, 1e-7)
     y = torch.tensor(batch["actions"])[..., None]
     ratio = (log_pi - b).gather(-1, y)[..., 0].exp()
     pull = (log_p.exp() * (log_p - log_pi.detach())).sum(-1)
@@ -190,6 +190,6 @@ def test_tre(rule):
     A = x["advantage"][:, None]
     loss = token_mean(-torch.min(ratio * A, ratio.clamp(0.8, 1.2) * A) - 0.3 * H, x)
     loss.backward()
-    value, gradient = tre.tre(*(batch[n] for n in names), coefficient=0.3, rule=rule, K=3, P=0.8)
+    value, gradient = tre.tre(*(batch[n] for n in names), entropy_weight=0.3, rule=rule, K=3, P=0.8)
     close(value, loss, 1e-9)
     close(gradient, z.grad, 1e-9)

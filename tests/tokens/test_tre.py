@@ -129,13 +129,13 @@ def test_the_full_entropy_pushes_the_tail_up():
 @pytest.mark.parametrize("hyper", [{"rule": "top_k", "K": 3}, {"rule": "top_p", "P": 0.8}])
 def test_loss_is_the_clipped_one_with_the_bonus(hyper):
     logits, old, actions, advantage, mask = vocabulary_batch(3, spread=0.3)
-    ours = tre(logits, old, actions, advantage, mask, coefficient=0.3, **hyper)
+    ours = tre(logits, old, actions, advantage, mask, entropy_weight=0.3, **hyper)
     taken = [np.take_along_axis(log_softmax(z, -1), actions[..., None], 2)[..., 0] for z in (logits, old)]
     loss, g = dapo_over_batch(*taken, advantage, mask, clip_low=0.2, clip_high=0.2)
     bonus = region_bonus(logits, mask, **hyper)
     assert ours[0] == pytest.approx(loss + 0.3 * bonus[0])
     assert np.allclose(ours[1], logit_gradient(logits, actions, g) + 0.3 * bonus[1], rtol=1e-12, atol=1e-15)
-    assert tre(logits, old, actions, advantage, mask, coefficient=0.0)[0] == pytest.approx(loss)
+    assert tre(logits, old, actions, advantage, mask, entropy_weight=0.0)[0] == pytest.approx(loss)
 
 
 def test_gradient_where_the_region_does_not_change():

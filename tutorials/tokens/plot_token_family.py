@@ -25,10 +25,10 @@ from trref import catalog
 from trref.experiments.figures import use_style
 from trref.experiments.tokens import train
 from trref.problems.tokens import TokenTask
-from trref.tokens.apc import apc
-from trref.tokens.confidence_regulariser import selective_regulariser
+from trref.tokens.ace_regulariser import selective_regulariser
 from trref.tokens.dr_grpo import centred_advantage
 from trref.tokens.f_divergences import divergence
+from trref.tokens.fiberpo_censoring import apc
 from trref.tokens.grpo import group_advantage, grpo
 from trref.tokens.interfaces import token_objective
 from trref.tokens.noisy_rlvr import corrected_gradient
@@ -50,7 +50,7 @@ def taken(logits, actions):
 
 def apc_of_answers(log_prob, old_log_prob, advantage, mask, group):
     ratio = np.exp((mask * (log_prob - old_log_prob)).sum(1))
-    loss, g = apc(ratio, advantage, group, delta=0.2)
+    loss, g = apc(ratio, advantage, group, radius=0.2)
     return loss, mask * (g * ratio)[:, None]
 
 
@@ -84,18 +84,18 @@ def sparse(logits, old_logits, actions, advantage, mask):
 
 
 MADE = {
-    "apc": (apc_of_answers, {}),
+    "fiberpo_censoring": (apc_of_answers, {}),
     "f_divergences": (with_divergence, {}),
-    "confidence_regulariser": (with_regulariser, {}),
+    "ace_regulariser": (with_regulariser, {}),
     "noisy_rlvr": (without_noise, {}),
     "troll_sparse": (sparse, {}),
 }
 PARTS = {  # what has no objective of its own, and where it is used
-    "conflict_tokens": "gtpo",
+    "gtpo_conflicts": "gtpo",
     "copo_weight": "copo",
     "cppo_bound": "cppo",
     "cppo_budget": "cppo",
-    "kl_projection": "troll",
+    "troll_projection": "troll",
     "lens_likelihood": "lens",
     "noisy_verifier": "noisy_rlvr",
     "reduced_divergences": "dppo",

@@ -20,7 +20,7 @@ from trref.experiments.tokens import train
 from trref.optimizers import adam
 from trref.tokens.dapo import dapo_over_batch
 from trref.tokens.grpo import group_advantage
-from trref.tokens.kl_projection import project_kl
+from trref.tokens.troll_projection import project_kl
 from trref.tokens.terms import logit_gradient
 from trref.tokens.troll import troll
 

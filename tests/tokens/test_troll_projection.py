@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq, minimize
 from scipy.special import log_softmax, rel_entr
 
-from trref.tokens.kl_projection import dual_value, multiplier, project_jvp, project_kl, project_vjp
+from trref.tokens.troll_projection import dual_value, multiplier, project_jvp, project_kl, project_vjp
 
 
 def _pair(seed, V=6, step=1.5):

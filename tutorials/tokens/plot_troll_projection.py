@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from trref.experiments.figures import COLOURS, use_style
-from trref.tokens.kl_projection import dual_value, multiplier, project_jvp, project_kl
+from trref.tokens.troll_projection import dual_value, multiplier, project_jvp, project_kl
 
 plt = use_style()
 q = np.array([0.6, 0.3, 0.1])
