@@ -1,75 +1,204 @@
-"""The command ``trref``: list, show, check, verify, identify, export and compare."""
+"""The command ``trref``: list, show, check, verify, identify, export and compare.
+
+The exit status of each is 0 where all is well, 1 where something deviates, and 2 where nothing could be compared.
+"""
 
 import argparse
 import ast
+import contextlib
 import json
+import multiprocessing
+import os
+import signal
 import sys
+import threading
+import traceback
 
 from trref import __version__, catalog
 
 __all__ = ["main"]
 
 CONFORMS, DEVIATES, COULD_NOT_RUN = 0, 1, 2
+EXIT = {"conforms": CONFORMS, "deviates": DEVIATES, "could not run": COULD_NOT_RUN}
+BY_SIGNAL = 128  # and the signal's number, as shells have it
 BACKENDS = ("numpy", "cupy", "strict")
+LONGEST_LIMIT = 86400.0  # seconds
 
 
 def main(arguments=None):
-    """Run the command; return the exit status."""
-    parser = argparse.ArgumentParser(prog="trref", description="Reference implementations, and the checks around them.")
+    """Run the command; return the exit status. Whatever happens, there is a message and no traceback."""
+    _open_streams()
+    try:
+        with _signals():
+            options = _parser().parse_args(arguments)
+            status = options.run(options)
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:  # the reader of the output has seen enough
+        _discard_output()
+        return BY_SIGNAL + signal.SIGPIPE
+    except (Exception, RecursionError) as error:
+        _discard_output()
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        if isinstance(error, OSError) and at.filename == __file__:
+            return _could_not_run(f"cannot write: {error.strerror}")
+        where = f"{os.path.basename(at.filename)}, line {at.lineno}"
+        return _could_not_run(
+            f"an error of trref itself, please report it: {type(error).__name__}: {error} ({where})"
+        )
+
+
+def _open_streams():
+    """Have the three standard streams, whatever is closed, and print what the console lacks as a question mark."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _discard_output():
+    """What could not be written is not tried again when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _signals():
+    """Where the command is asked to end, by Ctrl-C or otherwise, it ends its processes first."""
+    asked, command = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT), os.getpid()
+
+    def end(number, frame):
+        if os.getpid() != command:  # a process of a pool, which has inherited this
+            os._exit(BY_SIGNAL + number)
+        for process in multiprocessing.active_children():
+            process.kill()
+        sys.exit(BY_SIGNAL + number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {
+            n: signal.signal(n, end)
+            for n in asked
+            if signal.getsignal(n) is not signal.SIG_IGN
+        }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="trref",
+        description="Reference implementations, and the checks around them.",
+    )
     parser.add_argument("--version", action="version", version=f"trref {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    command = commands.add_parser("list", help="the catalogue: methods and their functions")
-    command.add_argument("filter", nargs="?", default="", help="only names that contain this, such as a family")
+    command = commands.add_parser(
+        "list", help="the catalogue: methods and their functions"
+    )
+    command.add_argument(
+        "filter",
+        nargs="?",
+        default="",
+        help="only names that contain this, such as a family",
+    )
     command.set_defaults(run=_list)
 
-    command = commands.add_parser("check", help="run the contracts of the catalogued functions")
-    command.add_argument("filter", nargs="?", default="", help="only names that contain this, such as ppo")
-    command.add_argument("--backend", default="numpy", choices=BACKENDS, help="or: does it agree with NumPy's there?")
+    command = commands.add_parser(
+        "check", help="run the contracts of the catalogued functions"
+    )
+    command.add_argument(
+        "filter",
+        nargs="?",
+        default="",
+        help="only names that contain this, such as ppo",
+    )
+    command.add_argument(
+        "--backend",
+        default="numpy",
+        choices=BACKENDS,
+        help="or: does it agree with NumPy's there?",
+    )
     command.set_defaults(run=_check)
 
-    command = commands.add_parser("verify", help="compare an implementation with a catalogued function")
+    command = commands.add_parser(
+        "verify", help="compare an implementation with a catalogued function"
+    )
     command.add_argument("name", help="such as ppo.clipped_surrogate")
     _implementation_arguments(command)
     command.set_defaults(run=_verify)
 
-    command = commands.add_parser("identify", help="rank the catalogued functions by agreement with an implementation")
+    command = commands.add_parser(
+        "identify",
+        help="rank the catalogued functions by agreement with an implementation",
+    )
     _implementation_arguments(command)
-    command.add_argument("--interface", required=True, help="such as surrogate or token_objective")
+    command.add_argument(
+        "--interface", required=True, help="such as surrogate or token_objective"
+    )
     command.set_defaults(run=_identify)
 
-    command = commands.add_parser("export", help="write golden vectors for programs in other languages")
+    command = commands.add_parser(
+        "export", help="write golden vectors for programs in other languages"
+    )
     command.add_argument("name")
     command.add_argument("directory")
     command.set_defaults(run=_export)
 
-    command = commands.add_parser("compare", help="score what another program computed from golden vectors")
+    command = commands.add_parser(
+        "compare", help="score what another program computed from golden vectors"
+    )
     command.add_argument("directory", help="written by trref export")
     command.add_argument("results", help="a .json or .npz file")
     command.set_defaults(run=_compare)
 
-    command = commands.add_parser("show", help="equations, signature, settings, deviations, source of a function")
+    command = commands.add_parser(
+        "show", help="equations, signature, settings, deviations, source of a function"
+    )
     command.add_argument("name")
     command.set_defaults(run=_show)
 
-    options = parser.parse_args(arguments)
-    return options.run(options)
+    return parser
 
 
 def _chosen(text):
     """Methods of which a function's name contains the text; a slug imports its own module only."""
     exact = [catalog.method(f, s) for f, s in catalog.places() if text == s]
-    return exact or [m for m in catalog.methods() if any(text in f"{r.family}.{r.name}" for r in m.functions)]
+    return exact or [
+        m
+        for m in catalog.methods()
+        if any(text in f"{r.family}.{r.name}" for r in m.functions)
+    ]
 
 
 def _list(options):
-    for method in _chosen(options.filter):
-        print(f"{method.family}/{method.slug}: {method.title}" + (f" (arXiv:{method.arxiv})" if method.arxiv else ""))
+    if not (methods := _chosen(options.filter)):
+        return _could_not_run(f"no catalogued function contains {options.filter!r}")
+    for method in methods:
+        print(
+            f"{method.family}/{method.slug}: {method.title}"
+            + (f" (arXiv:{method.arxiv})" if method.arxiv else "")
+        )
         for record in method.functions:
-            settings = ", ".join(s for s in record.settings if s not in ("default", "probe"))
+            settings = ", ".join(
+                s for s in record.settings if s not in ("default", "probe")
+            )
             more = [f"settings: {settings}"] if settings else []
-            more += [f"{len(record.deviations)} deviations"] if record.deviations else []
-            print(f"    {record.name:36} {type(record).__name__:10} {'; '.join(more)}".rstrip())
+            more += (
+                [f"{len(record.deviations)} deviations"] if record.deviations else []
+            )
+            print(
+                f"    {record.name:36} {type(record).__name__:10} {'; '.join(more)}".rstrip()
+            )
     return 0
 
 
@@ -79,8 +208,7 @@ def _check(options):
 
     methods, failed = _chosen(options.filter), 0
     if not methods:
-        print(f"no catalogued function contains {options.filter!r}", file=sys.stderr)
-        return COULD_NOT_RUN
+        return _could_not_run(f"no catalogued function contains {options.filter!r}")
     try:
         with use_backend(options.backend):
             pass
@@ -90,7 +218,8 @@ def _check(options):
         wrong = [o for o in outcomes if o.error]
         seconds = sum(o.seconds for o in outcomes)
         print(
-            f"{'FAIL' if wrong else 'ok':4}  {method.slug:24} {len(outcomes):3} contracts  {seconds:6.2f} s", flush=True
+            f"{'FAIL' if wrong else 'ok':4}  {method.slug:24} {len(outcomes):3} contracts  {seconds:6.2f} s",
+            flush=True,
         )
         for outcome in wrong:
             print(f"      {outcome.function}, {outcome.contract}: {outcome.error}")
@@ -112,21 +241,58 @@ def _pairs(texts, option):
 def _literal(text):
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
 
 
+def _seconds(text):
+    seconds = float(text)
+    if not 0 < seconds <= LONGEST_LIMIT:
+        raise argparse.ArgumentTypeError(
+            f"expected seconds in (0, {LONGEST_LIMIT:g}], found {text}"
+        )
+    return seconds
+
+
 def _implementation_arguments(command):
-    command.add_argument("implementation", help="file.py:function or package.module:function")
-    command.add_argument("--framework", default="auto", choices=("auto", "numpy", "torch"))
     command.add_argument(
-        "--map", action="append", default=[], metavar="OURS=THEIRS", help="rename an argument; a,b: two of them"
+        "implementation", help="file.py:function or package.module:function"
     )
-    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="pass a constant")
-    command.add_argument("--maximise", action="store_true", help="the implementation returns what is maximised")
-    command.add_argument("--backend", default="numpy", choices=BACKENDS, help="where its arrays are")
-    command.add_argument("--limit", type=float, default=10.0, metavar="SECONDS", help="time limit of one call")
-    command.add_argument("--json", metavar="FILE", help="also write the verdict as JSON")
+    command.add_argument(
+        "--framework", default="auto", choices=("auto", "numpy", "torch")
+    )
+    command.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="rename an argument; a,b: two of them",
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="pass a constant",
+    )
+    command.add_argument(
+        "--maximise",
+        action="store_true",
+        help="the implementation returns what is maximised",
+    )
+    command.add_argument(
+        "--backend", default="numpy", choices=BACKENDS, help="where its arrays are"
+    )
+    command.add_argument(
+        "--limit",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="time limit of one call",
+    )
+    command.add_argument(
+        "--json", metavar="FILE", help="also write the verdict as JSON"
+    )
 
 
 def _called(options):
@@ -151,6 +317,7 @@ def _report(options, result):
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(result.as_dict(), file, indent=1)
+    return EXIT[result.status]
 
 
 def _verify(options):
@@ -166,8 +333,7 @@ def _verify(options):
         )
     except (LoadError, ValueError) as error:
         return _could_not_run(error)
-    _report(options, verdict)
-    return CONFORMS if verdict.conforms else DEVIATES
+    return _report(options, verdict)
 
 
 def _identify(options):
@@ -175,12 +341,15 @@ def _identify(options):
 
     try:
         found = identify(
-            options.implementation, options.interface, _called(options), limit=options.limit, progress=_bar()
+            options.implementation,
+            options.interface,
+            _called(options),
+            limit=options.limit,
+            progress=_bar(),
         )
     except (LoadError, ValueError) as error:
         return _could_not_run(error)
-    _report(options, found)
-    return CONFORMS if found.exact else DEVIATES
+    return _report(options, found)
 
 
 def _export(options):
@@ -215,14 +384,20 @@ def _show(options):
     except ValueError as error:
         return _could_not_run(error)
     method = next(m for m in catalog.methods() if record in m.functions)
-    print(f"{record.name}{inspect.signature(record.f)}\n{inspect.getsourcefile(inspect.unwrap(record.f))}\n")
-    print(inspect.getdoc(method.module) + "\n")
-    print(inspect.getdoc(record.f) + "\n")
+    print(
+        f"{record.name}{inspect.signature(record.f)}\n{inspect.getsourcefile(inspect.unwrap(record.f))}\n"
+    )
+    for text in (inspect.getdoc(method.module), inspect.getdoc(record.f)):
+        print(f"{text}\n" if text else "")  # Python leaves none under -OO
     print("settings")
     for setting, hyper in record.settings.items():
-        print(f"    {setting}: {', '.join(f'{k} = {v}' for k, v in hyper.items()) or 'the defaults'}")
+        print(
+            f"    {setting}: {', '.join(f'{k} = {v}' for k, v in hyper.items()) or 'the defaults'}"
+        )
     if isinstance(record, catalog.Solver):
-        tolerances = ", ".join(f"{name} ≤ {bound:.0e}" for name, bound in record.tolerances.items())
+        tolerances = ", ".join(
+            f"{name} ≤ {bound:.0e}" for name, bound in record.tolerances.items()
+        )
         print(f"result: {', '.join(_fields(record))}\ncertificate: {tolerances}")
     for limit in record.limits:
         theirs = f" with {dict(limit.to_hyper)}" if limit.to_hyper else ""
@@ -230,8 +405,12 @@ def _show(options):
         print(f"limit: {limit.to}{theirs} under {dict(limit.hyper)}{place}")
     for deviation in record.deviations:
         choice = "; a documented choice" if deviation.documented else ""
-        print(f"deviation: {deviation.name}: {deviation.computes} (seen: {deviation.seen_in}{choice})")
-    print(f"checked ({type(record).__name__}): {', '.join(c.__name__ for c in contracts_of(record))}")
+        print(
+            f"deviation: {deviation.name}: {deviation.computes} (seen: {deviation.seen_in}{choice})"
+        )
+    print(
+        f"checked ({type(record).__name__}): {', '.join(c.__name__ for c in contracts_of(record))}"
+    )
     return CONFORMS
 
 
@@ -251,7 +430,12 @@ def _bar():
     def show(done, all_):
         width = 30 * done // all_
         end = "\n" if done == all_ else ""
-        print(f"\r[{'#' * width}{'.' * (30 - width)}] {done}/{all_}", end=end, file=sys.stderr, flush=True)
+        print(
+            f"\r[{'#' * width}{'.' * (30 - width)}] {done}/{all_}",
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )
 
     return show
 

@@ -112,7 +112,7 @@ def test_unreadable_files(vectors, tmp_path, capsys):
     bad.write_text("[1, 2")
     assert cli.main(["compare", str(vectors), str(bad)]) == 2
     assert cli.main(["compare", str(tmp_path / "nowhere"), str(bad)]) == 2
-    assert "expected manifest.json" in capsys.readouterr().err
+    assert "expected vectors of trref export" in capsys.readouterr().err
 
 
 def test_another_language(vectors, tmp_path, capsys):

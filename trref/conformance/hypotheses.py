@@ -28,7 +28,11 @@ class Explanation:
     documented: bool = False
 
     def __str__(self):
-        where = f" (seen: {self.seen_in}{'; documented there' if self.documented else ''})" if self.seen_in else ""
+        where = (
+            f" (seen: {self.seen_in}{'; documented there' if self.documented else ''})"
+            if self.seen_in
+            else ""
+        )
         return self.text + where
 
 
@@ -55,17 +59,33 @@ def explain(record, answered, *, most=3):
     -------
     list of Explanation
     """
-    answered = [(t, a) for t, a in answered if all(np.isfinite(part).all() for part in a.parts.values())]
+    answered = [
+        (t, a)
+        for t, a in answered
+        if all(np.isfinite(part).all() for part in a.parts.values())
+    ]
     if not answered:
         return []
-    evaluated = [(base, results) for base in _bases(record, answered) if (results := _evaluate(base, answered))]
+    evaluated = [
+        (base, results)
+        for base in _bases(record, answered)
+        if (results := _evaluate(base, answered))
+    ]
     reference, others = evaluated[:1], evaluated[1:]
     if not reference or _equal(record, answered, reference[0][1]):
         return []  # what fails are errors, NaN or single precision; any relation would fit the rest
     # what it computes exactly; else what sets it apart from the reference; else what sets it apart from something else
-    passes = ((others, RELATIONS[:1]), (reference, RELATIONS[1:]), (others, RELATIONS[1:3]))
+    passes = (
+        (others, RELATIONS[:1]),
+        (reference, RELATIONS[1:]),
+        (others, RELATIONS[1:3]),
+    )
     for bases, relations in passes:
-        found = [e for base, results in bases if (e := _related(record, answered, base, results, relations))]
+        found = [
+            e
+            for base, results in bases
+            if (e := _related(record, answered, base, results, relations))
+        ]
         if found:
             return found[:most]
     text = _through_stopped(record, answered)
@@ -76,8 +96,14 @@ def _related(record, answered, base, results, relations):
     """Return the explanation by the first relation that fits, or None."""
     for relation in relations:
         if text := relation(record, answered, results):
-            joined = ", ".join(t for t in (base.text, text if text != "equal" else "") if t)
-            seen = (base.deviation.seen_in, base.deviation.documented) if base.deviation else (None, False)
+            joined = ", ".join(
+                t for t in (base.text, text if text != "equal" else "") if t
+            )
+            seen = (
+                (base.deviation.seen_in, base.deviation.documented)
+                if base.deviation
+                else (None, False)
+            )
             return Explanation(joined, *seen)
     return None
 
@@ -93,37 +119,68 @@ def _bases(record, answered):
             _deviation(record, deviation),
             deviation,
         )
-    defaults = {k: v for k, v in record.hyper_parameters.items() if isinstance(v, int | float | str | bool)}
+    defaults = {
+        k: v
+        for k, v in record.hyper_parameters.items()
+        if isinstance(v, int | float | str | bool)
+    }
     for keyword, default in defaults.items():
-        values = [default, *(h[keyword] for h in record.settings.values() if keyword in h)]
+        values = [
+            default,
+            *(h[keyword] for h in record.settings.values() if keyword in h),
+        ]
         for value in dict.fromkeys(values + _common(default)):
             text = f"computes with {keyword} = {value} whatever is passed"
-            yield Base(text, lambda t, k=keyword, v=value: trials_.reference(record, t.inputs, {**t.hyper, k: v}))
+            yield Base(
+                text,
+                lambda t, k=keyword, v=value: trials_.reference(
+                    record, t.inputs, {**t.hyper, k: v}
+                ),
+            )
     if isinstance(record, catalog.Objective):
         yield from _extra_stop_gradients(record, defaults)
     for setting, hyper in record.settings.items():
         if setting not in ("default", "probe"):
             text = f"computes the setting '{setting}' ({_keywords(hyper)}) whatever is passed"
-            yield Base(text, lambda t, h=hyper: trials_.reference(record, t.inputs, {**t.hyper, **h}))
+            yield Base(
+                text,
+                lambda t, h=hyper: trials_.reference(
+                    record, t.inputs, {**t.hyper, **h}
+                ),
+            )
     for name, spec in record.inputs.items():
         if spec.kind == "mask":
             yield Base(
                 f"ignores {name}",
-                lambda t, n=name: trials_.reference(record, {**t.inputs, n: np.ones_like(t.inputs[n])}, t.hyper),
+                lambda t, n=name: trials_.reference(
+                    record, {**t.inputs, n: np.ones_like(t.inputs[n])}, t.hyper
+                ),
             )
     for a, b in itertools.combinations(record.inputs, 2):
         if record.inputs[a] == record.inputs[b]:
-            yield Base(f"takes {a} for {b} and {b} for {a}", lambda t, a=a, b=b: _swapped(record, t, a, b))
+            yield Base(
+                f"takes {a} for {b} and {b} for {a}",
+                lambda t, a=a, b=b: _swapped(record, t, a, b),
+            )
     available = set(answered[0][0].inputs)
     for other in catalog.records():
-        if other.name == record.name or type(other) is not type(record) or not set(other.inputs) <= available:
+        if (
+            other.name == record.name
+            or type(other) is not type(record)
+            or not set(other.inputs) <= available
+        ):
             continue
         for setting, hyper in other.settings.items():
             if setting == "probe":
                 continue
-            text = f"computes {other.name}" + (f" with the setting '{setting}'" if setting != "default" else "")
+            text = f"computes {other.name}" + (
+                f" with the setting '{setting}'" if setting != "default" else ""
+            )
             yield Base(
-                text, lambda t, o=other, h=hyper: trials_.reference(o, _only(o, t.inputs), _shared(o, t.hyper, h))
+                text,
+                lambda t, o=other, h=hyper: trials_.reference(
+                    o, _only(o, t.inputs), _shared(o, t.hyper, h)
+                ),
             )
         for deviation in other.deviations:
             text = f"computes '{deviation.name}', a known deviation of {other.name}: {deviation.computes}"
@@ -137,7 +194,10 @@ def _extra_stop_gradients(record, defaults):
             part = f"gradient by {name}"
             yield Base(
                 f"right in value; {name} is held constant: an extra stop-gradient",
-                lambda t, part=part: {**t.expected, part: np.zeros_like(t.expected[part])},
+                lambda t, part=part: {
+                    **t.expected,
+                    part: np.zeros_like(t.expected[part]),
+                },
             )
     for keyword, default in defaults.items():
         if type(default) is float:
@@ -152,7 +212,11 @@ def _extra_stop_gradients(record, defaults):
 
 def _common(default):
     """Values that a keyword is often fixed at."""
-    if isinstance(default, bool) or not isinstance(default, int | float) or default == 0:
+    if (
+        isinstance(default, bool)
+        or not isinstance(default, int | float)
+        or default == 0
+    ):
         return []
     return [type(default)(default * c) for c in (0.5, 2, 0.1, 10)]
 
@@ -162,7 +226,9 @@ def _keywords(hyper):
 
 
 def _swapped(record, trial, a, b):
-    return trials_.reference(record, {**trial.inputs, a: trial.inputs[b], b: trial.inputs[a]}, trial.hyper)
+    return trials_.reference(
+        record, {**trial.inputs, a: trial.inputs[b], b: trial.inputs[a]}, trial.hyper
+    )
 
 
 def _only(record, inputs):
@@ -171,14 +237,21 @@ def _only(record, inputs):
 
 def _shared(record, passed, hyper):
     """Another function's hyper-parameters: those passed under the same name, then its setting's."""
-    return {**{k: v for k, v in passed.items() if k in record.hyper_parameters}, **hyper}
+    return {
+        **{k: v for k, v in passed.items() if k in record.hyper_parameters},
+        **hyper,
+    }
 
 
 def _deviation(record, deviation):
-    variant = dataclasses.replace(record, f=deviation.f, settings={"default": {}}, limits=(), deviations=())
+    variant = dataclasses.replace(
+        record, f=deviation.f, settings={"default": {}}, limits=(), deviations=()
+    )
     keywords = inspect.signature(deviation.f).parameters
     return lambda t: trials_.reference(
-        variant, _only(record, t.inputs), {k: v for k, v in t.hyper.items() if k in keywords}
+        variant,
+        _only(record, t.inputs),
+        {k: v for k, v in t.hyper.items() if k in keywords},
     )
 
 
@@ -207,7 +280,13 @@ def _pairs(answered, results, only=None):
         for name, found in answer.parts.items():
             if name in parts and (only is None or only(name)):
                 scale = trials_.scale(parts, name)
-                yield trial, name, np.asarray(found, float), np.asarray(parts[name], float), scale
+                yield (
+                    trial,
+                    name,
+                    np.asarray(found, float),
+                    np.asarray(parts[name], float),
+                    scale,
+                )
 
 
 def _agree(found, wanted, scale, tolerance=trials_.DOUBLE):
@@ -215,11 +294,19 @@ def _agree(found, wanted, scale, tolerance=trials_.DOUBLE):
 
 
 def _equal(record, answered, results):
-    return "equal" if all(_agree(f, w, z) for _, _, f, w, z in _pairs(answered, results)) else None
+    return (
+        "equal"
+        if all(_agree(f, w, z) for _, _, f, w, z in _pairs(answered, results))
+        else None
+    )
 
 
 def _opposite(record, answered, results):
-    return "the opposite sign" if all(_agree(f, -w, z) for _, _, f, w, z in _pairs(answered, results)) else None
+    return (
+        "the opposite sign"
+        if all(_agree(f, -w, z) for _, _, f, w, z in _pairs(answered, results))
+        else None
+    )
 
 
 def _factor(record, answered, results):
@@ -230,14 +317,25 @@ def _factor(record, answered, results):
 
 
 def _gradient_factor(record, answered, results):
-    if not all(_agree(f, w, z) for _, _, f, w, z in _pairs(answered, results, lambda n: n == "value")):
+    if not all(
+        _agree(f, w, z)
+        for _, _, f, w, z in _pairs(answered, results, lambda n: n == "value")
+    ):
         return None
     gradients = list(_pairs(answered, results, lambda n: n.startswith("gradient")))
     if not gradients:
         return None
-    if all(not f.any() for _, _, f, _, _ in gradients) and any(w.any() for _, _, _, w, _ in gradients):
+    if all(not f.any() for _, _, f, _, _ in gradients) and any(
+        w.any() for _, _, _, w, _ in gradients
+    ):
         return "right in value; the gradient is zero (detached)"
-    fitted = _fit_factor(record, answered, results, lambda n: n.startswith("gradient"), "the gradient has ")
+    fitted = _fit_factor(
+        record,
+        answered,
+        results,
+        lambda n: n.startswith("gradient"),
+        "the gradient has ",
+    )
     return f"right in value; {fitted}" if fitted else None
 
 
@@ -247,17 +345,27 @@ def _value_factor(record, answered, results):
         return None
     values = list(_pairs(answered, results, lambda n: n == "value"))
     offsets = [float(f - w) for _, _, f, w, _ in values if f.ndim == 0]
-    if offsets and abs(offsets[0]) > 1e-9 and max(offsets) - min(offsets) <= 1e-9 * max(1.0, abs(offsets[0])):
+    if (
+        offsets
+        and abs(offsets[0]) > 1e-9
+        and max(offsets) - min(offsets) <= 1e-9 * max(1.0, abs(offsets[0]))
+    ):
         return f"a constant offset of {offsets[0]:.6g} in the value"
     if not gradients:
         return None
-    fitted = _fit_factor(record, answered, results, lambda n: n == "value", "the value has ")
-    return f"right in gradient; {fitted}" if fitted else "right in gradient, not in value"
+    fitted = _fit_factor(
+        record, answered, results, lambda n: n == "value", "the value has "
+    )
+    return (
+        f"right in gradient; {fitted}" if fitted else "right in gradient, not in value"
+    )
 
 
 def _fit_factor(record, answered, results, only, prefix):
     pairs = [
-        (t, f, w) for t, _, f, w, z in _pairs(answered, results, only) if abs(w).max(initial=0.0) > max(1e-9, 1e-3 * z)
+        (t, f, w)
+        for t, _, f, w, z in _pairs(answered, results, only)
+        if abs(w).max(initial=0.0) > max(1e-9, 1e-3 * z)
     ]
     if len(pairs) < 3:
         return None
@@ -268,7 +376,11 @@ def _fit_factor(record, answered, results, only, prefix):
             return None
         factors.append(c)
     if max(factors) - min(factors) <= 1e-8 * abs(factors[0]):
-        return None if abs(factors[0] - 1) < 1e-9 else f"{prefix}a constant factor of {factors[0]:.6g}"
+        return (
+            None
+            if abs(factors[0] - 1) < 1e-9
+            else f"{prefix}a constant factor of {factors[0]:.6g}"
+        )
     shapes = [_shape_quantities(record, t) for t, _, _ in pairs]
     names = set.intersection(*(set(s) for s in shapes))
     for name in sorted(names, key=lambda n: (len(n), n)):
@@ -288,7 +400,11 @@ def _shape_quantities(record, trial):
             for option in spec.shape.split("|"):
                 words = option.split()
                 if len(words) == value.ndim:
-                    sizes |= {w: float(n) for w, n in zip(words, value.shape, strict=True) if w.isalpha()}
+                    sizes |= {
+                        w: float(n)
+                        for w, n in zip(words, value.shape, strict=True)
+                        if w.isalpha()
+                    }
         if spec.kind == "mask" and isinstance(value, np.ndarray) and value.ndim == 2:
             sizes["tokens in the batch"] = float(value.sum())
             sizes["longest sequence"] = float(value.sum(1).max())
@@ -298,7 +414,10 @@ def _shape_quantities(record, trial):
     for a, x in sizes.items():
         found |= {a: x, f"1/{a}": 1 / x}
         if x > 1:
-            found |= {f"sqrt({a}/({a} - 1))": math.sqrt(x / (x - 1)), f"sqrt(({a} - 1)/{a})": math.sqrt((x - 1) / x)}
+            found |= {
+                f"sqrt({a}/({a} - 1))": math.sqrt(x / (x - 1)),
+                f"sqrt(({a} - 1)/{a})": math.sqrt((x - 1) / x),
+            }
             found |= {f"{a}/({a} - 1)": x / (x - 1), f"({a} - 1)/{a}": (x - 1) / x}
         for b, y in sizes.items():
             if a != b:
@@ -311,7 +430,9 @@ def _shape_quantities(record, trial):
 def _imprecise(record, answered, results):
     """Right to single precision only."""
     pairs = list(_pairs(answered, results))
-    if isinstance(record, catalog.Solver) or not all(_agree(f, w, z, trials_.SINGLE) for _, _, f, w, z in pairs):
+    if isinstance(record, catalog.Solver) or not all(
+        _agree(f, w, z, trials_.SINGLE) for _, _, f, w, z in pairs
+    ):
         return None
     if all(np.array_equal(f, f.astype(np.float32)) for _, _, f, _, _ in pairs):
         return "computed in float32 inside (right to 2e-4, not to 1e-9; all results are float32 numbers)"
@@ -323,7 +444,9 @@ def _imprecise(record, answered, results):
 
 def _only_masked(record, answered, results):
     """Right wherever the mask is 1."""
-    masks = [n for n, s in record.inputs.items() if s.kind == "mask" and s.shape == "B T"]
+    masks = [
+        n for n, s in record.inputs.items() if s.kind == "mask" and s.shape == "B T"
+    ]
     if len(masks) != 1:
         return None
     for trial, _, f, w, z in _pairs(answered, results):
@@ -365,7 +488,11 @@ def _through_stopped(record, answered):
     """The gradient flows through a quantity that the paper holds constant (by differences, to 1e-5)."""
     if not getattr(record, "stopped", None):
         return None
-    small = [(t, a) for t, a in answered if all(t.inputs[n].size <= 12 for n in record.wrt_names)]
+    small = [
+        (t, a)
+        for t, a in answered
+        if all(t.inputs[n].size <= 12 for n in record.wrt_names)
+    ]
     for keyword in record.stopped:
         others = [k for k in record.stopped if k != keyword]
         if small and all(_matches_free(record, t, a, others) for t, a in small):
@@ -374,7 +501,9 @@ def _through_stopped(record, answered):
 
 
 def _matches_free(record, trial, answer, others):
-    frozen = {k: catalog.call(record.stopped[k], trial.inputs, trial.hyper) for k in others}
+    frozen = {
+        k: catalog.call(record.stopped[k], trial.inputs, trial.hyper) for k in others
+    }
     for name in record.wrt_names:
         found, x = answer.parts.get(f"gradient by {name}"), trial.inputs[name]
         if found is None:
@@ -385,7 +514,15 @@ def _matches_free(record, trial, answer, others):
             for h in (1e-5, -1e-5):
                 moved = x.copy()
                 moved.flat[i] += h
-                values.append(float(checks.run(record, {**trial.inputs, name: moved}, {**trial.hyper, **frozen})[0]))
+                values.append(
+                    float(
+                        checks.run(
+                            record,
+                            {**trial.inputs, name: moved},
+                            {**trial.hyper, **frozen},
+                        )[0]
+                    )
+                )
             slopes[i] = (values[0] - values[1]) / 2e-5
         if not _agree(found.ravel(), slopes, max(abs(slopes).max(), 1e-9), 1e-4):
             return False

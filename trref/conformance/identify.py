@@ -34,7 +34,11 @@ class Candidate:
         if self.deviation is None:
             return self.record, self._own(inputs), self.hyper
         variant = dataclasses.replace(
-            self.record, f=self.deviation.f, settings={"default": {}}, limits=(), deviations=()
+            self.record,
+            f=self.deviation.f,
+            settings={"default": {}},
+            limits=(),
+            deviations=(),
         )
         keywords = inspect.signature(self.deviation.f).parameters
         hyper = {k: v for k, v in self.hyper.items() if k in keywords}
@@ -42,10 +46,16 @@ class Candidate:
 
     def attempt(self, inputs):
         """The parts of its result; None where an input is missing or the function refuses the case."""
-        if any(name not in inputs for name, spec in self.record.inputs.items() if not spec.optional):
+        if any(
+            name not in inputs
+            for name, spec in self.record.inputs.items()
+            if not spec.optional
+        ):
             return None
         try:
-            with np.errstate(all="ignore"):  # not every candidate is made for these inputs
+            with np.errstate(
+                all="ignore"
+            ):  # not every candidate is made for these inputs
                 return self.parts(inputs)
         except (ValueError, TypeError, ArithmeticError, IndexError):
             return None
@@ -88,6 +98,11 @@ class Identification:
     def exact(self):
         return tuple(m for m in self.matches if m.exact)
 
+    @property
+    def status(self):
+        """As a verdict's: whether there is an exact match."""
+        return "conforms" if self.exact else "deviates"
+
     def __str__(self):
         lines = [
             f"{'EXACT' if self.exact else 'NO EXACT MATCH'} (interface {self.interface}; compared: {self.compared})"
@@ -96,7 +111,11 @@ class Identification:
             lines += [f"  {m}" for m in self.exact]
             if len(self.exact) > 1:
                 lines.append("  (these agree with each other on every case)")
-        lines += [f"  {'next' if self.exact else 'nearest'}: {m}" for m in self.matches if not m.exact][:3]
+        lines += [
+            f"  {'next' if self.exact else 'nearest'}: {m}"
+            for m in self.matches
+            if not m.exact
+        ][:3]
         return "\n".join(lines)
 
     def as_dict(self):
@@ -134,11 +153,23 @@ def candidates(interface, *, probes=False):
     ValueError
         No function has such an interface; the message lists those there are.
     """
-    records = [r for r in catalog.records() if r.interface and _base(r.interface.name) == interface]
-    records = [r for r in records if isinstance(r, catalog.Objective | catalog.Transform | catalog.Estimator)]
+    records = [
+        r
+        for r in catalog.records()
+        if r.interface and _base(r.interface.name) == interface
+    ]
+    records = [
+        r
+        for r in records
+        if isinstance(r, catalog.Objective | catalog.Transform | catalog.Estimator)
+    ]
     if not records:
-        known = sorted({_base(r.interface.name) for r in catalog.records() if r.interface})
-        raise ValueError(f"no function has the interface {interface!r}; there are {', '.join(known)}")
+        known = sorted(
+            {_base(r.interface.name) for r in catalog.records() if r.interface}
+        )
+        raise ValueError(
+            f"no function has the interface {interface!r}; there are {', '.join(known)}"
+        )
     found = []
     for record in records:
         for setting, hyper in record.settings.items():
@@ -147,7 +178,9 @@ def candidates(interface, *, probes=False):
                 found.append(Candidate(record, dict(hyper), f"{record.name}{named}"))
         for deviation in record.deviations:
             text = f"{record.name}, deviation '{deviation.name}' ({deviation.seen_in})"
-            found.append(Candidate(record, dict(record.settings["default"]), text, deviation))
+            found.append(
+                Candidate(record, dict(record.settings["default"]), text, deviation)
+            )
     return found
 
 
@@ -161,7 +194,9 @@ SIZES, SEEDS = (4, 8, 16), (0, 1, 2)
 @functools.cache
 def inputs_of(interface):
     """Return ``((label, inputs), …)``: each with everything that any of the interface's candidates needs."""
-    interfaces = {c.record.interface.name: c.record.interface for c in candidates(interface)}
+    interfaces = {
+        c.record.interface.name: c.record.interface for c in candidates(interface)
+    }
     found = {}
     with backend.use_backend("numpy"):
         for shared in interfaces.values():
@@ -176,7 +211,10 @@ def inputs_of(interface):
 @functools.cache
 def results_of(interface):
     """Return for each candidate a dict of what it gives for the inputs, by label; None where it does not take them."""
-    return tuple({label: c.attempt(inputs) for label, inputs in inputs_of(interface)} for c in candidates(interface))
+    return tuple(
+        {label: c.attempt(inputs) for label, inputs in inputs_of(interface)}
+        for c in candidates(interface)
+    )
 
 
 def identify(implementation, interface, options=None, *, limit=10.0, progress=None):
@@ -218,25 +256,49 @@ def identify(implementation, interface, options=None, *, limit=10.0, progress=No
         answers = {}
         for label, inputs in inputs_of(interface):
             passed = {k: v for k, v in inputs.items() if described.accepts(k)}
-            given = {place for k in passed for place in described.theirs(k)} | set(options.constants)
+            given = {place for k in passed for place in described.theirs(k)} | set(
+                options.constants
+            )
             if not set(described.required) <= given:
                 continue  # an edge case of another variant of the interface
-            answers[label] = (inputs, {kind: _ask(runner, record, passed) for kind, record in by_type.items()})
+            answers[label] = (
+                inputs,
+                {
+                    kind: _ask(runner, record, passed)
+                    for kind, record in by_type.items()
+                },
+            )
     finally:
         runner.close()
     given = [answer for _, asked in answers.values() for answer in asked.values()]
     if not given:
         wants = ", ".join(described.required)
-        raise LoadError(f"no case of the interface {interface} gives all of {wants} (rename with --map OURS=THEIRS)")
+        raise LoadError(
+            f"no case of the interface {interface} gives all of {wants} (rename with --map OURS=THEIRS)"
+        )
     if all(answer.error for answer in given):
         raise LoadError(f"the implementation fails in every case: {given[0].error}")
-    compared = sorted({part.split(" by ")[0] for answer in given if answer.parts for part in answer.parts})
+    compared = sorted(
+        {
+            part.split(" by ")[0]
+            for answer in given
+            if answer.parts
+            for part in answer.parts
+        }
+    )
     matches = []
     for candidate, expected in zip(chosen, results_of(interface), strict=True):
         matches.append(_match(candidate, expected, answers))
         if progress:
             progress(len(matches), len(chosen))
-    matches.sort(key=lambda m: (-m.agreed, m.error, bool(m.candidate.deviation), len(m.candidate.record.inputs)))
+    matches.sort(
+        key=lambda m: (
+            -m.agreed,
+            m.error,
+            bool(m.candidate.deviation),
+            len(m.candidate.record.inputs),
+        )
+    )
     return Identification(interface, tuple(matches), " and ".join(compared))
 
 
@@ -250,7 +312,9 @@ def _ask(runner, record, passed):
 def _match(candidate, expected, answers):
     agreed, errors, parts_on = 0, [], []
     for label, (inputs, asked) in answers.items():
-        error = _distance(candidate, inputs, expected[label], asked[type(candidate.record)])
+        error = _distance(
+            candidate, inputs, expected[label], asked[type(candidate.record)]
+        )
         if error is None:
             continue
         errors.append(error)
@@ -258,7 +322,13 @@ def _match(candidate, expected, answers):
             agreed += 1
         else:
             parts_on.append(label)
-    return Match(candidate, agreed, len(errors), statistics.median(errors or [float("inf")]), tuple(parts_on))
+    return Match(
+        candidate,
+        agreed,
+        len(errors),
+        statistics.median(errors or [float("inf")]),
+        tuple(parts_on),
+    )
 
 
 def _distance(candidate, inputs, parts, answer):
@@ -276,9 +346,17 @@ def _distance(candidate, inputs, parts, answer):
             return float("inf")
         scale = trials.scale(parts, name)
         difference = float(abs(found - parts[name]).max(initial=0.0)) / scale
-        if difference > trials.DOUBLE and name.startswith("gradient") and candidate.deviation is None:
-            trial = trials.Trial("", "default", candidate._own(inputs), candidate.hyper, parts)
-            if trials.inside_hull(candidate.record, trial, name, found, trials.DOUBLE * scale):
+        if (
+            difference > trials.DOUBLE
+            and name.startswith("gradient")
+            and candidate.deviation is None
+        ):
+            trial = trials.Trial(
+                "", "default", candidate._own(inputs), candidate.hyper, parts
+            )
+            if trials.inside_hull(
+                candidate.record, trial, name, found, trials.DOUBLE * scale
+            ):
                 difference = 0.0
         worst = max(worst, difference if np.isfinite(difference) else float("inf"))
     return worst
@@ -287,9 +365,13 @@ def _distance(candidate, inputs, parts, answer):
 def equal_candidates(interface):
     """Group the candidates that agree on every case: what `identify` cannot and need not tell apart."""
     groups = []
-    for candidate, results in zip(candidates(interface), results_of(interface), strict=True):
+    for candidate, results in zip(
+        candidates(interface), results_of(interface), strict=True
+    ):
         for group in groups:
-            if all(_same(results[label], first) for label, first in group[0][1].items()):
+            if all(
+                _same(results[label], first) for label, first in group[0][1].items()
+            ):
                 group.append((candidate, results))
                 break
         else:
@@ -301,4 +383,6 @@ def _same(a, b):
     if a is None or b is None:
         return a is b
     a = trials.align(a, b)
-    return a.keys() == b.keys() and all(a[k].shape == b[k].shape and trials.close(a[k], b, k) for k in a)
+    return a.keys() == b.keys() and all(
+        a[k].shape == b[k].shape and trials.close(a[k], b, k) for k in a
+    )

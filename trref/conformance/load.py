@@ -8,12 +8,21 @@ import inspect
 import pathlib
 import re
 import sys
+import types
 
 import numpy as np
 
 from trref import backend, checks
 
-__all__ = ["FRAMEWORKS", "Implementation", "LoadError", "Options", "load", "solver_parts"]
+__all__ = [
+    "FRAMEWORKS",
+    "Implementation",
+    "LoadError",
+    "Options",
+    "Refused",
+    "load",
+    "solver_parts",
+]
 
 FRAMEWORKS = ("auto", "numpy", "torch")
 
@@ -48,8 +57,33 @@ class Options:
     backend: str = "numpy"
 
 
+class Refused(Exception):
+    """The implementation returned something that is no array of real numbers; says what."""
+
+
+def plain(text, most=500):
+    """Return a text of foreign origin as one line that can be printed anywhere; TypeError where it is none."""
+    if not isinstance(text, str):
+        raise TypeError(f"expected a text, found {type(text).__name__}")
+    line = " ".join(
+        "".join(c if c.isprintable() else " " for c in text[: 4 * most]).split()
+    )
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def described(error):
+    """Return an exception's type and text, whatever its text does."""
+    try:
+        return plain(f"{type(error).__name__}: {error}")
+    except BaseException:
+        return "an exception that cannot be printed"
+
+
 def load(target):
     """Return the function or class that ``"file.py:function"`` or ``"package.module:function"`` names.
+
+    The module is imported under its name, as a shell would import it where the file (or its outermost package) lies, or
+    in the working directory; but no file there hides a module of the standard library.
 
     Raises
     ------
@@ -58,16 +92,28 @@ def load(target):
     """
     place, colon, name = target.rpartition(":")
     if not colon or not name:
-        raise LoadError(f"expected file.py:function or package.module:function, found {target!r}")
+        raise LoadError(
+            f"expected file.py:function or package.module:function, found {target!r}"
+        )
     try:
-        module = _from_file(place) if place.endswith(".py") else importlib.import_module(place)
+        module = (
+            _from_file(place)
+            if place.endswith(".py")
+            else _from_package(place, pathlib.Path.cwd())
+        )
     except LoadError:
         raise
-    except (Exception, SystemExit) as error:
-        raise LoadError(f"importing {place} failed: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        raise LoadError(f"importing {place} failed: {described(error)}") from error
     if not callable(function := getattr(module, name, None)):
-        known = [n for n, v in vars(module).items() if inspect.isfunction(v) and not n.startswith("_")]
-        raise LoadError(f"{place} has no function {name!r}; it has {', '.join(known) or 'none'}")
+        known = [
+            n
+            for n, v in vars(module).items()
+            if inspect.isfunction(v) and not n.startswith("_")
+        ]
+        raise LoadError(
+            f"{place} has no function {name!r}; it has {', '.join(known) or 'none'}"
+        )
     return function
 
 
@@ -75,11 +121,43 @@ def _from_file(place):
     path = pathlib.Path(place).resolve()
     if not path.is_file():
         raise LoadError(f"there is no file {place}")
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(specification)
-    sys.path.insert(0, str(path.parent))
+    names, root = [path.stem], path.parent
+    while (root / "__init__.py").is_file():
+        names, root = [root.name, *names], root.parent
+    if (
+        len(names) > 1
+        and all(n.isidentifier() for n in names)
+        and names[0] not in sys.stdlib_module_names
+    ):
+        module = _from_package(".".join(names), root)
+        if pathlib.Path(module.__file__).resolve() != path:
+            raise LoadError(f"another package is called {names[0]}: {module.__file__}")
+        return module
+    _importable(path.parent)
+    taken = path.stem in sys.modules or path.stem in sys.stdlib_module_names
+    specification = importlib.util.spec_from_file_location(
+        path.stem + "_" * taken, path
+    )
+    module = sys.modules[specification.name] = importlib.util.module_from_spec(
+        specification
+    )
     specification.loader.exec_module(module)
     return module
+
+
+def _from_package(name, root):
+    _importable(root)
+    return importlib.import_module(name)
+
+
+def _importable(folder):
+    """Look into a folder after the standard library and before what is installed."""
+    installed = (
+        i
+        for i, p in enumerate(sys.path)
+        if pathlib.Path(p).name in ("site-packages", "dist-packages")
+    )
+    sys.path.insert(next(installed, len(sys.path)), str(folder))
 
 
 class Implementation:
@@ -88,10 +166,16 @@ class Implementation:
     def __init__(self, function, options):
         self.function, self.options = function, options
         self.sign = -1.0 if options.maximise else 1.0
-        scope = getattr(inspect.unwrap(function), "__globals__", vars(sys.modules.get(function.__module__, sys)))
-        uses_torch = any(getattr(v, "__name__", "").split(".")[0] == "torch" for v in list(scope.values()))
-        automatic = "torch" if uses_torch or (function.__module__ or "").split(".")[0] == "torch" else "numpy"
-        self.framework = automatic if options.framework == "auto" else options.framework
+        scope = getattr(
+            inspect.unwrap(function),
+            "__globals__",
+            vars(sys.modules.get(function.__module__, sys)),
+        )
+        self.framework = (
+            _framework(function, scope)
+            if options.framework == "auto"
+            else options.framework
+        )
         if isinstance(function, type) and hasattr(function, "step"):
             self.framework = "torch optimizer"
         try:
@@ -102,11 +186,22 @@ class Implementation:
         try:
             parameters = inspect.signature(function).parameters.values()
         except (TypeError, ValueError) as error:
-            raise LoadError(f"the implementation's signature cannot be read: {error}") from error
+            raise LoadError(
+                f"the implementation's signature cannot be read: {error}"
+            ) from error
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        self.parameters = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        self.required = [p.name for p in parameters if p.default is p.empty and p.name in self.parameters]
+        self.parameters = [
+            p.name
+            for p in parameters
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        ]
+        self.required = [
+            p.name
+            for p in parameters
+            if p.default is p.empty and p.name in self.parameters
+        ]
         self.init = _initial_state(scope.get("init"))
+        self.changed = []  # names of inputs that the last call wrote over, where they were arrays of a framework
 
     def theirs(self, name):
         """Return the implementation's names for an argument of the catalogue; mostly one."""
@@ -114,7 +209,9 @@ class Implementation:
 
     def accepts(self, name):
         """Return whether the function has a parameter for this argument of the catalogue."""
-        return self.takes_any or all(place.partition("[")[0] in self.parameters for place in self.theirs(name))
+        return self.takes_any or all(
+            place.partition("[")[0] in self.parameters for place in self.theirs(name)
+        )
 
     def arguments(self, named):
         """Rename, fill tuples, add constants; what the function does not accept is left out."""
@@ -125,7 +222,10 @@ class Implementation:
                     tuples.setdefault(entry[1], {})[int(entry[2])] = value
                 else:
                     found[place] = value
-        found |= {name: tuple(entries[i] for i in sorted(entries)) for name, entries in tuples.items()}
+        found |= {
+            name: tuple(entries[i] for i in sorted(entries))
+            for name, entries in tuples.items()
+        }
         return found | self.options.constants
 
     def given(self, named):
@@ -139,54 +239,91 @@ class Implementation:
 
     def call(self, named):
         """Call the function with those named values that it accepts, moved to where it computes."""
+        return self._called(named, self.given(named))
+
+    def _called(self, named, given):
         with backend.use_backend(self.options.backend):
-            return self.function(**self.arguments(self.given(named)))
+            result = self.function(**self.arguments(given))
+        for name, value in named.items():
+            if isinstance(value, np.ndarray) and not np.array_equal(
+                _array(given[name]), value, equal_nan=True
+            ):
+                self.changed.append(name)
+        return result
 
     # ---- one method a record type; each returns {part: array}
 
     def objective(self, inputs, hyper, wrt):
         """Value, and gradients by name where there are any: by autograd, or as returned."""
+        named = {**inputs, **hyper}
         if self.framework == "torch":
-            return self._autograd(inputs, hyper, wrt)
-        result = self.call({**inputs, **hyper})
-        if not isinstance(result, tuple):
-            return {"value": self.sign * _array(result)}
-        parts = [result[1]] if len(wrt) == 1 else [getattr(result[1], n, None) for n in wrt]
-        if any(p is None for p in parts):
-            parts = list(result[1])
-        gradients = {f"gradient by {n}": self.sign * _array(g) for n, g in zip(wrt, parts, strict=True)}
-        return {"value": self.sign * _array(result[0]), **gradients}
+            return self._autograd(named, wrt)
+        result = self.call(named)
+        value, *more = result if isinstance(result, tuple) and result else (result,)
+        found = {"value": self.sign * _array(value)}
+        return found | self._returned(more[0], wrt) if more else found
 
-    def _autograd(self, inputs, hyper, wrt):
+    def _returned(self, gradients, wrt):
+        """Gradients as returned: one array, or several by name or in order."""
+        parts = (
+            [gradients] if len(wrt) == 1 else [getattr(gradients, n, None) for n in wrt]
+        )
+        if any(p is None for p in parts):
+            parts = (
+                list(gradients) if isinstance(gradients, tuple | list) else [gradients]
+            )
+        if len(parts) != len(wrt):
+            raise Refused(
+                f"{len(parts)} gradients, expected one by each of {', '.join(wrt)}"
+            )
+        return {
+            f"gradient by {n}": self.sign * _array(g)
+            for n, g in zip(wrt, parts, strict=True)
+        }
+
+    def _autograd(self, named, wrt):
         import torch
 
-        tensors = self.arguments(self.given({**inputs, **hyper}))
-        leaves = [tensors[self.theirs(n)[0]].requires_grad_() for n in wrt]
-        result = self.function(**tensors)
-        value = result[0] if isinstance(result, tuple) else result
-        if isinstance(result, tuple) and len(result) > 1 and not value.requires_grad and len(wrt) == 1:
-            return {"value": self.sign * _array(value), f"gradient by {wrt[0]}": self.sign * _array(result[1])}
-        if not value.requires_grad:
-            gradients = [None] * len(leaves)
-        else:
+        given = self.given(named)
+        leaves = [given[name].requires_grad_() for name in wrt]
+        result = self._called(named, given)
+        value, *more = result if isinstance(result, tuple) and result else (result,)
+        found, differentiable = (
+            {"value": self.sign * _array(value)},
+            getattr(value, "requires_grad", False),
+        )
+        if found["value"].ndim or (more and not differentiable and len(wrt) == 1):
+            return found | (
+                self._returned(more[0], wrt) if more and not found["value"].ndim else {}
+            )
+        gradients = [None] * len(leaves)
+        if differentiable:
             gradients = torch.autograd.grad(value, leaves, allow_unused=True)
-        found = {"value": self.sign * _array(value)}
         for name, gradient, leaf in zip(wrt, gradients, leaves, strict=True):
-            found[f"gradient by {name}"] = self.sign * _array(torch.zeros_like(leaf) if gradient is None else gradient)
+            found[f"gradient by {name}"] = self.sign * _array(
+                torch.zeros_like(leaf) if gradient is None else gradient
+            )
         return found
 
     def transform(self, inputs, hyper, wrt, cotangent=None):
         """Result, and in torch the vjp by autograd."""
+        named = {**inputs, **hyper}
         if self.framework != "torch":
-            return {"result": _array(self.call({**inputs, **hyper}))}
+            return {"result": _array(self.call(named))}
         import torch
 
-        tensors = self.arguments(self.given({**inputs, **hyper}))
-        leaf = tensors[self.theirs(wrt)[0]].requires_grad_()
-        result = self.function(**tensors)
+        given = self.given(named)
+        leaf = given[wrt].requires_grad_()
+        result = self._called(named, given)
         found = {"result": _array(result)}
-        if cotangent is not None and result.requires_grad:
-            (pulled,) = torch.autograd.grad(result, leaf, _tensor(cotangent, self.device), allow_unused=True)
+        if (
+            cotangent is not None
+            and getattr(result, "requires_grad", False)
+            and result.shape == cotangent.shape
+        ):
+            (pulled,) = torch.autograd.grad(
+                result, leaf, _tensor(cotangent, self.device), allow_unused=True
+            )
             found["vjp"] = _array(torch.zeros_like(leaf) if pulled is None else pulled)
         return found
 
@@ -210,10 +347,15 @@ class Implementation:
                 named = {"params": params, "grads": grads, "state": state, **hyper}
                 result = self.function(**self.arguments(named))
                 if not isinstance(result, tuple) or len(result) != 2:
-                    raise TypeError("an update rule must return (params, state)")
+                    raise Refused(
+                        f"{type(result).__name__}, expected (params, state) of an update rule"
+                    )
                 params, state = result
                 path.append([_array(p) for p in params])
-        return {f"params[{i}] by step": np.stack([step[i] for step in path]) for i in range(len(params))}
+        return {
+            f"params[{i}] by step": np.stack([step[i] for step in path])
+            for i in range(len(params))
+        }
 
     def _optimizer(self, inputs, hyper):
         """A class with torch.optim's protocol: ``Optimizer(params, **hyper)``, ``param.grad``, ``step()``."""
@@ -225,14 +367,66 @@ class Implementation:
                 p.grad = g
             optimizer.step()
             path.append([_array(p).copy() for p in params])
-        return {f"params[{i}] by step": np.stack([step[i] for step in path]) for i in range(len(params))}
+        return {
+            f"params[{i}] by step": np.stack([step[i] for step in path])
+            for i in range(len(params))
+        }
+
+
+def _framework(function, scope):
+    """What the function's code names, or else what its module has imported."""
+    used = _packages(function)
+    if "torch" in used or (function.__module__ or "").partition(".")[0] == "torch":
+        return "torch"
+    imported = any(
+        _is(v, types.ModuleType) and v.__name__ == "torch" for v in list(scope.values())
+    )
+    return "torch" if imported and not used & {"numpy", "scipy"} else "numpy"
+
+
+def _packages(function):
+    """The packages named in a function's code and annotations, and in those of the functions that it names."""
+    found, seen, pending = set(), set(), [function]
+    while pending and len(seen) < 200:
+        f = inspect.unwrap(pending.pop())
+        if _is(f, type):
+            pending += [v for v in vars(f).values() if _is(v, types.FunctionType)]
+        if not _is(f, types.FunctionType) or f in seen:
+            continue
+        seen.add(f)
+        names = _names(f.__code__)
+        found |= names & {"torch"} | {
+            str(note).partition(".")[0] for note in f.__annotations__.values()
+        }
+        for value in [f.__globals__[name] for name in names if name in f.__globals__]:
+            if _is(value, types.ModuleType):
+                found.add(value.__name__.partition(".")[0])
+            elif _is(value, types.FunctionType, type):
+                found.add(top := (value.__module__ or "").partition(".")[0])
+                pending += [value] if top not in ("torch", "numpy", "scipy") else []
+    return found
+
+
+def _names(code):
+    """The names in a function's code, and in that of the functions inside it."""
+    inner = [_names(c) for c in code.co_consts if _is(c, types.CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _is(value, *classes):
+    """``isinstance`` that asks the value nothing."""
+    return issubclass(type(value), classes)
 
 
 def _initial_state(function):
     """The function ``init(params)`` beside an update rule, where there is one; else the first state is None."""
     if not inspect.isfunction(function):
         return None
-    required = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    required = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty
+    ]
     return function if required == ["params"] else None
 
 
@@ -250,10 +444,9 @@ def solver_parts(result):
     first = "x" if "x" in named else next(iter(named))
     parts = _parts(named.pop(first), "solution")
     for name, value in named.items():
-        with contextlib.suppress(TypeError, ValueError):  # not an array, nor a list of numbers
-            array = _array(value)
-            if array.dtype.kind in "fiub":
-                parts[name] = array
+        with contextlib.suppress(Refused):  # a text, or something of its own
+            if isinstance(name, str) and len(name) < 100:
+                parts[name] = _array(value)
     return parts
 
 
@@ -279,24 +472,64 @@ def _tensor(value, device):
     return value
 
 
+MOST_BYTES = 1 << 26
+
+
 def _array(value):
-    """Anything with ``__array__`` or DLPack, on any device, to NumPy."""
-    if hasattr(value, "detach"):
+    """A number, list or array of any framework, on any device, as an array of NumPy; else `Refused`."""
+    if hasattr(value, "detach"):  # torch's, whose 16-bit floats NumPy may not have
         value = value.detach().cpu()
-    if hasattr(value, "dtype") and hasattr(value, "get"):
+        value = (
+            value.double()
+            if value.is_floating_point() and value.element_size() < 4
+            else value
+        )
+    if hasattr(value, "device") and hasattr(value, "get"):  # CuPy's
         value = value.get()
-    if isinstance(value, np.ndarray | np.generic | int | float) or hasattr(value, "__array__"):
-        return np.array(value)
-    if hasattr(value, "__dlpack__"):
-        return np.array(np.from_dlpack(value))
-    array = np.asarray(value)
-    if array.dtype == object:
-        raise TypeError(f"expected an array or a number, found {type(value).__name__}")
-    return array
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        raise Refused(
+            f"an array of the class {type(value).__name__}, expected a plain one"
+        )
+    if isinstance(value, str | bytes):
+        raise Refused("a text, expected an array or a number")
+    if isinstance(
+        value, np.ndarray | np.generic | int | float | list | tuple
+    ) or hasattr(value, "__array__"):
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise Refused(
+                f"a {type(value).__name__} that is no array ({described(error)})"
+            ) from error
+    elif hasattr(value, "__dlpack__"):
+        array = np.from_dlpack(value)
+    else:
+        raise Refused(f"{type(value).__name__}, expected an array or a number")
+    if array.dtype.kind not in "fiub":
+        raise Refused(
+            f"an array of {SORTS.get(array.dtype.kind, array.dtype.name)}, expected real numbers"
+        )
+    if array.nbytes > MOST_BYTES:
+        raise Refused(f"{array.nbytes:,} bytes, at most {MOST_BYTES:,} are compared")
+    return array.astype(float) if array.dtype.itemsize > 8 else np.array(array)
+
+
+SORTS = {
+    "O": "objects",
+    "c": "complex numbers",
+    "U": "texts",
+    "S": "bytes",
+    "T": "texts",
+    "V": "structures",
+}
 
 
 def _parts(value, name):
     if isinstance(value, tuple | list):
         fields = getattr(value, "_fields", range(len(value)))
-        return {k: v for f, part in zip(fields, value, strict=True) for k, v in _parts(part, f"{name}.{f}").items()}
+        return {
+            k: v
+            for f, part in zip(fields, value, strict=True)
+            for k, v in _parts(part, f"{name}.{f}").items()
+        }
     return {name: _array(value)}

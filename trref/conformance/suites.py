@@ -55,8 +55,15 @@ def cases_of(name, *, settings=None, seeds=(0,), sizes=(4, 8), single=False):
         Also in float32.
     """
     record = catalog.find(name)
-    chosen = {s: h for s, h in record.settings.items() if settings is None or s in settings}
-    return [SuiteCase(name, t) for t in trials.trials(record, chosen, {}, seeds=seeds, sizes=sizes, single=single)]
+    chosen = {
+        s: h for s, h in record.settings.items() if settings is None or s in settings
+    }
+    return [
+        SuiteCase(name, t)
+        for t in trials.trials(
+            record, chosen, {}, seeds=seeds, sizes=sizes, single=single
+        )
+    ]
 
 
 def parametrize_with_cases(name, **choice):
@@ -90,6 +97,8 @@ def assert_conforms(case, implementation, **options):
         With the worst entry, expected and found.
     """
     record = catalog.find(case.name)
-    answer = trials.ask(InProcess(implementation, Options(**options)), record, case.trial)
+    answer = trials.ask(
+        InProcess(implementation, Options(**options)), record, case.trial
+    )
     if failure := trials.judge(record, case.trial, answer):
         raise AssertionError(str(failure))

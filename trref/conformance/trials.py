@@ -28,9 +28,19 @@ __all__ = [
 ]
 
 DOUBLE, SINGLE = 1e-9, 2e-4
-SHARES = 1e-3, 0.1  # of the result's largest part, in double and single precision: what a smaller part is relative to
-FLOORS = 1e-5, 1e-3  # a result below counts as of this size: terms of size 1 may cancel and leave only rounding
+SHARES = (
+    1e-3,
+    0.1,
+)  # of the result's largest part, in double and single precision: what a smaller part is relative to
+FLOORS = (
+    1e-5,
+    1e-3,
+)  # a result below counts as of this size: terms of size 1 may cancel and leave only rounding
 STEPS = 50
+LEAST_BYTES, MARGIN = (
+    1 << 20,
+    64,
+)  # an answer may have so many bytes, and so many times those of the reference's
 ITERATES = (1, 2, 5)
 
 
@@ -70,7 +80,10 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """One trial that differs: which part, expected and found; or what went wrong instead."""
+    """One trial that differs: which part, expected and found; or what went wrong instead.
+
+    Without an answer the part is ``"error"``, or ``"lost"`` where the call did not come back.
+    """
 
     trial: Trial
     part: str
@@ -88,7 +101,12 @@ class Failure:
     @property
     def worst(self):
         """The index of the entry that is furthest off."""
-        return tuple(int(i) for i in np.unravel_index(np.nanargmax(abs(self.found - self.expected)), self.found.shape))
+        return tuple(
+            int(i)
+            for i in np.unravel_index(
+                np.nanargmax(abs(self.found - self.expected)), self.found.shape
+            )
+        )
 
 
 def reference(record, inputs, hyper):
@@ -99,8 +117,13 @@ def reference(record, inputs, hyper):
     result = _result(record, inputs, hyper)
     if isinstance(record, catalog.Objective):
         several = result[1] if not isinstance(record.wrt, str) else (result[1],)
-        gradients = [getattr(several, n, several[i]) for i, n in enumerate(record.wrt_names)]
-        named = {f"gradient by {n}": np.asarray(g) for n, g in zip(record.wrt_names, gradients, strict=True)}
+        gradients = [
+            getattr(several, n, several[i]) for i, n in enumerate(record.wrt_names)
+        ]
+        named = {
+            f"gradient by {n}": np.asarray(g)
+            for n, g in zip(record.wrt_names, gradients, strict=True)
+        }
         return {"value": np.asarray(result[0]), **named}
     if isinstance(record, catalog.Solver):
         return solver_parts(result)
@@ -118,7 +141,10 @@ def _path(record, inputs, hyper):
     for grads in inputs["gradients"]:
         params, state = record.f(params, grads, state, **hyper)
         path.append(params)
-    return {f"params[{i}] by step": np.stack([step[i] for step in path]) for i in range(len(params))}
+    return {
+        f"params[{i}] by step": np.stack([step[i] for step in path])
+        for i in range(len(params))
+    }
 
 
 def trials(record, settings, constants, *, seeds=(0, 1), sizes=(4, 8, 64), single=True):
@@ -142,22 +168,55 @@ def trials(record, settings, constants, *, seeds=(0, 1), sizes=(4, 8, 64), singl
             inputs = _lengthen(record, inputs)
         if isinstance(record, catalog.Solver):
             solved = _result(record, inputs, hyper)
-            yield Trial(case.label, case.setting, inputs, hyper, solver_parts(solved), solved=solved)
+            yield Trial(
+                case.label,
+                case.setting,
+                inputs,
+                hyper,
+                solver_parts(solved),
+                solved=solved,
+            )
         else:
-            yield Trial(case.label, case.setting, inputs, hyper, reference(record, inputs, hyper))
+            yield Trial(
+                case.label,
+                case.setting,
+                inputs,
+                hyper,
+                reference(record, inputs, hyper),
+            )
             if single:
                 rounded = checks.convert(inputs, checks.as_dtype(np.float32))
-                expected = reference(record, checks.convert(rounded, checks.as_dtype(np.float64)), hyper)
-                yield Trial(f"{case.label}, float32", case.setting, rounded, hyper, expected, single=True)
+                expected = reference(
+                    record, checks.convert(rounded, checks.as_dtype(np.float64)), hyper
+                )
+                yield Trial(
+                    f"{case.label}, float32",
+                    case.setting,
+                    rounded,
+                    hyper,
+                    expected,
+                    single=True,
+                )
         if _has_iterates(record) and "size" in case.label:
             for k in ITERATES:
                 limited = {**hyper, "max_iter": k}
                 label = f"{case.label}, iterate {k}"
-                yield Trial(label, case.setting, inputs, limited, reference(record, inputs, limited), iterate=True)
+                yield Trial(
+                    label,
+                    case.setting,
+                    inputs,
+                    limited,
+                    reference(record, inputs, limited),
+                    iterate=True,
+                )
 
 
 def _has_iterates(record):
-    return isinstance(record, catalog.Solver) and record.prescribed and "max_iter" in record.hyper_parameters
+    return (
+        isinstance(record, catalog.Solver)
+        and record.prescribed
+        and "max_iter" in record.hyper_parameters
+    )
 
 
 def _lengthen(record, inputs):
@@ -166,23 +225,29 @@ def _lengthen(record, inputs):
     while len(gradients) < STEPS:
         scale = rng.choice((0.3, 1.0, 2.0))
         gradients += [
-            [scale * (g + g.std() * rng.standard_normal(g.shape)) for g in grads] for grads in gradients[::-1]
+            [scale * (g + g.std() * rng.standard_normal(g.shape)) for g in grads]
+            for grads in gradients[::-1]
         ]
     return {**inputs, "gradients": gradients[: max(STEPS, len(inputs["gradients"]))]}
 
 
 def request(record, trial):
     """Return what to ask the implementation for a trial."""
-    arguments = {"hyper": trial.hyper}
+    arguments, kind = {"hyper": trial.hyper}, type(record).__name__.lower()
     if isinstance(record, catalog.Objective):
-        return Request("objective", trial.inputs, {**arguments, "wrt": record.wrt_names})
+        arguments["wrt"] = record.wrt_names
     if isinstance(record, catalog.Transform):
-        cotangent = _cotangent(trial.expected["result"]).astype(np.float32 if trial.single else float)
-        cotangent = cotangent if record.vjp else None
-        return Request("transform", trial.inputs, {**arguments, "wrt": record.wrt, "cotangent": cotangent})
-    if isinstance(record, catalog.UpdateRule):
-        return Request("update", trial.inputs, arguments)
-    return Request("solver" if isinstance(record, catalog.Solver) else "estimator", trial.inputs, arguments)
+        cotangent = _cotangent(trial.expected["result"]).astype(
+            np.float32 if trial.single else float
+        )
+        arguments |= {"wrt": record.wrt, "cotangent": cotangent if record.vjp else None}
+    most = MARGIN * sum(np.asarray(a).nbytes for a in trial.expected.values())
+    return Request(
+        "update" if kind == "updaterule" else kind,
+        trial.inputs,
+        arguments,
+        LEAST_BYTES + most,
+    )
 
 
 def _cotangent(result):
@@ -192,21 +257,33 @@ def _cotangent(result):
 def judge(record, trial, answer):
     """Return a `Failure`, or None where the answer is the reference's."""
     if answer.error:
-        return Failure(trial, "error", error=answer.error)
+        return Failure(trial, "lost" if answer.lost else "error", error=answer.error)
     if answer.changed:
-        return Failure(trial, "inputs", error=f"changed its input {', '.join(answer.changed)} in place")
+        return Failure(
+            trial,
+            "inputs",
+            error=f"changed its input {', '.join(answer.changed)} in place",
+        )
     expected = dict(trial.expected)
     if "vjp" in answer.parts:
         with backend.use_backend("numpy"):
             cotangent = _cotangent(expected["result"])
-            expected["vjp"] = record.vjp(**trial.double_inputs, cotangent=cotangent, **trial.hyper)
+            expected["vjp"] = record.vjp(
+                **trial.double_inputs, cotangent=cotangent, **trial.hyper
+            )
     first = next(iter(expected))
     if first not in answer.parts:
-        return Failure(trial, first, error=f"gave {', '.join(answer.parts) or 'nothing'}, expected {first}")
+        return Failure(
+            trial,
+            first,
+            error=f"gave {', '.join(answer.parts) or 'nothing'}, expected {first}",
+        )
     if isinstance(record, catalog.Solver) and not trial.iterate:
         return _judge_solution(record, trial, answer)
     for part in expected:
-        if part in answer.parts and (failure := _differs(record, trial, expected, part, answer.parts[part])):
+        if part in answer.parts and (
+            failure := _differs(record, trial, expected, part, answer.parts[part])
+        ):
             return failure
     return None
 
@@ -214,7 +291,11 @@ def judge(record, trial, answer):
 def _differs(record, trial, expected, part, found):
     wanted = expected[part]
     if found.shape != wanted.shape:
-        return Failure(trial, part, error=f"{part} has shape {found.shape}, expected {wanted.shape}")
+        return Failure(
+            trial,
+            part,
+            error=f"{part} has shape {found.shape}, expected {wanted.shape}",
+        )
     if found.dtype.kind not in "fiub":
         return Failure(trial, part, error=f"{part} is of dtype {found.dtype}")
     found, wanted = found.astype(float), wanted.astype(float)
@@ -223,7 +304,9 @@ def _differs(record, trial, expected, part, found):
     allowed = tolerance(expected, part, trial.single)
     if (abs(found - wanted) <= allowed).all():
         return None
-    if part.startswith(("gradient", "result", "vjp")) and inside_hull(record, trial, part, found, allowed):
+    if part.startswith(("gradient", "result", "vjp")) and inside_hull(
+        record, trial, part, found, allowed
+    ):
         return None
     return Failure(trial, part, wanted, found)
 
@@ -234,7 +317,10 @@ def scale(parts, part, single=False):
     A sum of terms may cancel; what rounding leaves then is relative to the terms, and the gradient shows their size.
     The fields of a solver are no terms of each other.
     """
-    largest = {name: float(abs(np.asarray(a, float)).max(initial=0.0)) for name, a in parts.items()}
+    largest = {
+        name: float(abs(np.asarray(a, float)).max(initial=0.0))
+        for name, a in parts.items()
+    }
     whole = 0.0 if "solution" in parts else max(largest.values())
     return max(largest[part], SHARES[single] * whole, FLOORS[single])
 
@@ -247,13 +333,26 @@ def tolerance(parts, part, single=False):
 def ask(runner, record, trial):
     """Return a runner's answer to a trial, its parts under the expected names."""
     answer = runner.call(request(record, trial))
-    return answer if answer.parts is None else dataclasses.replace(answer, parts=align(answer.parts, trial.expected))
+    return (
+        answer
+        if answer.parts is None
+        else dataclasses.replace(answer, parts=align(answer.parts, trial.expected))
+    )
 
 
 def align(parts, expected):
     """Return the parts under the expected names, where a plain tuple came for a named one or the other way round."""
-    numbered = [name.rpartition(".")[2].isdecimal() for names in (parts, expected) for name in names]
-    if parts.keys() == expected.keys() or len(parts) != len(expected) or not any(numbered) or all(numbered):
+    numbered = [
+        name.rpartition(".")[2].isdecimal()
+        for names in (parts, expected)
+        for name in names
+    ]
+    if (
+        parts.keys() == expected.keys()
+        or len(parts) != len(expected)
+        or not any(numbered)
+        or all(numbered)
+    ):
         return parts
     return dict(zip(expected, parts.values(), strict=True))
 
@@ -272,7 +371,9 @@ def inside_hull(record, trial, part, found, allowed):
 def hull(record, trial, part):
     """Return the smallest and largest reference over perturbations of ±64 units in the last place of the inputs."""
     around, wanted = [trial.expected[part]], trial.expected[part]
-    for moved in checks.nearby(record, trial.double_inputs, precision=2.0 ** (-24 if trial.single else -53)):
+    for moved in checks.nearby(
+        record, trial.double_inputs, precision=2.0 ** (-24 if trial.single else -53)
+    ):
         around.append(reference(record, moved, trial.hyper).get(part, wanted))
     return np.min(around, 0), np.max(around, 0)
 
@@ -282,7 +383,11 @@ def _judge_solution(record, trial, answer):
     with backend.use_backend("numpy"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ours, parts = trial.solved, dict(answer.parts)
-        if record.complete and list(parts) == ["solution"] and parts["solution"].shape == np.shape(ours[0]):
+        if (
+            record.complete
+            and list(parts) == ["solution"]
+            and parts["solution"].shape == np.shape(ours[0])
+        ):
             parts |= record.complete(parts["solution"], **trial.inputs, **trial.hyper)
         theirs, failure = _in_the_place_of(ours, trial, parts)
         if failure:
@@ -290,14 +395,23 @@ def _judge_solution(record, trial, answer):
         try:
             figures = record.certificate(theirs, **trial.inputs, **trial.hyper)
         except (ValueError, IndexError) as error:
-            return Failure(trial, "solution", error=f"the certificate cannot be computed: {error}")
+            return Failure(
+                trial, "solution", error=f"the certificate cannot be computed: {error}"
+            )
     for name, figure in figures.items():
         if not float(figure) <= record.tolerances[name] * 1.001:
-            message = f"{name} is {float(figure):.3e}, {record.tolerances[name]:.1e} allowed"
+            message = (
+                f"{name} is {float(figure):.3e}, {record.tolerances[name]:.1e} allowed"
+            )
             return Failure(trial, "solution", error=f"the certificate fails: {message}")
     if record.agreement is not None:
-        wanted, found = (np.asarray(result[0], dtype=float) for result in (ours, theirs))
-        if not (abs(found - wanted) <= record.agreement * scale({"solution": wanted}, "solution")).all():
+        wanted, found = (
+            np.asarray(result[0], dtype=float) for result in (ours, theirs)
+        )
+        if not (
+            abs(found - wanted)
+            <= record.agreement * scale({"solution": wanted}, "solution")
+        ).all():
             return Failure(trial, "solution", wanted, found)
     return None
 
@@ -305,17 +419,25 @@ def _judge_solution(record, trial, answer):
 def _in_the_place_of(ours, trial, parts):
     """Put the implementation's parts into the reference's result, by name; return the result and a failure or None."""
     first, *others = ours._fields
-    given = {first: parts["solution"]} | {name: parts[name] for name in others if name in parts}
+    given = {first: parts["solution"]} | {
+        name: parts[name] for name in others if name in parts
+    }
     for name, found in given.items():
         wanted = getattr(ours, name)
         if isinstance(wanted, list | str):
             given[name] = found.tolist() if isinstance(wanted, list) else wanted
         elif found.shape != np.shape(wanted):
             part = "the solution" if name == first else name
-            return None, Failure(trial, part, error=f"{part} has shape {found.shape}, expected {np.shape(wanted)}")
+            return None, Failure(
+                trial,
+                part,
+                error=f"{part} has shape {found.shape}, expected {np.shape(wanted)}",
+            )
         elif isinstance(wanted, bool | int | float):
             given[name] = type(wanted)(found)
     theirs = ours._replace(**given)
     if ours.converged and not theirs.converged:
-        return None, Failure(trial, "converged", error="it reports converged = False, expected True")
+        return None, Failure(
+            trial, "converged", error="it reports converged = False, expected True"
+        )
     return theirs, None

@@ -6,10 +6,13 @@ import time
 
 import numpy as np
 
-from trref import catalog, checks
+from trref import catalog
+from trref.checks import check_gradient
+from trref.checks.contracts import DOMAINS
+from trref.checks.gradient import ContractError
 from trref.conformance import hypotheses, trials
 from trref.conformance.load import LoadError, Options
-from trref.conformance.worker import Child, InProcess
+from trref.conformance.worker import Answer, Child, InProcess
 
 __all__ = ["Verdict", "verify"]
 
@@ -50,20 +53,47 @@ class Verdict:
     seconds: float
 
     @property
+    def status(self):
+        """``"conforms"``, ``"deviates"``, or ``"could not run"``.
+
+        The last where no case had an answer, or where a call did not come back and no answer differs.
+        """
+        unanswered = [f for f in self.failures if f.part in ("error", "lost")]
+        if not self.failures and self.cases:
+            return "conforms"
+        if len(unanswered) == self.cases:
+            return "could not run"
+        lost = any(f.part == "lost" for f in unanswered)
+        return (
+            "could not run"
+            if lost and len(unanswered) == len(self.failures)
+            else "deviates"
+        )
+
+    @property
     def conforms(self):
-        return not self.failures and self.cases > 0
+        return self.status == "conforms"
 
     def __str__(self):
-        lines = [f"{'CONFORMS' if self.conforms else 'DEVIATES'}: {self.function} ({self.framework})"]
+        lines = [f"{self.status.upper()}: {self.function} ({self.framework})"]
         lines.append(
             f"  {self.cases} cases in {self.seconds:.2f} s; settings {', '.join(self.settings)};"
             f" compared: {self.compared}"
         )
         if self.skipped:
-            lines.append(f"  not compared, for want of the keyword: {', '.join(self.skipped)}")
+            lines.append(
+                f"  not compared, for want of the keyword: {', '.join(self.skipped)}"
+            )
         lines += [f"  note: {note}" for note in self.notes]
         if not self.failures:
             return "\n".join(lines)
+        if self.status == "could not run":
+            reasons = collections.Counter(f.error for f in self.failures)
+            lines += [f"  {len(self.failures)} of {self.cases} calls gave no answer"]
+            return "\n".join(
+                lines
+                + [f"    {error} ({n} cases)" for error, n in reasons.most_common(3)]
+            )
         lines.append(f"  {len(self.failures)} of {self.cases} cases differ")
         if self.explanations:
             lines += [f"  it {_verb(e)}" for e in self.explanations]
@@ -82,7 +112,11 @@ class Verdict:
         parts = collections.Counter(f.part for f in self.failures)
         single = sum(f.trial.single for f in self.failures)
         edges = sorted(
-            {f.trial.label.split("edge ")[1].split("'")[1] for f in self.failures if "edge" in f.trial.label}
+            {
+                f.trial.label.split("edge ")[1].split("'")[1]
+                for f in self.failures
+                if "edge" in f.trial.label
+            }
         )
         lines = [f"in {part}: {n} cases" for part, n in parts.most_common()]
         lines += [f"under the setting {s}: {n} cases" for s, n in failed.most_common()]
@@ -97,6 +131,7 @@ class Verdict:
         return {
             "function": self.function,
             "framework": self.framework,
+            "status": self.status,
             "conforms": self.conforms,
             "cases": self.cases,
             "failures": [_failure_dict(f) for f in self.failures],
@@ -125,7 +160,11 @@ def _failure_dict(failure):
         "setting": failure.trial.setting,
         "part": failure.part,
         "message": str(failure),
-        "inputs": {k: v.tolist() for k, v in failure.trial.inputs.items() if isinstance(v, np.ndarray)},
+        "inputs": {
+            k: v.tolist()
+            for k, v in failure.trial.inputs.items()
+            if isinstance(v, np.ndarray)
+        },
     }
 
 
@@ -137,17 +176,33 @@ def _print_input(failure):
             for k, v in trial.inputs.items()
             if isinstance(v, np.ndarray)
         ]
-        lines.append(f"({', '.join(f'{k} = {v}' for k, v in trial.hyper.items())})" if trial.hyper else "")
+        lines.append(
+            f"({', '.join(f'{k} = {v}' for k, v in trial.hyper.items())})"
+            if trial.hyper
+            else ""
+        )
         if failure.error:
             lines.append(failure.error)
         else:
-            lines.append(f"expected {failure.part} {np.array2string(np.asarray(failure.expected), separator=', ')}")
-            lines.append(f"found    {failure.part} {np.array2string(np.asarray(failure.found), separator=', ')}")
+            lines.append(
+                f"expected {failure.part} {np.array2string(np.asarray(failure.expected), separator=', ')}"
+            )
+            lines.append(
+                f"found    {failure.part} {np.array2string(np.asarray(failure.found), separator=', ')}"
+            )
     return [line for line in lines if line]
 
 
 def verify(
-    name, implementation, options=None, *, limit=10.0, progress=None, explain=True, seeds=(0, 1), sizes=(4, 8, 64)
+    name,
+    implementation,
+    options=None,
+    *,
+    limit=10.0,
+    progress=None,
+    explain=True,
+    seeds=(0, 1),
+    sizes=(4, 8, 64),
 ):
     """Compare an implementation with a catalogued function on all its cases.
 
@@ -183,32 +238,52 @@ def verify(
     LoadError
         The implementation cannot be loaded, or does not fit the function's arguments.
     """
-    record, options, start = catalog.find(name), options or Options(), time.perf_counter()
+    record, options, start = (
+        catalog.find(name),
+        options or Options(),
+        time.perf_counter(),
+    )
     if isinstance(record, catalog.Sampler) or getattr(record, "random", False):
         raise ValueError(
             f"{record.name} draws for itself ({type(record).__name__}); there is no case by case to compare"
         )
-    runner = Child(implementation, options, limit=limit) if isinstance(implementation, str) else None
+    runner = (
+        Child(implementation, options, limit=limit)
+        if isinstance(implementation, str)
+        else None
+    )
     runner = runner or InProcess(implementation, options)
     try:
         described = runner.setup()
         _require_fit(record, described, options)
-        constants = {k: v for k, v in options.constants.items() if k in record.hyper_parameters}
+        constants = {
+            k: v for k, v in options.constants.items() if k in record.hyper_parameters
+        }
         settings = {"default": {}} if constants else record.settings
-        usable = {s: h for s, h in settings.items() if s == "default" or all(described.accepts(k) for k in h)}
+        usable = {
+            s: h
+            for s, h in settings.items()
+            if s == "default" or all(described.accepts(k) for k in h)
+        }
         judged = _Judge(record, runner, described)
-        everything = list(trials.trials(record, usable, constants, seeds=seeds, sizes=sizes))
-        if not described.accepts("max_iter") or "max_iter" in constants:  # it cannot be stopped on its way
+        everything = list(
+            trials.trials(record, usable, constants, seeds=seeds, sizes=sizes)
+        )
+        if (
+            not described.accepts("max_iter") or "max_iter" in constants
+        ):  # it cannot be stopped on its way
             everything = [trial for trial in everything if not trial.iterate]
         for number, trial in enumerate(everything, start=1):
             judged.add(trial)
             if progress:
                 progress(number, len(everything))
-            if judged.lost == MOST_LOSSES:
-                judged.notes.append(f"{MOST_LOSSES} calls did not come back; the other cases were not run")
+            if judged.lost >= MOST_LOSSES:
+                judged.notes.append(
+                    f"{MOST_LOSSES} calls did not come back; the other cases were not run"
+                )
                 break
         explanations, smallest = (), None
-        if judged.failures and explain:
+        if judged.failures and explain and judged.answered:
             explanations = tuple(_explanations(record, judged))
             smallest = _shrink(record, judged, usable, constants)
         return Verdict(
@@ -231,18 +306,34 @@ def verify(
 def _require_fit(record, described, options):
     if described.framework == "torch optimizer":
         return
-    own = ("params", "grads") if isinstance(record, catalog.UpdateRule) else tuple(record.inputs)
-    optional = [n for n in record.inputs if record.inputs[n].optional] if own == tuple(record.inputs) else []
+    own = (
+        ("params", "grads")
+        if isinstance(record, catalog.UpdateRule)
+        else tuple(record.inputs)
+    )
+    optional = (
+        [n for n in record.inputs if record.inputs[n].optional]
+        if own == tuple(record.inputs)
+        else []
+    )
     missing = [n for n in own if n not in optional and not described.accepts(n)]
     ours = (*own, *record.hyper_parameters, "state")
-    given = {place.partition("[")[0] for name in ours for place in described.theirs(name)}
-    unfilled = [p for p in described.required if p not in given and p not in options.constants]
+    given = {
+        place.partition("[")[0] for name in ours for place in described.theirs(name)
+    }
+    unfilled = [
+        p for p in described.required if p not in given and p not in options.constants
+    ]
     if missing or unfilled:
         text = f"expected a function of {', '.join(own)}; found one of {', '.join(described.parameters)}"
         if missing:
-            text += f"; nothing takes {', '.join(missing)} (rename with --map OURS=THEIRS)"
+            text += (
+                f"; nothing takes {', '.join(missing)} (rename with --map OURS=THEIRS)"
+            )
         if unfilled:
-            text += f"; nothing fills {', '.join(unfilled)} (set it with --set NAME=VALUE)"
+            text += (
+                f"; nothing fills {', '.join(unfilled)} (set it with --set NAME=VALUE)"
+            )
         raise LoadError(text)
 
 
@@ -251,27 +342,40 @@ class _Judge:
 
     def __init__(self, record, runner, described):
         self.record, self.runner, self.described = record, runner, described
-        self.cases, self.lost, self.failures, self.answered, self.notes = 0, 0, [], [], []
+        self.cases, self.lost, self.failures, self.answered, self.notes = (
+            0,
+            0,
+            [],
+            [],
+            [],
+        )
         self.compared = {}  # as an ordered set
 
     def ask(self, trial):
-        return trials.ask(self.runner, self.record, trial)
+        if self.lost >= MOST_LOSSES:
+            return Answer(error="was not asked again", lost=True)
+        answer = trials.ask(self.runner, self.record, trial)
+        self.lost += answer.lost
+        return answer
 
     def add(self, trial):
         self.cases += 1
         answer = self.ask(trial)
-        self.lost += answer.lost
         if answer.printed:
-            self.notes.append(f"prints while it computes: {answer.printed.strip().splitlines()[0][:60]!r}")
+            self.notes.append(f"prints while it computes: {answer.printed[:60]!r}")
         failure = trials.judge(self.record, trial, answer)
         known = {*trial.expected, "vjp"}
-        self.compared |= dict.fromkeys(p for p in answer.parts or () if p in known and not p.startswith("gradient"))
+        self.compared |= dict.fromkeys(
+            p for p in answer.parts or () if p in known and not p.startswith("gradient")
+        )
         if answer.parts and not (trial.single or trial.iterate):
             self.answered.append((trial, _first_part(self.record, answer)))
         if isinstance(self.record, catalog.Objective) and answer.parts:
             if any(n.startswith("gradient") for n in answer.parts):
                 by_autograd = self.described.framework == "torch"
-                self.compared["gradient by autograd" if by_autograd else "gradient as returned"] = None
+                self.compared[
+                    "gradient by autograd" if by_autograd else "gradient as returned"
+                ] = None
             elif not trial.single and failure is None:
                 failure = self._by_differences(trial)
         if failure:
@@ -280,54 +384,99 @@ class _Judge:
     def _by_differences(self, trial):
         """The implementation gives a value only: its differences must agree with the reference's gradient."""
         record = self.record
-        frozen = {k: catalog.call(f, trial.inputs, trial.hyper) for k, f in record.stopped.items()}
+        frozen = {
+            k: catalog.call(f, trial.inputs, trial.hyper)
+            for k, f in record.stopped.items()
+        }
         if not all(self.described.accepts(k) for k in frozen):
-            self.compared["no gradient (a value alone cannot show a stop-gradient)"] = None
+            self.compared["no gradient (a value alone cannot show a stop-gradient)"] = (
+                None
+            )
             return None
-        self.compared["gradient by differences"] = None
+        self.compared["gradient by differences"], answers = None, []
         for name in record.wrt_names:
 
             def value(x, name=name):
-                moved = dataclasses.replace(trial, inputs={**trial.inputs, name: x}, hyper={**trial.hyper, **frozen})
-                answer = self.ask(moved)
-                return float(answer.parts["value"]) if answer.parts else float("nan")
+                moved = dataclasses.replace(
+                    trial,
+                    inputs={**trial.inputs, name: x},
+                    hyper={**trial.hyper, **frozen},
+                )
+                answers.append(self.ask(moved))
+                found = (answers[-1].parts or {}).get("value")
+                return (
+                    float(found)
+                    if found is not None and found.ndim == 0
+                    else float("nan")
+                )
 
             gradient = trial.expected[f"gradient by {name}"]
-            domain = checks.DOMAINS.get(record.inputs[name].kind, (-np.inf, np.inf))
+            domain = DOMAINS.get(record.inputs[name].kind, (-np.inf, np.inf))
             try:
-                checks.check_gradient(value, trial.inputs[name], gradient, rng=np.random.default_rng(0), domain=domain)
-            except checks.ContractError as error:
-                return trials.Failure(trial, f"gradient by {name}", error=f"by differences: {error}")
+                check_gradient(
+                    value,
+                    trial.inputs[name],
+                    gradient,
+                    rng=np.random.default_rng(0),
+                    domain=domain,
+                )
+            except ContractError as error:
+                if lost := [a.error for a in answers if a.lost]:
+                    return trials.Failure(
+                        trial, "lost", error=f"near this case: {lost[0]}"
+                    )
+                return trials.Failure(
+                    trial, f"gradient by {name}", error=f"by differences: {error}"
+                )
         return None
 
 
 def _explanations(record, judged):
     """What fits all answers; or else what fits those under the default setting, if there are others."""
     found = hypotheses.explain(record, judged.answered)
-    default = [(trial, answer) for trial, answer in judged.answered if trial.setting == "default"]
+    default = [
+        (trial, answer)
+        for trial, answer in judged.answered
+        if trial.setting == "default"
+    ]
     if found or len(default) == len(judged.answered):
         return found
     found = hypotheses.explain(record, default)
-    return [dataclasses.replace(e, text=f"{e.text} (under the default setting; not under others)") for e in found]
+    return [
+        dataclasses.replace(
+            e, text=f"{e.text} (under the default setting; not under others)"
+        )
+        for e in found
+    ]
 
 
 def _first_part(record, answer):
     """Of a solver, hypotheses explain the solution; histories of right solvers may differ."""
     if not isinstance(record, catalog.Solver):
         return answer
-    return dataclasses.replace(answer, parts={k: v for k, v in answer.parts.items() if k.startswith("solution")})
+    return dataclasses.replace(
+        answer,
+        parts={k: v for k, v in answer.parts.items() if k.startswith("solution")},
+    )
 
 
 def _shrink(record, judged, settings, constants, tries=150):
     """Look for a failing input that fits on a screen: small, with short numbers."""
-    if not isinstance(record, catalog.Objective | catalog.Transform | catalog.Estimator) or judged.lost:
+    if (
+        not isinstance(
+            record, catalog.Objective | catalog.Transform | catalog.Estimator
+        )
+        or judged.lost
+    ):
         return None
     failing = [f for f in judged.failures if not f.trial.single]
     if not failing:
         return None
     best = min(failing, key=_entries)
     setting = {"default": settings[best.trial.setting]}
-    for trial in trials.trials(record, setting, constants, seeds=(0, 1, 2), sizes=(1, 2, 3), single=False):
+    for trial in trials.trials(
+        record, setting, constants, seeds=(0, 1, 2), sizes=(1, 2, 3), single=False
+    ):
         tries -= 1
         failure = trials.judge(record, trial, judged.ask(trial))
         if failure and not failure.error and _entries(failure) < _entries(best):
@@ -346,7 +495,9 @@ def _shrink(record, judged, settings, constants, tries=150):
 
 
 def _entries(failure):
-    return sum(a.size for a in failure.trial.inputs.values() if isinstance(a, np.ndarray))
+    return sum(
+        a.size for a in failure.trial.inputs.values() if isinstance(a, np.ndarray)
+    )
 
 
 def _simpler(array):
