@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.peers.by_autograd import close, compare, seq_mean, token_data, token_mean
-from trref.tokens import a3po, ace, apc, apo, confidence_regulariser, etr, fiberpo, fiberpo_domain
+from trref.tokens import a3po, ace, ace_regulariser, apo, etr, fiberpo, fiberpo_censoring, fiberpo_domain
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -134,7 +134,7 @@ def test_selective_regulariser(length):
     c = (log_p - torch.log_softmax(torch.tensor(reference), -1)) / length
     value = (log_p.exp() * torch.tensor(wrong) * torch.nn.functional.softplus(c)).sum(-1).mean()
     value.backward()
-    ours = confidence_regulariser.selective_regulariser(logits, reference, wrong, length=length)
+    ours = ace_regulariser.selective_regulariser(logits, reference, wrong, length=length)
     close(ours[0], value)
     close(ours[1], z.grad)
 
@@ -176,6 +176,6 @@ def test_apc(delta):
         total = total + (torch.minimum(torch.maximum(r[i] - 1, -B), B) + 1) * A[i]
     loss = -total / 20
     loss.backward()
-    ours = apc.apc(ratio, A, state, delta=delta)
+    ours = fiberpo_censoring.apc(ratio, A, state, radius=delta)
     close(ours[0], loss)
     close(ours[1], r.grad)

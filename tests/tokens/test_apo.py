@@ -64,17 +64,17 @@ def test_loss_by_hand():
 def test_the_reference_weights_cancel():
     rng = np.random.default_rng(0)
     p, ref = softmax(rng.standard_normal((50, 12)), -1), softmax(2 * rng.standard_normal((50, 12)), -1)
-    anchors = safe_manifold(np.log(ref), 5)
+    anchors = safe_manifold(np.log(ref), K=5)
     anchors[:, 3] = 0
     Z = (anchors * ref).sum(-1)
     weighted = ((anchors * ref / Z[:, None]) * p / ref).sum(-1)
-    assert np.allclose(anchor_ratio(p, ref, anchors, 1e-6)[0], weighted, rtol=1e-13)
+    assert np.allclose(anchor_ratio(p, ref, anchors, min_mass=1e-6)[0], weighted, rtol=1e-13)
 
 
 def test_the_support_breaks_ties_by_index():
-    assert safe_manifold(np.array([[1.0, 2.0, 1.0, 1.0, 0.0]]), 3).tolist() == [[1, 1, 1, 0, 0]]
-    assert safe_manifold(np.zeros((1, 5)), 2).tolist() == [[1, 1, 0, 0, 0]]
-    many = safe_manifold(np.zeros((1, 100)), 40)
+    assert safe_manifold(np.array([[1.0, 2.0, 1.0, 1.0, 0.0]]), K=3).tolist() == [[1, 1, 1, 0, 0]]
+    assert safe_manifold(np.zeros((1, 5)), K=2).tolist() == [[1, 1, 0, 0, 0]]
+    many = safe_manifold(np.zeros((1, 100)), K=40)
     assert many[0, :40].all() and not many[0, 40:].any()
 
 
@@ -129,7 +129,7 @@ def test_coverage_rises_more_and_the_token_falls(seed):
     rng = np.random.default_rng(seed)
     p, ref = (softmax(rng.standard_normal(10)) for _ in range(2))
     y = int(rng.integers(10))
-    inside = safe_manifold(np.log(ref), 4) * (np.arange(10) != y)
+    inside = safe_manifold(np.log(ref), K=4) * (np.arange(10) != y)
 
     def after(**hyper):
         return softmax(np.log(p) + 0.1 * _update(_one(y=y, p=p, ref=ref), K=4, **hyper))
@@ -146,7 +146,7 @@ def test_the_pull_is_along_the_gradient_of_coverage(seed):
     p, ref, y, A = softmax(rng.standard_normal(8)), softmax(rng.standard_normal(8)), 2, -1.7
     batch = _one(A, y, p=p, ref=ref)
     pull = _update(batch, K=4, push=1.0, pull=0.3) - _update(batch, K=4, push=1.0, pull=0.0)
-    S = safe_manifold(np.log(ref), 4) * (np.arange(8) != y)
+    S = safe_manifold(np.log(ref), K=4) * (np.arange(8) != y)
     scale, M = 1.7 * 0.3 / (S @ ref), S @ p
     check_gradient(lambda z: scale * float(softmax(z) @ S), np.log(p), pull, rng=rng)
     assert np.allclose(pull[S == 1], scale * p[S == 1] * (1 - M), rtol=1e-12)

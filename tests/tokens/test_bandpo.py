@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 from tests.tokens.batches import token_batch
 from trref.catalog import find
-from trref.tokens.bandpo import BALLS, band, bandpo
+from trref.tokens.bandpo import band, bandpo
 from trref.tokens.dapo import dapo_over_batch
 from trref.tokens.f_divergences import divergence_rows
 from trref.tokens.reduced_divergences import binary_rows
@@ -36,10 +36,11 @@ def test_published_values():
 def test_against_constrained_optimisation(kind, token):
     """Over all distributions in the ball, not only those that scale the other tokens alike."""
     log_q, delta = np.log(Q), 0.05
-    lower, upper = _band(Q[token], ball=kind, delta=delta)
+    lower, upper = _band(Q[token], ball=kind, radius=delta)
 
     def inside(z):
-        return delta - float(divergence_rows(log_softmax(z), log_q, kind)[0])
+        d = log_softmax(z) - log_q
+        return delta - float(Q @ (-d if kind == "forward_kl" else np.expm1(d) ** 2))
 
     for sign, bound in ((-1, upper[0]), (1, lower[0])):
         found = minimize(
@@ -56,7 +57,7 @@ def test_against_constrained_optimisation(kind, token):
 @pytest.mark.parametrize("delta", [0.01, 0.05, 0.4])
 def test_total_variation_is_a_linear_programme(token, delta):
     """Variables: the distribution, and bounds of its distances from q, of sum at most 2 delta."""
-    lower, upper = _band(Q[token], ball="total_variation", delta=delta)
+    lower, upper = _band(Q[token], ball="total_variation", radius=delta)
     n, identity = len(Q), np.eye(len(Q))
     A = np.block([[identity, -identity], [-identity, -identity], [np.zeros((1, n)), np.ones((1, n))]])
     b = np.concatenate([Q, -Q, [2 * delta]])
@@ -67,11 +68,11 @@ def test_total_variation_is_a_linear_programme(token, delta):
         assert sign * found.fun == pytest.approx(bound, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", BALLS)
+@pytest.mark.parametrize("kind", ("forward_kl", "total_variation", "pearson"))
 @pytest.mark.parametrize("delta", [1e-3, 0.05, 0.7])
 def test_the_divergence_at_the_bounds_is_the_radius(kind, delta):
     p = np.linspace(0.02, 0.98, 25)
-    lower, upper = _band(p, ball=kind, delta=delta)
+    lower, upper = _band(p, ball=kind, radius=delta)
     assert kind != "forward_kl" or (lower > 0).all(), "the Kullback-Leibler bound never saturates"
     for ratio, end in ((lower, 0), (upper, 1 / p)):
         free = abs(ratio - end) > 1e-9 * (1 + abs(end))
@@ -82,7 +83,7 @@ def test_the_divergence_at_the_bounds_is_the_radius(kind, delta):
 def test_saturated_exactly_where_the_end_is_inside():
     p = np.linspace(0.01, 0.99, 197)
     for kind, top, bottom in (("total_variation", 1 - p, p), ("pearson", (1 - p) / p, p / (1 - p))):
-        lower, upper = _band(p, ball=kind, delta=0.1)
+        lower, upper = _band(p, ball=kind, radius=0.1)
         assert np.array_equal(np.isclose(upper, 1 / p, rtol=1e-12), top <= 0.1 + 1e-15)
         assert np.array_equal(lower == 0, bottom <= 0.1 + 1e-15)
 
@@ -90,7 +91,7 @@ def test_saturated_exactly_where_the_end_is_inside():
 @pytest.mark.parametrize("delta", [1e-12, 1e-6, 0.05, 2.0, 1e3])
 def test_roots_of_small_and_large_balls(delta):
     for p in (1e-6, 0.003, 0.4, 0.997):
-        lower, upper = _band(p, delta=delta)
+        lower, upper = _band(p, radius=delta)
 
         def g(x, p=p):
             return -p * x - (1 - p) * math.log1p(-p * math.expm1(x) / (1 - p)) - delta
@@ -102,12 +103,12 @@ def test_roots_of_small_and_large_balls(delta):
         assert 1 <= upper[0] <= 1 / p * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("kind", BALLS)
+@pytest.mark.parametrize("kind", ("forward_kl", "total_variation", "pearson"))
 @pytest.mark.parametrize("delta", [0.01, 0.3])
 def test_a_policy_in_the_ball_is_within_every_band(kind, delta):
     """The theorem: random policies, moved until their divergence is the radius."""
     rng = np.random.default_rng(0)
-    lower, upper = _band(Q, ball=kind, delta=delta)
+    lower, upper = _band(Q, ball=kind, radius=delta)
     closest = np.inf
     for _ in range(300):
         direction = rng.dirichlet(np.full(5, 0.3)) - Q
@@ -130,7 +131,7 @@ def test_a_policy_in_the_ball_is_within_every_band(kind, delta):
 def test_the_bounds_move_with_the_radius(kind, side):
     """By the implicit function theorem d log r / d delta is 1 over the slope of the divergence in log r."""
     p, h = np.linspace(0.2, 0.8, 7), 1e-5
-    ahead, here, behind = (np.log(_band(p, delta=0.05 + d, ball=kind)[side]) for d in (h, 0.0, -h))
+    ahead, here, behind = (np.log(_band(p, radius=0.05 + d, ball=kind)[side]) for d in (h, 0.0, -h))
     slope = binary_rows(here + np.log(p), np.log(p), kind)[1]
     assert (ahead - behind) / (2 * h) == pytest.approx(1 / slope, rel=1e-6)
 
@@ -138,9 +139,9 @@ def test_the_bounds_move_with_the_radius(kind, side):
 def test_limits_in_p():
     delta = 0.05
     for kind, limit in (("forward_kl", math.exp(-delta)), ("total_variation", 1 - delta), ("pearson", 1.0)):
-        lower, upper = band(np.array([[-1e-12]]), delta=delta, ball=kind)
+        lower, upper = band(np.array([[-1e-12]]), radius=delta, ball=kind)
         assert lower[0, 0] == pytest.approx(limit, abs=1e-5) and upper[0, 0] == pytest.approx(1, abs=1e-9)
-        lower, upper = band(np.array([[-18.0]]), delta=delta, ball=kind, cap=1e14)
+        lower, upper = band(np.array([[-18.0]]), radius=delta, ball=kind, cap=1e14)
         assert lower[0, 0] < 1e-6 and upper[0, 0] > 500
     p = 0.004
     assert math.log(_band(p)[0][0]) == pytest.approx(-delta / p - 1, abs=0.01)
@@ -149,15 +150,15 @@ def test_limits_in_p():
 def test_small_balls_are_quadratic():
     p = np.array([0.05, 0.3, 0.8])
     for delta in (1e-6, 1e-8):
-        lower, upper = _band(p, delta=delta)
+        lower, upper = _band(p, radius=delta)
         width = np.sqrt(2 * delta * (1 - p) / p)
         assert upper - 1 == pytest.approx(width, rel=0.02) and 1 - lower == pytest.approx(width, rel=0.02)
 
 
-@pytest.mark.parametrize("kind", BALLS)
+@pytest.mark.parametrize("kind", ("forward_kl", "total_variation", "pearson"))
 def test_monotone_in_p_and_nested_in_the_radius(kind):
     p = np.linspace(0.002, 0.998, 400)
-    bounds = [_band(p, delta=d, ball=kind) for d in (0.01, 0.05, 0.2)]
+    bounds = [_band(p, radius=d, ball=kind) for d in (0.01, 0.05, 0.2)]
     for lower, upper in bounds:
         assert (np.diff(lower) >= -1e-12).all() and (np.diff(upper) <= 1e-12).all()
         assert (lower >= 0).all() and (lower <= 1).all() and (upper >= 1).all() and (upper <= 1 / p + 1e-12).all()
@@ -215,8 +216,8 @@ def test_loss_by_hand():
 def test_clipped_only_outside_the_band():
     log_prob, old, advantage, _ = token_batch(0, spread=0.8)
     mask = np.ones_like(old)
-    _, gradient = bandpo(log_prob, old, advantage, mask, delta=0.1)
-    lower, upper = band(old, delta=0.1)
+    _, gradient = bandpo(log_prob, old, advantage, mask, radius=0.1)
+    lower, upper = band(old, radius=0.1)
     ratio, A = np.exp(log_prob - old), np.broadcast_to(advantage[:, None], old.shape)
     dropped = ((A > 0) & (ratio > upper)) | ((A < 0) & (ratio < lower))
     assert 0 < dropped.sum() < dropped.size and np.array_equal(gradient == 0, dropped)
@@ -226,7 +227,7 @@ def test_clipped_only_outside_the_band():
 def test_relaxed_it_is_never_tighter_than_clip_higher():
     batch = token_batch(1, spread=0.8)
     relax, dapo = {"relax_low": 0.2, "relax_high": 0.28}, dapo_over_batch(*batch)
-    dropped = [(bandpo(*batch, delta=1e-3, **h)[1] == 0).sum() for h in ({}, relax)]
+    dropped = [(bandpo(*batch, radius=1e-3, **h)[1] == 0).sum() for h in ({}, relax)]
     assert dropped[1] < dropped[0] and dropped[1] <= (dapo[1] == 0).sum()
 
 

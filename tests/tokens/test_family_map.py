@@ -29,7 +29,7 @@ ALONE = {
     "f_divergences.divergence": "a divergence of whole distributions, with its gradient in logits",
     "reduced_divergences.top_k_divergence": "a divergence of merged distributions, with its gradient in logits",
     "reduced_divergences.binary_divergence": "a divergence of two cells, in the probability of the sampled token alone",
-    "confidence_regulariser.selective_regulariser": "a penalty on whole distributions, with its gradient in logits",
+    "ace_regulariser.selective_regulariser": "a penalty on whole distributions, with its gradient in logits",
     "lens_likelihood.value_function": "an exact mean over all answers, with its gradient in logits",
 }
 """Objectives that no limit leads to from GRPO, with the reason."""
@@ -107,7 +107,7 @@ def test_a_reduction_that_a_paper_names(name):
 
 
 FIRST_ORDER = """
-    a3po.a3po a3po.decoupled ace.ace apc.apc bandpo.bandpo copo.copo cppo.cppo cppo.cppo_binary dapo.dapo
+    a3po.a3po a3po.decoupled ace.ace fiberpo_censoring.apc bandpo.bandpo copo.copo cppo.cppo cppo.cppo_binary dapo.dapo
     dapo.dapo_over_batch dr_grpo.dr_grpo drpo.dppo drpo.dppo_measured drpo.drpo drpo.spo dual_clip.dual_clip
     dual_clip.two_sided_clip etr.etr fiberpo.fiberpo fiberpo_domain.fiberpo_domain gspo.gspo gtpo.gtpo grpo.grpo
     kl_estimators.grpo_with_kl lens.lens maspo.maspo maspo.maspo_differentiated pspo.pspo pspo_extensions.pspo_clipped
@@ -125,7 +125,7 @@ def test_nobody_else_weighs_a_ratio():
     """Whatever takes an old policy and an advantage is REINFORCE on-policy, in log-probabilities, or in logits."""
     ratios = {n for n in OBJECTIVES if {"log_prob", "old_log_prob"} <= set(RECORDS[n].inputs)}
     rewarded = {n for n in ratios if {"advantage", "reward"} & set(RECORDS[n].inputs)}
-    assert rewarded | {"a3po.a3po", "apc.apc"} == set(FIRST_ORDER)
+    assert rewarded | {"a3po.a3po", "fiberpo_censoring.apc"} == set(FIRST_ORDER)
 
 
 def _behind(inputs):

@@ -18,4 +18,9 @@ RENAMED = {
     "ppo_penalty.adapt_beta": "ppo_penalty.adapt_kl_weight",
     "kl_projection.project_kl": "troll_projection.project_kl",
     "kl_projection.multiplier": "troll_projection.multiplier",
+    "consensus.metropolis_weights": "drcgd_consensus.metropolis_weights",
+    "consensus.consensus_step": "drcgd_consensus.consensus_step",
+    "consensus.induced_mean": "drcgd_consensus.induced_mean",
+    "consensus.consensus_error": "drcgd_consensus.consensus_error",
+    "consensus.subspace_distance": "drcgd_consensus.subspace_distance",
 }

@@ -71,205 +71,156 @@ Wang et al., *Anchored Policy Optimization: Mitigating Exploration Collapse Via 
 2026, arXiv:2602.05717.
 """
 
-from trref import validate
+from typing import Annotated, Literal, NamedTuple
+
 from trref.backend import xp
-from trref.catalog import Estimator, Method, Objective
 from trref.nn.heads import log_softmax, one_hot
-from trref.tokens.deviations import apo as deviations
-from trref.tokens.interfaces import full_distribution
-from trref.tokens.terms import clip_surrogate, logit_gradient, near, token_weights
+from trref.signature import (
+    B,
+    Binary,
+    Index,
+    Lead,
+    Mask,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Prob,
+    Real,
+    Scalar,
+    T,
+    V,
+    checked,
+)
+from trref.tokens.terms import (
+    clip_surrogate,
+    logit_gradient,
+    near_and_known,
+    per_token,
+    seq_mean,
+    token_mean,
+)
 
-__all__ = ["anchor_ratio", "apo", "safe_manifold", "support_coverage"]
-
-ROWS = full_distribution("ref_logits")
-SUPPORT = full_distribution("ref_logits", without=("old_logits", "actions", "advantage"))
-CLIPPINGS = ("push", "all")
+__all__ = ["AnchorRatio", "anchor_ratio", "apo", "safe_manifold", "support_coverage"]
 
 
-def safe_manifold(ref_logits, K):
-    """Building block, unchecked: 1 (…, V) on the reference's K likeliest tokens; of equal ones, the first."""
-    rank = xp.argsort(xp.argsort(-ref_logits, axis=-1, kind="stable"), axis=-1, kind="stable")
-    return (rank < K).astype(ref_logits.dtype)
+class AnchorRatio(NamedTuple):
+    """The ratio, and its gradient in the logits of the policy."""
+
+    ratio: Real[Lead]
+    gradient: Real[Lead, V]
 
 
-def anchor_ratio(p, ref_p, anchors, min_mass):
-    """Building block, unchecked: the anchors' ratio (…), and its gradient (…, V) with respect to the logits of p.
+@checked
+def safe_manifold(ref_logits: Real[Lead, V], *, K: PositiveInt = 8) -> Binary[Lead, V]:
+    """1 on the reference's K likeliest tokens; of equal ones, the first.
 
     Parameters
     ----------
-    p, ref_p : array (…, V)
-        Probabilities.
-    anchors : array (…, V), 0 or 1
-    min_mass : float
-        Both are 0 where the reference gives the anchors less.
+    K
+        Size of the support.
     """
-    Z = (anchors * ref_p).sum(-1)
-    scale = xp.where(Z >= min_mass, 1 / xp.maximum(Z, min_mass), 0)
-    M = (anchors * p).sum(-1)
-    # eq. apo-anchor-ratio
-    ratio = scale * M
-    return ratio, scale[..., None] * p * (anchors - M[..., None])
+    order = xp.argsort(-ref_logits, axis=-1, kind="stable")
+    rank = xp.argsort(order, axis=-1, kind="stable")
+    return (rank < K).astype(ref_logits.dtype)
 
 
-def apo(
-    logits,
-    old_logits,
-    actions,
-    advantage,
-    mask,
-    ref_logits,
+@checked
+def anchor_ratio(
+    prob: Prob[Lead, V],
+    ref_prob: Prob[Lead, V],
+    anchors: Binary[Lead, V],
     *,
-    K=8,
-    push=1.05,
-    pull=0.1,
-    clip_low=0.2,
-    clip_high=0.2,
-    clipping="push",
-    min_mass=0.01,
-):
+    min_mass: Annotated[float, "(0, 1]"] = 0.01,
+) -> AnchorRatio:
+    """The anchors' ratio; 0 without gradient where the reference gives the anchors less than `min_mass`.
+
+    Parameters
+    ----------
+    prob, ref_prob
+        Of each token, under the current and the reference policy.
+    anchors
+        Which tokens are.
+    min_mass
+        No pull where the reference gives the anchors less.
+    """
+    Z, M = (anchors * ref_prob).sum(-1), (anchors * prob).sum(-1)
+    scale = xp.where(Z >= min_mass, 1 / xp.maximum(Z, min_mass), 0)
+    # eq. apo-anchor-ratio
+    gradient = scale[..., None] * prob * (anchors - M[..., None])
+    return AnchorRatio(scale * M, gradient)
+
+
+@checked(also=near_and_known)
+def apo(
+    logits: Real[B, T, V],
+    old_logits: Real[B, T, V],
+    actions: Index[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    ref_logits: Real[B, T, V],
+    *,
+    K: PositiveInt = 8,
+    push: NonNegativeFloat = 1.05,
+    pull: NonNegativeFloat = 0.1,
+    clip_low: PositiveFloat = 0.2,
+    clip_high: PositiveFloat = 0.2,
+    clipping: Literal["push", "all"] = "push",
+    min_mass: Annotated[float, "(0, 1]"] = 0.01,
+) -> tuple[Scalar, Real[B, T, V]]:
     """APO loss: GRPO's with a rectified ratio on negative advantages.
 
     Parameters
     ----------
-    logits, old_logits : array (B, T, V)
-        Of the current and the sampling policy.
-    actions : array (B, T), integer below V
-        The sampled tokens.
-    advantage : array (B,) or (B, T)
+    advantage
         As of `trref.tokens.grpo.group_advantage`.
-    mask : array (B, T), 0 or 1
-        The tokens of the answers.
-    ref_logits : array (B, T, V)
-        Of the frozen reference.
-    K : int
-        Size of the support, in [1, inf).
-    push, pull : float
-        λ and β, in [0, inf).
-    clip_low, clip_high : float
-        Ratios earn between 1 - clip_low and 1 + clip_high; in (0, inf).
-    clipping : {"push", "all"}
+    push, pull
+        Here λ and β.
+    clipping
         Clip the push alone, or the rectified ratio.
-    min_mass : float
-        No pull where the reference gives the anchors less, in (0, 1].
-
-    Returns
-    -------
-    loss : scalar array
-        To minimise.
-    gradient : array (B, T, V)
-        With respect to `logits`; exactly 0 where the mask is 0.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, actions out of range, log-probabilities of current and sampling
-        policy more than 30 apart, numbers out of range, an unknown `clipping`.
     """
-    validate.integer("[1, inf)", K=K)
-    validate.interval("[0, inf)", push=push, pull=pull)
-    validate.interval("(0, inf)", clip_low=clip_low, clip_high=clip_high)
-    validate.choice(CLIPPINGS, clipping=clipping)
-    validate.interval("(0, 1]", min_mass=min_mass)
-    _, flags = validate.deferred(ROWS.inputs, logits, old_logits, actions, advantage, mask, ref_logits)
-    known = (lambda: (actions < logits.shape[-1]).all(), "actions must be below the last length of logits")
-    validate.require(*flags, known, *near(logits, old_logits))
-
-    log_p, log_old, ref_p = log_softmax(logits), log_softmax(old_logits), xp.exp(log_softmax(ref_logits))
+    log_p, log_old = log_softmax(logits), log_softmax(old_logits)
     sampled = one_hot(actions, logits.shape[-1], logits.dtype)
     log_prob, old_log_prob = (log_p * sampled).sum(-1), (log_old * sampled).sum(-1)
-    A = advantage[:, None] if advantage.ndim == 1 else advantage
+    A = per_token(advantage)
     negative = (A < 0).astype(A.dtype)
-    anchors = safe_manifold(ref_logits, K) * (1 - sampled)  # eq. apo-anchors
-    r_anc, d_anc = anchor_ratio(xp.exp(log_p), ref_p, anchors, min_mass)
     lam, beta = 1 + (push - 1) * negative, pull * negative
 
+    anchors = safe_manifold.unchecked(ref_logits, K=K) * (
+        1 - sampled
+    )  # eq. apo-anchors
+    p, ref_p = xp.exp(log_p), xp.exp(log_softmax(ref_logits))
+    r_anc, d_anc = anchor_ratio.unchecked(p, ref_p, anchors, min_mass=min_mass)
+
     if clipping == "push":
-        term, derivative = clip_surrogate(log_prob, old_log_prob, A, clip_low, clip_high)
-        term, derivative, d_pull = lam * term - beta * r_anc * A, lam * derivative, -beta * A  # eq. apo-objective
+        # The push is clipped; the pull is not.
+        # eq. apo-objective
+        own, d_own = clip_surrogate(log_prob, old_log_prob, A, clip_low, clip_high)
+        term, derivative, d_pull = lam * own - beta * r_anc * A, lam * d_own, -beta * A
     else:
+        # The rectified ratio takes the place of the ratio: push and pull stop together.
         # eq. apo-clip-all
         ratio = xp.exp(log_prob - old_log_prob)
         rectified = lam * ratio - beta * r_anc  # eq. apo-rectified
-        unclipped, clipped = rectified * A, xp.clip(rectified, 1 - clip_low, 1 + clip_high) * A
-        moves = (unclipped <= clipped) * A
-        term, derivative, d_pull = xp.minimum(unclipped, clipped), moves * lam * ratio, -beta * moves
+        unclipped = rectified * A
+        clipped = xp.clip(rectified, 1 - clip_low, 1 + clip_high) * A
+        term, moves = xp.minimum(unclipped, clipped), (unclipped <= clipped) * A
+        derivative, d_pull = moves * lam * ratio, -beta * moves
 
-    w = token_weights(mask, "seq_mean")
+    w = seq_mean(mask)
     J = (w * term).sum()
-    gradient = logit_gradient(logits, actions, w * derivative) + (w * d_pull)[..., None] * d_anc  # eq. apo-gradient
-    return -J, -gradient
+    # eq. apo-gradient
+    pushed = logit_gradient(logits, actions, w * derivative)
+    return -J, -(pushed + (w * d_pull)[..., None] * d_anc)
 
 
-def support_coverage(logits, mask, ref_logits, *, K=8):
-    """Mean over tokens of the policy's probability of the reference's support.
-
-    Parameters
-    ----------
-    logits : array (B, T, V)
-    mask : array (B, T), 0 or 1
-    ref_logits : array (B, T, V)
-    K : int
-        Size of the support, in [1, inf).
-
-    Returns
-    -------
-    scalar array
-        0 if there are no tokens.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, K below 1.
-    """
-    validate.inputs(SUPPORT.inputs, logits, mask, ref_logits)
-    validate.integer("[1, inf)", K=K)
-    p = xp.exp(log_softmax(logits))
-    inside = (p * safe_manifold(ref_logits, K)).sum(-1)
-    return (token_weights(mask, "token_mean") * inside).sum()  # eq. apo-coverage
-
-
-def _coverage_by_loops(logits, mask, ref_logits, *, K=8):
-    covered = []
-    for index, m in zip(xp.ndindex(mask.shape), mask.ravel(), strict=True):
-        if m:
-            p = xp.exp(log_softmax(logits[index]))
-            order = sorted(range(len(p)), key=lambda k: (-float(ref_logits[index][k]), k))
-            covered.append(sum(float(p[k]) for k in order[:K]))
-    return sum(covered) / max(len(covered), 1)
-
-
-METHOD = Method(
-    key="wang2026anchored",
-    provenance={
-        "partly": ("anchors", "anchor-ratio", "rectified", "gradient", "coverage"),
-        "reconstructed": ("objective", "clip-all"),
-    },
-    functions=(
-        Objective(
-            f=apo,
-            interface=ROWS,
-            wrt="logits",
-            settings={
-                "default": {},
-                "two anchors": {"K": 2, "pull": 0.5},
-                "the rectified ratio clipped": {"K": 3, "clipping": "all"},
-                "probe": {
-                    "K": 3,
-                    "push": 1.4,
-                    "pull": 0.3,
-                    "clip_low": 0.15,
-                    "clip_high": 0.35,
-                    "clipping": "all",
-                    "min_mass": 0.3,
-                },
-            },
-            deviations=(deviations.SAMPLED_TOKEN_ANCHORED,),
-        ),
-        Estimator(
-            f=support_coverage,
-            interface=SUPPORT,
-            settings={"default": {}, "probe": {"K": 2}},
-            brute_force=_coverage_by_loops,
-        ),
-    ),
-)
+@checked
+def support_coverage(
+    logits: Real[B, T, V],
+    mask: Mask[B, T],
+    ref_logits: Real[B, T, V],
+    *,
+    K: PositiveInt = 8,
+) -> Scalar:
+    """Mean over tokens of the policy's probability of the reference's support; 0 if there are no tokens."""
+    inside = safe_manifold.unchecked(ref_logits, K=K) * xp.exp(log_softmax(logits))
+    return (token_mean(mask) * inside.sum(-1)).sum()  # eq. apo-coverage

@@ -76,200 +76,115 @@ Li et al., *BandPO: Bridging Trust Regions and Ratio Clipping via Probability-Aw
 Learning*, 2026, arXiv:2603.04918.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method, Objective
-from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS, equal_lengths, on_policy
-from trref.tokens._bandpo_cases import ROUNDED, band_by_bisection, of_one_probability
-from trref.tokens.deviations import bandpo as deviations
-from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
-from trref.tokens.terms import clip_surrogate, token_weights
+from trref.signature import (
+    B,
+    LogProb,
+    Mask,
+    NonNegative,
+    NonNegativeFloat,
+    Real,
+    Scalar,
+    T,
+    checked,
+)
+from trref.tokens.terms import clip_surrogate, seq_mean
 
-__all__ = ["BALLS", "Band", "band", "bandpo"]
+__all__ = ["Band", "band", "bandpo"]
 
-BALLS = ("forward_kl", "total_variation", "pearson")
-OLD = token_objective(without=("log_prob", "advantage", "mask"))
 SMALLEST = 1e-20  # probability of a token, or of all others
 NEWTON_STEPS = 16  # the smallest radius, 1e-12, takes 12
 
 
 class Band(NamedTuple):
-    """Bounds of the ratio, each (B, T): lower in [0, 1], upper in [1, 1/p]."""
+    """Bounds of the ratio: lower in [0, 1], upper in [1, 1/p]."""
 
-    lower: Any
-    upper: Any
+    lower: NonNegative[B, T]
+    upper: NonNegative[B, T]
 
 
-def band(old_log_prob, *, delta=0.05, ball="forward_kl", cap=100.0):
+@checked
+def band(
+    old_log_prob: LogProb[B, T],
+    *,
+    radius: Annotated[float, "[1e-12, inf)"] = 0.05,
+    ball: Literal["forward_kl", "total_variation", "pearson"] = "forward_kl",
+    cap: Annotated[float, "(1, inf)"] = 100.0,
+) -> Band:
     """Smallest and largest ratio of each token over all distributions within a ball around the old one.
 
     Parameters
     ----------
-    old_log_prob : array (B, T)
-        Log-probabilities of the tokens under the old policy; a number above 0 counts as 0.
-    delta : float
-        Radius, in [1e-12, inf).
-    ball : {"forward_kl", "total_variation", "pearson"}
+    old_log_prob
+        A number above 0 counts as 0.
+    ball
         Its divergence, named as in `trref.tokens.f_divergences`.
-    cap : float
-        Largest upper bound, in (1, inf).
-
-    Returns
-    -------
-    Band
-        Fields lower, upper.
-
-    Raises
-    ------
-    ValueError
-        A wrong shape, values that are not finite, `delta` or `cap` out of range, an unknown ball.
+    cap
+        Largest upper bound.
     """
-    validate.inputs(OLD.inputs, old_log_prob)
-    validate.interval("[1e-12, inf)", delta=delta)
-    validate.interval("(1, inf)", cap=cap)
-    validate.choice(BALLS, ball=ball)
-    lower, upper = ratio_bounds(old_log_prob, delta, ball)
+    lower, upper = _ratio_bounds(old_log_prob, radius, ball)
     return Band(lower, xp.minimum(upper, cap))
 
 
-def ratio_bounds(old_log_prob, delta, ball):
-    """Building block, unchecked: the bounds of `band` without its cap."""
+def _ratio_bounds(old_log_prob, radius, ball):
     old_log_prob = xp.minimum(old_log_prob, 0)
-    p, rest = xp.maximum(xp.exp(old_log_prob), SMALLEST), xp.maximum(-xp.expm1(old_log_prob), SMALLEST)
-    down, up = fall(xp.stack([p, rest]), xp.stack([rest, p]), delta, ball)
+    p = xp.maximum(xp.exp(old_log_prob), SMALLEST)
+    rest = xp.maximum(-xp.expm1(old_log_prob), SMALLEST)
+    down, up = _fall(xp.stack([p, rest]), xp.stack([rest, p]), radius, ball)
     return 1 - down, 1 + rest / p * up  # eq. bandpo-upper
 
 
-def fall(p, rest, delta, ball):
-    """Building block, unchecked: 1 minus the smallest ratio of a token; `rest` is 1 - p, both positive."""
+def _fall(p, rest, radius, ball):
+    """1 minus the smallest ratio of a token; `rest` is 1 - p, both positive."""
     if ball == "forward_kl":
-        return -xp.expm1(least_log_ratio(p, rest, delta))  # eq. bandpo-band
+        return -xp.expm1(_least_log_ratio(p, rest, radius))  # eq. bandpo-band
     # eq. bandpo-closed
-    step = delta / p if ball == "total_variation" else xp.sqrt(delta * rest / p)
+    step = radius / p if ball == "total_variation" else xp.sqrt(radius * rest / p)
     return xp.minimum(step, 1)
 
 
-def least_log_ratio(p, rest, delta):
-    """Building block, unchecked: log of the smallest ratio within KL(old ‖ new) <= delta, to rounding."""
-    x = -delta / p - xp.sqrt(2 * delta / p)  # eq. bandpo-start
+def _least_log_ratio(p, rest, radius):
+    """Logarithm of the smallest ratio within KL(old‖new) <= radius, to rounding."""
+    x = -radius / p - xp.sqrt(2 * radius / p)  # eq. bandpo-start
     for _ in range(NEWTON_STEPS):
         growth = xp.expm1(x)
         h = -p * x - rest * xp.log1p(-p / rest * growth)  # eq. bandpo-constraint
-        x = x - (h - delta) * (rest - p * growth) / (p * growth)  # eq. bandpo-newton
+        x = x - (h - radius) * (rest - p * growth) / (p * growth)  # eq. bandpo-newton
     return x
 
 
+@checked
 def bandpo(
-    log_prob,
-    old_log_prob,
-    advantage,
-    mask,
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
     *,
-    delta=0.05,
-    ball="forward_kl",
-    cap=100.0,
-    relax_low=0.0,
-    relax_high=0.0,
-):
-    """BandPO loss: GRPO's with the band as clip range.
+    radius: Annotated[float, "[1e-12, inf)"] = 0.05,
+    ball: Literal["forward_kl", "total_variation", "pearson"] = "forward_kl",
+    cap: Annotated[float, "(1, inf)"] = 100.0,
+    relax_low: NonNegativeFloat = 0.0,
+    relax_high: NonNegativeFloat = 0.0,
+) -> tuple[Scalar, Real[B, T]]:
+    """BandPO loss: GRPO's with the band, which is held constant, as clip range.
 
     Parameters
     ----------
-    log_prob, old_log_prob : array (B, T)
-        Log-probabilities of the tokens, under the current and the sampling policy.
-    advantage : array (B,) or (B, T)
+    advantage
         As of `trref.tokens.grpo.group_advantage`.
-    mask : array (B, T), 0 or 1
-        The tokens of the answers.
-    delta, ball, cap
-        As in `band`.
-    relax_low, relax_high : float
-        The band is joined with [1 - relax_low, 1 + relax_high], in [0, inf): nothing by default.
-
-    Returns
-    -------
-    loss : scalar array
-        To minimise.
-    gradient : array (B, T)
-        With respect to `log_prob`, the band held constant; exactly 0 where the mask is 0.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, numbers out of range, an
-        unknown ball.
+    relax_low, relax_high
+        The band is joined with [1 - relax_low, 1 + relax_high]: nothing by default.
     """
-    validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
-    validate.interval("[1e-12, inf)", delta=delta)
-    validate.interval("(1, inf)", cap=cap)
-    validate.interval("[0, inf)", relax_low=relax_low, relax_high=relax_high)
-    validate.choice(BALLS, ball=ball)
-    lower, upper = ratio_bounds(old_log_prob, delta, ball)
+    lower, upper = _ratio_bounds(old_log_prob, radius, ball)
     # eq. bandpo-relaxed
     lower = xp.minimum(lower, 1 - relax_low)
     upper = xp.minimum(xp.maximum(upper, 1 + relax_high), cap)
 
-    term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, 1 - lower, upper - 1)
-    w = token_weights(mask, "seq_mean")
+    term, derivative = clip_surrogate(
+        log_prob, old_log_prob, advantage, 1 - lower, upper - 1
+    )
+    w = seq_mean(mask)
     J = (w * term).sum()  # eq. bandpo-objective
     return -J, -w * derivative
-
-
-ALIKE = ("equal rewards", "gaps in the mask", "lengths 1 and T", "one response", "groups of one")  # to the band
-SMALL = {"delta": 1e-10}  # the band is 1 ± 1e-5: Newton's method needs its start
-POINT = {"delta": 1e-12, "ball": "total_variation"}
-EACH = {"default": {}, "total variation": {"ball": "total_variation"}, "pearson": {"ball": "pearson"}}
-METHOD = Method(
-    key="li2026bandpo",
-    provenance={
-        "confirmed": ("constraint", "band", "closed", "relaxed", "objective"),
-        "reconstructed": ("upper", "newton", "start"),
-    },
-    functions=(
-        Estimator(
-            f=band,
-            interface=OLD,
-            edges={
-                **OLD.edges,
-                "close to 1": lambda: {"old_log_prob": xp.array([[-1e-7, -3e-6, -1e-3, -0.02, -1e-12]])},
-                "above 0": lambda: {"old_log_prob": xp.array([[1e-9, 0.125]])},
-            },
-            settings={
-                **EACH,
-                "run script": {"cap": 10.0},
-                "small": SMALL,
-                "probe": {"delta": 0.3, "ball": "pearson", "cap": 7.0},
-            },
-            deviations=(deviations.BAND_AT_THE_ENDS,),
-            brute_force=band_by_bisection,
-        ),
-        Objective(
-            f=bandpo,
-            interface=TOKEN_OBJECTIVE,
-            edges={
-                **{name: edge for name, edge in TOKEN_OBJECTIVE.edges.items() if name not in ALIKE},
-                "above 0": lambda: {name: xp.array(value) for name, value in ROUNDED.items()},
-            },
-            wrt="log_prob",
-            settings={
-                "default": {},
-                "small": SMALL,
-                "total variation": {"ball": "total_variation"},
-                "relaxed": {"relax_low": 0.2, "relax_high": 0.28},
-                "probe": {"delta": 0.3, "ball": "pearson", "cap": 3.5, "relax_low": 0.35, "relax_high": 0.4},
-            },
-            limits=(
-                Limit("grpo.grpo", {**POINT, "relax_low": 0.2, "relax_high": 0.2}),
-                Limit("dapo.dapo_over_batch", {**POINT, "relax_low": 0.2, "relax_high": 0.28}, where=equal_lengths),
-                Limit(
-                    "grpo.grpo", {"ball": "total_variation", "delta": 0.06}, {"clip": 0.24}, where=of_one_probability
-                ),
-                Limit("grpo.grpo", {}, where=on_policy),
-                REINFORCE_OVER_ANSWERS,
-            ),
-            deviations=(deviations.BAND_RELAXED, deviations.BAND_WITH_DUAL_CLIP),
-        ),
-    ),
-)

@@ -3,7 +3,7 @@ r"""GTPO: protect the tokens that right and wrong answers share, and avoid uncer
 What differs from GRPO: there is no clip and no reference; each token has a weight :math:`\lambda`, each answer a filter
 :math:`\delta`, and its advantage is lowered by its mean entropy. Tokens that
 right and wrong answers of a group share at their beginnings and ends have :math:`\lambda` above 1 in right answers and
-0 in wrong ones; :mod:`trref.tokens.conflict_tokens` says which. With the mean entropy of the policy over the
+0 in wrong ones; :mod:`trref.tokens.gtpo_conflicts` says which. With the mean entropy of the policy over the
 answer, and that of the first policy :math:`H_0`,
 
 .. math::
@@ -40,43 +40,34 @@ Simoni, Fontana et al., *GTPO: Trajectory-Based Policy Optimization in Large Lan
 
 import math
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method, Objective
-from trref.catalog.tokens.places import OVER_ANSWERS, on_policy
 from trref.nn.heads import categorical_entropy
-from trref.tokens.conflict_tokens import weigh
-from trref.tokens.deviations import gtpo as deviations
-from trref.tokens.interfaces import full_distribution, token_objective
-from trref.tokens.terms import token_weights
+from trref.signature import (
+    B,
+    Binary,
+    Index,
+    LogProb,
+    Mask,
+    NonNegative,
+    NonNegativeFloat,
+    PositiveFloat,
+    Real,
+    Scalar,
+    T,
+    V,
+    checked,
+)
+from trref.tokens.gtpo_conflicts import conflict_weights
+from trref.tokens.terms import seq_mean
 
 __all__ = ["entropy_filter", "gtpo", "mean_entropy"]
 
-GTPO = token_objective("actions", "group", "entropy", advantage="B")
-LOGITS = full_distribution(without=("old_logits", "actions", "advantage"))
-ENTROPIES = token_objective("entropy", without=("log_prob", "old_log_prob", "advantage"))
 LOG_2 = math.log(2)
 
 
-def mean_entropy(logits, mask):
-    """Mean entropy of the policy over each answer's tokens.
-
-    Parameters
-    ----------
-    logits : array (B, T, V)
-    mask : array (B, T), 0 or 1
-
-    Returns
-    -------
-    array (B,)
-        In nats; 0 for an answer without tokens.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite.
-    """
-    validate.inputs(LOGITS.inputs, logits, mask)
+@checked
+def mean_entropy(logits: Real[B, T, V], mask: Mask[B, T]) -> Real[B]:
+    """Mean entropy of the policy over each answer's tokens, in nats; 0 for an answer without tokens."""
     return _mean(categorical_entropy(logits)[0], mask)
 
 
@@ -84,179 +75,63 @@ def _mean(entropy, mask):
     return (mask * entropy).sum(1) / xp.maximum(mask.sum(1), 1)  # eq. gtpo-entropy
 
 
-def entropy_filter(mask, entropy, *, initial_entropy=0.0, threshold=LOG_2):
+@checked
+def entropy_filter(
+    mask: Mask[B, T],
+    entropy: NonNegative[B, T],
+    *,
+    initial_entropy: NonNegativeFloat = 0.0,
+    threshold: PositiveFloat = LOG_2,
+) -> Binary[B]:
     """Which answers stay: all, or, for a policy that began below the threshold, those whose mean entropy is not above.
 
     Parameters
     ----------
-    mask : array (B, T), 0 or 1
-    entropy : array (B, T)
-        Of the policy before each token.
-    initial_entropy : float
-        Mean entropy of the first policy, in [0, inf).
-    threshold : float
-        In (0, inf).
-
-    Returns
-    -------
-    array (B,), 0 or 1
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values out of range.
+    initial_entropy
+        Mean entropy of the first policy, here H_0.
+    threshold
+        Largest mean entropy.
     """
-    validate.inputs(ENTROPIES.inputs, mask, entropy)
-    validate.interval("[0, inf)", initial_entropy=initial_entropy)
-    validate.interval("(0, inf)", threshold=threshold)
-    return _filter(_mean(entropy, mask), initial_entropy, threshold)
+    stays = (_mean(entropy, mask) <= threshold) | (initial_entropy >= threshold)
+    return stays.astype(mask.dtype)  # eq. gtpo-filter
 
 
-def _filter(mean, initial_entropy, threshold):
-    return ((mean <= threshold) | (initial_entropy >= threshold)).astype(mean.dtype)  # eq. gtpo-filter
-
-
+@checked
 def gtpo(
-    log_prob,
-    old_log_prob,
-    advantage,
-    mask,
-    actions,
-    group,
-    entropy,
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B],
+    mask: Mask[B, T],
+    actions: Index[B, T],
+    group: Index[B],
+    entropy: NonNegative[B, T],
     *,
-    entropy_weight=0.1,
-    initial_entropy=0.0,
-    boost=2.0,
-    penalty=0.0,
-):
+    entropy_weight: NonNegativeFloat = 0.1,
+    initial_entropy: NonNegativeFloat = 0.0,
+    boost: NonNegativeFloat = 2.0,
+    penalty: NonNegativeFloat = 0.0,
+) -> tuple[Scalar, Real[B, T]]:
     """GTPO loss.
 
     Parameters
     ----------
-    log_prob, old_log_prob : array (B, T)
-        Log-probabilities of the tokens, under the current and the sampling policy.
-    advantage : array (B,)
+    advantage
         As of `trref.tokens.grpo.group_advantage`.
-    mask : array (B, T), 0 or 1
-        The tokens of the answers.
-    actions : array (B, T), integer
-        The tokens.
-    group : array (B,), integer
-        The prompt of each answer.
-    entropy : array (B, T)
-        Of the policy before each token; a constant.
-    entropy_weight : float
-        The factor gamma, in [0, inf).
-    initial_entropy : float
-        Mean entropy of the first policy, in [0, inf); from log 2 on nothing is filtered.
-    boost, penalty : float
-        Weights of conflict tokens of right and of wrong answers, in [0, inf).
-
-    Returns
-    -------
-    loss : scalar array
-        To minimise.
-    gradient : array (B, T)
-        With respect to `log_prob`; exactly 0 where the mask is 0.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, numbers out of range.
+    entropy_weight
+        Here γ.
+    initial_entropy
+        From log 2 on nothing is filtered.
+    boost, penalty
+        As in `trref.tokens.gtpo_conflicts.conflict_weights`.
     """
-    validate.inputs(GTPO.inputs, log_prob, old_log_prob, advantage, mask, actions, group, entropy)
-    validate.interval("[0, inf)", entropy_weight=entropy_weight, initial_entropy=initial_entropy)
-    validate.interval("[0, inf)", boost=boost, penalty=penalty)
-    weight = weigh(advantage, mask, actions, group, boost, penalty)
-    mean = _mean(entropy, mask)
-    A = _filter(mean, initial_entropy, LOG_2) * (advantage - entropy_weight * mean)
+    weight = conflict_weights.unchecked(
+        advantage, mask, actions, group, boost=boost, penalty=penalty
+    )
+    keep = entropy_filter.unchecked(mask, entropy, initial_entropy=initial_entropy)
+    A = keep * (advantage - entropy_weight * _mean(entropy, mask))
     # eq. gtpo-objective
-    dJ = token_weights(mask, "seq_mean") * (xp.exp(log_prob - old_log_prob) * A[:, None] * weight)
+    ratio = xp.exp(log_prob - old_log_prob)
+    dJ = seq_mean(mask) * (ratio * A[:, None] * weight)
     J = dJ.sum()
 
     return -J, -dJ
-
-
-def _by_token(logits, mask):
-    means = []
-    for rows, here in zip(logits.tolist(), mask.tolist(), strict=True):
-        total = 0.0
-        for z, m in zip(rows, here, strict=True):
-            log_sum = max(z) + math.log(sum(math.exp(x - max(z)) for x in z))
-            total -= m * sum(math.exp(x - log_sum) * (x - log_sum) for x in z)
-        means.append(total / max(sum(here), 1))
-    return means
-
-
-def _filter_by_rule(mask, entropy, *, initial_entropy=0.0, threshold=LOG_2):
-    kept = []
-    for here, h in zip(mask.tolist(), entropy.tolist(), strict=True):
-        mean = sum(m * x for m, x in zip(here, h, strict=True)) / max(sum(here), 1)
-        kept.append(0.0 if initial_entropy < threshold and mean > threshold else 1.0)
-    return kept
-
-
-def _no_wrong_answer(inputs):
-    """all answers are right"""
-    return {**inputs, "advantage": abs(inputs["advantage"])}
-
-
-def _no_right_answer(inputs):
-    """all answers are wrong"""
-    return {**inputs, "advantage": -abs(inputs["advantage"])}
-
-
-def _equal_rewards(inputs):
-    """all advantages are 0; GRPO's is the mean entropy times -gamma"""
-    mean = _mean(inputs["entropy"], inputs["mask"])
-    return {**inputs, "advantage": 0 * mean}, {**inputs, "advantage": -0.1 * mean}
-
-
-def _weighed(inputs):
-    """the policies are equal, and REINFORCE has the weighed advantages"""
-    ours = on_policy(inputs)
-    A, mask, mean = ours["advantage"], ours["mask"], _mean(ours["entropy"], ours["mask"])
-    A = _filter(mean, 0.0, LOG_2) * (A - 0.1 * mean)
-    return ours, {
-        **ours,
-        "advantage": A[:, None] * weigh(ours["advantage"], mask, ours["actions"], ours["group"], 2.0, 0.0),
-    }
-
-
-NO_ENTROPIES, NO_CLIP = {"entropy_weight": 0.0, "initial_entropy": 0.8}, {"clip": 1e14}
-METHOD = Method(
-    key="simoni2025gtpo",
-    provenance="confirmed",
-    functions=(
-        Estimator(f=mean_entropy, interface=LOGITS, brute_force=_by_token),
-        Estimator(
-            f=entropy_filter,
-            interface=ENTROPIES,
-            settings={
-                "default": {},
-                "uncertain from the start": {"initial_entropy": 0.8},
-                "probe": {"initial_entropy": 0.3, "threshold": 0.9},
-            },
-            brute_force=_filter_by_rule,
-        ),
-        Objective(
-            f=gtpo,
-            interface=GTPO,
-            wrt="log_prob",
-            settings={
-                "default": {},
-                "probe": {"entropy_weight": 0.3, "initial_entropy": 0.8, "boost": 1.5, "penalty": 0.4},
-            },
-            limits=(
-                Limit("grpo.grpo", {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0}, NO_CLIP),
-                Limit("grpo.grpo", {"initial_entropy": 0.8}, NO_CLIP, where=_equal_rewards),
-                Limit("grpo.grpo", NO_ENTROPIES, NO_CLIP, where=_no_wrong_answer),
-                Limit("grpo.grpo", NO_ENTROPIES, NO_CLIP, where=_no_right_answer),
-                Limit("grpo.grpo", {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0}, where=on_policy),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_weighed, gradient_only=True),
-            ),
-            deviations=(deviations.FIXED_ENTROPY_BOUND, deviations.DIVIDED_BY_CONFLICTS),
-        ),
-    ),
-)

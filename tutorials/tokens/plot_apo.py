@@ -63,7 +63,7 @@ def collapse(hyper, seed, count=400, lr=0.5):
     start = np.exp(log_softmax(ref)) * (np.arange(V) != OUTSIDER)
     start = (1 - shares[:, None]) * start / start.sum()
     start[:, OUTSIDER] = shares
-    z, inside = np.log(start)[:, None], safe_manifold(ref, K) * (np.arange(V) != WRONG)
+    z, inside = np.log(start)[:, None], safe_manifold(ref, K=K) * (np.arange(V) != WRONG)
     rest = np.full((len(shares), 1), WRONG), -np.ones(len(shares)), np.ones((len(shares), 1))
     for _ in range(count):
         z = z - lr * len(shares) * apo(z, z, *rest, np.broadcast_to(ref, z.shape), K=K, **hyper)[1]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trref.tokens.conflict_tokens import back_conflicts, conflict_weights, front_conflicts
+from trref.tokens.gtpo_conflicts import back_conflicts, conflict_weights, front_conflicts
 
 ROWS = [[7, 7, 1, 2, 9, 8], [7, 7, 3, 9, 8], [7, 7, 1, 9, 8]]
 A = np.array([1.0, -1.0, -1.0])

@@ -6,7 +6,7 @@ from scipy.special import expit
 from scipy.special import log_softmax as scipy_log_softmax
 
 from trref.tokens.ace import ace
-from trref.tokens.confidence_regulariser import decomposition, selective_regulariser
+from trref.tokens.ace_regulariser import decomposition, selective_regulariser
 from trref.tokens.terms import logit_gradient
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from trref.experiments.figures import COLOURS, use_style
 from trref.nn.heads import log_softmax
 from trref.tokens.ace import ace
-from trref.tokens.confidence_regulariser import decomposition, selective_regulariser
+from trref.tokens.ace_regulariser import decomposition, selective_regulariser
 from trref.tokens.terms import logit_gradient
 
 plt = use_style()

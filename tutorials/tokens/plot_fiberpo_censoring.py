@@ -17,16 +17,16 @@ import numpy as np
 from scipy.optimize import linprog
 
 from trref.experiments.figures import COLOURS, use_style
-from trref.tokens.apc import apc, penalised_radius, trpo_radius, tv_trpo_sample
+from trref.tokens.fiberpo_censoring import apc, penalised_radius, trpo_radius, tv_trpo_sample
 
 plt = use_style()
 figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.7))
-A, state, delta = np.array([1.6, 0.5, 0.2, -0.4, -0.7, -1.2]), np.zeros(6, int), 0.2
+A, state, radius = np.array([1.6, 0.5, 0.2, -0.4, -0.7, -1.2]), np.zeros(6, int), 0.2
 direction = np.array([0.9, 0.1, 0.05, -0.1, -0.25, -0.7])
 scale = np.linspace(0, 1.4, 281)
 ratios = 1 + scale[:, None] * direction
-values = np.array([-apc(r, A, state, delta=delta)[0] for r in ratios])
-used = scale * abs(direction).mean() / delta
+values = np.array([-apc(r, A, state, radius=radius)[0] for r in ratios])
+used = scale * abs(direction).mean() / radius
 axes[0].plot(used, values, label="APC")
 axes[0].plot(used, ratios @ A / 6, color=COLOURS[-1], linestyle=":", label="without clip")
 axes[0].axvline(1, color=COLOURS[1], linewidth=1)
@@ -44,17 +44,17 @@ assert abs(values[-1] - A.mean()) < 1e-12, "far beyond: every ratio counts as 1"
 
 side = np.linspace(0.4, 1.6, 241)
 pair, both = np.array([1.0, -1.0]), np.zeros(2, int)
-J = np.array([[-apc(np.array([a, b]), pair, both, delta=delta)[0] for a in side] for b in side])
+J = np.array([[-apc(np.array([a, b]), pair, both, radius=radius)[0] for a in side] for b in side])
 image = axes[1].pcolormesh(side, side, J, shading="auto", rasterized=True)
 figure.colorbar(image, ax=axes[1], label="J")
 axes[1].plot(side, 2 - side, color="white", linestyle="--", label="sum kept")
-best = tv_trpo_sample(pair, both, delta=delta)
+best = tv_trpo_sample(pair, both, radius=radius)
 axes[1].plot(*best, "*", color=COLOURS[1], markersize=12, label="linear program")
 axes[1].set(xlabel="ratio of the good sample", ylabel="ratio of the bad sample", title="two samples of a state")
 axes[1].legend(fontsize=8, loc="upper right")
 axes[1].grid(False)
-on_line = np.array([-apc(np.array([a, 2 - a]), pair, both, delta=delta)[0] for a in side])
-assert abs(side[on_line.argmax()] - best[0]) < 0.006 and abs(on_line.max() - delta) < 0.006
+on_line = np.array([-apc(np.array([a, 2 - a]), pair, both, radius=radius)[0] for a in side])
+assert abs(side[on_line.argmax()] - best[0]) < 0.006 and abs(on_line.max() - radius) < 0.006
 
 # %%
 # Two hundred problems
@@ -77,18 +77,18 @@ for seed in range(200):
         A_eq=np.append(np.ones(n), -np.ones(n))[None],
         b_eq=[0.0],
     )
-    solution = tv_trpo_sample(A, state, delta=budget)
-    at_solution = -float(apc(solution, A, state, delta=budget)[0])
+    solution = tv_trpo_sample(A, state, radius=budget)
+    at_solution = -float(apc(solution, A, state, radius=budget)[0])
     assert abs(at_solution + oracle.fun / n) < 1e-9, "the solution by sorting is that of the program"
     for kept in margins:
         alone = 1 + n * budget * (np.arange(n) == A.argmax())  # the whole budget for the best sample, taken from none
-        best = -float(apc(alone, A, state, delta=budget)[0]) if "not" in kept else -np.inf
+        best = -float(apc(alone, A, state, radius=budget)[0]) if "not" in kept else -np.inf
         for size in (0.3, 1.0, 3.0):
             for _ in range(30):
                 u = size * budget * rng.standard_normal(n)
                 u = u - u.mean() if "not" not in kept else u
                 if u.min() > -1:
-                    best = max(best, -float(apc(1 + u, A, state, delta=budget)[0]))
+                    best = max(best, -float(apc(1 + u, A, state, radius=budget)[0]))
         margins[kept].append((best - at_solution) / at_solution)
 bins = np.linspace(-1, 0.6, 41)
 for name, margin in margins.items():
@@ -109,10 +109,10 @@ assert beaten > 0.3
 # What budget would the penalised form of TRPO choose? One proportional to 1 minus the discount: for undiscounted tasks,
 # as language models have them, the theory allows no step at all.
 
-for gamma in (0.9, 0.99, 0.999, 0.9999):
-    print(f"discount {gamma}: largest radius {trpo_radius(gamma):.2e}, of the last problem", end=" ")
-    print(f"{float(penalised_radius(A, state, gamma=gamma)):.2e}")
-    assert float(penalised_radius(A, state, gamma=gamma)) <= trpo_radius(gamma)
+for discount in (0.9, 0.99, 0.999, 0.9999):
+    print(f"discount {discount}: largest radius {trpo_radius(discount):.2e}, of the last problem", end=" ")
+    print(f"{float(penalised_radius(A, state, discount=discount)):.2e}")
+    assert float(penalised_radius(A, state, discount=discount)) <= trpo_radius(discount)
 assert trpo_radius(0.9999) < 2e-5
 
 # %%

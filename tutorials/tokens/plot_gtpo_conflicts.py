@@ -14,7 +14,7 @@ three answers, and at how much of random groups they cover.
 import numpy as np
 
 from trref.experiments.figures import spread, use_style
-from trref.tokens.conflict_tokens import conflict_weights
+from trref.tokens.gtpo_conflicts import conflict_weights
 
 plt = use_style()
 ROWS, A = [[7, 7, 1, 2, 9, 8], [7, 7, 3, 9, 8], [7, 7, 1, 9, 8]], np.array([1.0, -1.0, -1.0])
