@@ -86,8 +86,8 @@ def _quadratic(mu_weighted, radius):
 TOKEN = {
     "band, total variation": (bandpo.bandpo, {"ball": "total_variation"}, _band("total_variation"), True),
     "band, pearson": (bandpo.bandpo, {"ball": "pearson"}, _band("pearson"), True),
-    "r2vpo": (r2vpo.r2vpo, {"weight": 0.3}, _r2vpo, True),
-    "r2vpo, sequence": (r2vpo.r2vpo_sequence, {"weight": 0.3}, _r2vpo_sequence, True),
+    "r2vpo": (r2vpo.r2vpo, {"variance_weight": 0.3}, _r2vpo, True),
+    "r2vpo, sequence": (r2vpo.r2vpo_sequence, {"variance_weight": 0.3}, _r2vpo_sequence, True),
     "dppo, tv": (drpo.dppo, {"max_length": 9}, _dppo("total_variation"), False),
     "dppo, kl": (
         drpo.dppo,

@@ -26,7 +26,9 @@ def _table(seed, V=7):
 def test_loss_by_hand():
     """Ratios 2 and 0.5, advantages 1 and -1, multiplier 0.25: 2 - 0.25 and -0.5 - 0.0625, each plus 0.25 * 0.1."""
     log_prob = np.log([[2.0], [0.5]])
-    loss, gradient = r2vpo(log_prob, np.zeros((2, 1)), np.array([1.0, -1.0]), np.ones((2, 1)), weight=0.25, target=0.1)
+    loss, gradient = r2vpo(
+        log_prob, np.zeros((2, 1)), np.array([1.0, -1.0]), np.ones((2, 1)), variance_weight=0.25, target=0.1
+    )
     assert loss == pytest.approx(-(1.75 - 0.5625 + 0.05) / 2, rel=1e-14)
     assert gradient == pytest.approx(np.array([[-2 * (1 - 0.5)], [-0.5 * (-1 + 0.25)]]) / 2, rel=1e-14)
 
@@ -36,7 +38,7 @@ def test_the_gradient_turns_round_where_the_brake_wins():
     at = math.log(1 + advantage / (2 * weight))
     for shift, sign in ((-1e-6, -1), (1e-6, 1)):
         _, gradient = r2vpo(
-            np.array([[at + shift]]), np.zeros((1, 1)), np.array([advantage]), np.ones((1, 1)), weight=weight
+            np.array([[at + shift]]), np.zeros((1, 1)), np.array([advantage]), np.ones((1, 1)), variance_weight=weight
         )
         assert np.sign(gradient[0, 0]) == sign
 
@@ -55,8 +57,10 @@ def test_smooth_in_the_logits():
     def log_prob(z):
         return np.take_along_axis(log_softmax(z, -1), actions[..., None], 2)[..., 0]
 
-    gradient = logit_gradient(logits, actions, r2vpo(log_prob(logits), old, advantage, mask, weight=0.3)[1])
-    check_gradient(lambda z: r2vpo(log_prob(z), old, advantage, mask, weight=0.3)[0], logits, gradient, rng=rng)
+    gradient = logit_gradient(logits, actions, r2vpo(log_prob(logits), old, advantage, mask, variance_weight=0.3)[1])
+    check_gradient(
+        lambda z: r2vpo(log_prob(z), old, advantage, mask, variance_weight=0.3)[0], logits, gradient, rng=rng
+    )
 
 
 def test_a_buffer_of_two_sampling_policies_is_the_mean_of_both_parts():
@@ -94,10 +98,10 @@ def test_the_variance_is_chi_square():
 def test_the_known_mean_is_used():
     """Two equal ratios have no sample variance; the estimate is their squared distance from 1, as of Pearson's."""
     log_prob, old = np.log([[1.5, 1.5]]), np.zeros((1, 2))
-    assert dual_step(log_prob, old, np.ones((1, 2)), weight=0.0, target=0.0) == pytest.approx(0.25)
+    assert dual_step(log_prob, old, np.ones((1, 2)), variance_weight=0.0, target=0.0) == pytest.approx(0.25)
     batch = token_batch(6)
     chi = divergence_from_samples(batch[0], batch[1], batch[3], kind="pearson")[0]
-    assert dual_step(batch[0], batch[1], batch[3], weight=0.3, target=0.1, lr=2.0) == pytest.approx(
+    assert dual_step(batch[0], batch[1], batch[3], variance_weight=0.3, target=0.1, lr=2.0) == pytest.approx(
         max(0.3 + 2 * (chi - 0.1), 0)
     )
 
@@ -111,9 +115,11 @@ def _primal_dual(advantage, target):
     z, weight, mask = log_q, 0.5, np.ones((10, 1))
     for _ in range(4000):
         batch = log_softmax(z)[TOKENS][:, None], log_q[TOKENS][:, None]
-        _, gradient = r2vpo(*batch, advantage[TOKENS], mask, weight=weight, target=target)
+        _, gradient = r2vpo(*batch, advantage[TOKENS], mask, variance_weight=weight, target=target)
         z = z - 0.7 * logit_gradient(np.tile(z, (10, 1, 1)), TOKENS[:, None], gradient).sum((0, 1))
-        weight = float(dual_step(log_softmax(z)[TOKENS][:, None], batch[1], mask, weight=weight, target=target, lr=0.1))
+        weight = float(
+            dual_step(log_softmax(z)[TOKENS][:, None], batch[1], mask, variance_weight=weight, target=target, lr=0.1)
+        )
     return softmax(z) / np.exp(log_q), weight
 
 
@@ -151,7 +157,7 @@ def test_a_variance_that_is_not_reached_costs_nothing():
 
 def test_where_the_target_is_far_there_is_no_multiplier():
     log_prob, old, _, mask = token_batch(7)
-    assert dual_step(log_prob, old, mask, weight=0.2, target=1e6) == 0
+    assert dual_step(log_prob, old, mask, variance_weight=0.2, target=1e6) == 0
 
 
 # ---- the tabular optimum
@@ -161,7 +167,7 @@ def test_where_the_target_is_far_there_is_no_multiplier():
 @pytest.mark.parametrize("delta", [0.02, 0.3, 1.5])
 def test_optimum_by_constrained_optimisation(seed, delta):
     A, q = _table(seed)
-    ours = tabular_optimum(A, q, delta=delta)
+    ours = tabular_optimum(A, q, target=delta)
     assert (ours >= 0).all() and q @ ours == pytest.approx(1) and q @ (ours - 1) ** 2 <= delta * (1 + 1e-9)
     assert -_most_advantage(A, q, delta).fun == pytest.approx(q @ (ours * A), abs=1e-7)
 
@@ -170,7 +176,7 @@ def test_optimum_by_constrained_optimisation(seed, delta):
 def test_optimum_by_water_filling(seed):
     """At the multiplier of the support's formula, the threshold that makes the mean 1 gives the same ratios."""
     A, q = _table(seed)
-    ours = tabular_optimum(A, q, delta=0.8)
+    ours = tabular_optimum(A, q, target=0.8)
     S = ours > 0
     P = q[S].sum()
     m = q[S] @ A[S] / P
@@ -183,14 +189,14 @@ def test_optimum_by_water_filling(seed):
 def test_small_balls_have_the_closed_form():
     A, q = _table(8)
     mean, sigma = q @ A, math.sqrt(q @ (A - q @ A) ** 2)
-    ours = tabular_optimum(A, q, delta=1e-3)
+    ours = tabular_optimum(A, q, target=1e-3)
     assert ours == pytest.approx(1 + math.sqrt(1e-3) * (A - mean) / sigma)
     assert q @ (ours * A) == pytest.approx(mean + math.sqrt(1e-3) * sigma), "the robust bound, its sign turned round"
 
 
 def test_a_huge_ball_leaves_the_best_action_alone():
     A, q = np.array([1.0, 3.0, 2.0, 3.0]), np.array([0.4, 0.1, 0.3, 0.2])
-    assert tabular_optimum(A, q, delta=100.0) == pytest.approx([0, 1 / 0.3, 0, 1 / 0.3])
+    assert tabular_optimum(A, q, target=100.0) == pytest.approx([0, 1 / 0.3, 0, 1 / 0.3])
     assert tabular_optimum(np.full(4, 2.0), q) == pytest.approx(np.ones(4))
     rounds = np.array([0.11, 0.12, 0.13, 0.14, 0.5])  # the mean of five times 0.3 is not quite 0.3
     assert tabular_optimum(np.full(5, 0.3), rounds) == pytest.approx(np.ones(5)), "ties are exact"
@@ -198,10 +204,10 @@ def test_a_huge_ball_leaves_the_best_action_alone():
 
 def test_only_differences_of_the_advantage_matter():
     A, q = _table(9)
-    ours = tabular_optimum(A, q, delta=0.5)
-    assert tabular_optimum(3 * A + 7, q, delta=0.5) == pytest.approx(ours, rel=1e-9)
+    ours = tabular_optimum(A, q, target=0.5)
+    assert tabular_optimum(3 * A + 7, q, target=0.5) == pytest.approx(ours, rel=1e-9)
     order = np.random.default_rng(0).permutation(7)
-    assert tabular_optimum(A[order], q[order], delta=0.5) == pytest.approx(ours[order], rel=1e-12)
+    assert tabular_optimum(A[order], q[order], target=0.5) == pytest.approx(ours[order], rel=1e-12)
 
 
 def test_it_must_be_a_distribution():

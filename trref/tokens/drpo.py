@@ -268,7 +268,7 @@ METHOD = Method(
             settings={"default": LENGTH, "probe": {"max_length": 4.5, "eps": 0.7}},
             limits=(
                 Limit("dr_grpo.dr_grpo", {**LENGTH, "eps": 1e14}, FREE, where=cases.moderate_ratios),
-                Limit("r2vpo.r2vpo", {**LENGTH, "eps": 0.4}, {"weight": 1.0, "target": 0.0}, where=cases.equal_sizes),
+                Limit("r2vpo.r2vpo", {**LENGTH, "eps": 0.4}, {"variance_weight": 1.0, "target": 0.0}, where=cases.equal_sizes),
                 FRESH,
             ),
         ),

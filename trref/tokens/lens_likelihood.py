@@ -49,189 +49,104 @@ Feng et al., *Don't Waste Mistakes: Leveraging Negative RL-Groups via Confidence
 
 import math
 
-from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Input, Limit, Method, Objective
 from trref.nn.heads import log_softmax
+from trref.signature import (
+    Binary,
+    N,
+    Positive,
+    Prob,
+    Real,
+    Scalar,
+    V,
+    checked,
+)
 
 __all__ = ["difficulty", "mle_loss", "value_function"]
 
-CORRECT = {"correct": Input("N V", "prob")}
-LABELLED = {"log_prob": Input("N"), "reward": Input("N", "mask"), "difficulty": Input("N", "positive")}
-ENUMERATED = {"logits": Input("N V"), "right": Input("N V", "mask"), "difficulty": Input("N", "positive")}
 BELOW = "difficulty must be above the probability of every wrong answer"
 
 
-def difficulty(correct):
-    """Difficulty of each question, from the probability of each of its answers to be right.
+def _possible(correct):
+    """A question without a possible answer."""
+    return [
+        (
+            lambda: (correct.sum(1) > 1e-30).all(),
+            "correct must be positive for one answer at least",
+        )
+    ]
+
+
+@checked(also=_possible)
+def difficulty(correct: Prob[N, V]) -> Positive[N]:
+    """Difficulty of each question.
 
     Parameters
     ----------
-    correct : array (N, V), in [0, 1]
-        One answer at least must have a positive probability.
-
-    Returns
-    -------
-    array (N,)
-
-    Raises
-    ------
-    ValueError
-        A wrong shape, values outside [0, 1], a question without a possible answer.
+    correct
+        Probability of each answer to be right.
     """
-    _, flags = validate.deferred(CORRECT, correct)
-    tiny = 1e-30
-    validate.require(
-        *flags, (lambda: (correct.sum(1) > tiny).all(), "correct must be positive for one answer at least")
-    )
     return 1 / correct.sum(1)  # eq. lens-likelihood-difficulty
 
 
-def mle_loss(log_prob, reward, difficulty):
+def _below(prob, reward, difficulty):
+    return ((reward == 1) | (prob < difficulty * (1 - 1e-6))).all()
+
+
+def _hard_enough(log_prob, reward, difficulty):
+    """A difficulty that is too small for a wrong answer."""
+    return [(lambda: _below(xp.exp(log_prob), reward, difficulty), BELOW)]
+
+
+@checked(also=_hard_enough)
+def mle_loss(
+    log_prob: Real[N], reward: Binary[N], difficulty: Positive[N]
+) -> tuple[Scalar, Real[N]]:
     """Negative log-likelihood of the labels of N answers.
 
     Parameters
     ----------
-    log_prob : array (N,)
-        Log-probability of each answer.
-    reward : array (N,), 0 or 1
-        Whether it is right.
-    difficulty : array (N,)
-        D of its question, above the probability of the answer if that is wrong.
-
-    Returns
-    -------
-    loss : scalar array
-    gradient : array (N,)
-        With respect to `log_prob`.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, a difficulty that is too small.
+    difficulty
+        D of the question, above the probability of each of its wrong answers.
     """
-    sizes, flags = validate.deferred(LABELLED, log_prob, reward, difficulty)
-
-    def below():
-        return ((reward == 1) | (xp.exp(log_prob) < difficulty * (1 - 1e-6))).all()
-
-    validate.require(*flags, (below, BELOW))
-    z = xp.exp(xp.where(reward == 1, -math.inf, log_prob)) / difficulty  # 0 for right answers
-    loss = -(reward * log_prob + xp.log1p(-z)).sum() / sizes["N"]  # eq. lens-likelihood-loss
+    N = len(log_prob)
+    # z is 0 for right answers
+    z = xp.exp(xp.where(reward == 1, -math.inf, log_prob)) / difficulty
+    # eq. lens-likelihood-loss
+    loss = -(reward * log_prob + xp.log1p(-z)).sum() / N
     calibrated = reward - z / (1 - z)
-    return loss, -calibrated / sizes["N"]  # eq. lens-likelihood-gradient
+    return loss, -calibrated / N  # eq. lens-likelihood-gradient
 
 
-def value_function(logits, right, difficulty):
-    """What the likelihood's gradient ascends on-policy, exactly; the mean over N questions, negative.
+def _hard_enough_for_all(logits, right, difficulty):
+    """A difficulty that is too small for a wrong answer."""
+    return [
+        (
+            lambda: _below(xp.exp(log_softmax(logits)), right, difficulty[:, None]),
+            BELOW,
+        )
+    ]
+
+
+@checked(also=_hard_enough_for_all)
+def value_function(
+    logits: Real[N, V], right: Binary[N, V], difficulty: Positive[N]
+) -> tuple[Scalar, Real[N, V]]:
+    """What the likelihood's gradient ascends on-policy, exactly: minus the mean over N questions.
 
     Parameters
     ----------
-    logits : array (N, V)
+    logits
         Of the V possible answers.
-    right : array (N, V), 0 or 1
-    difficulty : array (N,)
-        D, above the probability of every wrong answer.
-
-    Returns
-    -------
-    loss : scalar array
-        -J, to minimise.
-    gradient : array (N, V)
-        With respect to `logits`.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, a difficulty that is too small.
+    right
+        Whether the answer is right.
     """
-    sizes, flags = validate.deferred(ENUMERATED, logits, right, difficulty)
-
-    def below():
-        return ((right == 1) | (xp.exp(log_softmax(logits)) < difficulty[:, None] * (1 - 1e-6))).all()
-
-    validate.require(*flags, (below, BELOW))
+    N = len(logits)
     p, D = xp.exp(log_softmax(logits)), difficulty[:, None]
     z = xp.where(right == 1, 0, p / D)
     penalty = -D * (xp.log1p(-z) + z)
+    J = (p * right - penalty).sum() / N  # eq. lens-likelihood-value
     calibrated = right - z / (1 - z)
-    J = (p * right - penalty).sum() / sizes["N"]  # eq. lens-likelihood-value
-    dJ = p * (calibrated - (p * calibrated).sum(1, keepdims=True)) / sizes["N"]  # eq. lens-likelihood-value-gradient
+    # eq. lens-likelihood-value-gradient
+    dJ = p * (calibrated - (p * calibrated).sum(1, keepdims=True)) / N
     return -J, -dJ
-
-
-def _difficulty_by_loop(correct):
-    return [1 / sum(row) for row in correct.tolist()]
-
-
-def _correct(rng, size):
-    return {"correct": 0.98 * rng.random((size, 5)) * (rng.random((size, 5)) < 0.6) + 0.01}
-
-
-def _labelled(rng, size):
-    log_prob = -rng.exponential(2.0, size) - 0.05
-    room = 1 + rng.exponential(float(rng.choice((0.3, 2.0))), size)
-    return {
-        "log_prob": log_prob,
-        "reward": (rng.random(size) < 0.5).astype(float),
-        "difficulty": xp.exp(log_prob) * (0.1 + room),
-    }
-
-
-def _enumerated(rng, size):
-    logits = float(rng.choice((0.3, 1.0, 3.0))) * rng.standard_normal((size, 5))
-    most = xp.exp(log_softmax(logits)).max(1)
-    return {
-        "logits": logits,
-        "right": (rng.random((size, 5)) < 0.4).astype(float),
-        "difficulty": most * (1.1 + rng.random(size)),
-    }
-
-
-def _labels(log_prob, reward, difficulty):
-    return {n: xp.array(v) for n, v in (("log_prob", log_prob), ("reward", reward), ("difficulty", difficulty))}
-
-
-def _table(right, D):
-    logits = xp.array([[0.5, -0.25, 1.0], [0.0, 2.0, -1.0]])
-    return {"logits": logits, "right": xp.array(right, dtype=float), "difficulty": xp.array(D)}
-
-
-def _as_rewards(inputs):
-    """REINFORCE's advantage is the calibrated reward"""
-    log_prob, reward, pi = inputs["log_prob"], inputs["reward"], xp.exp(inputs["log_prob"])
-    calibrated = xp.where(reward == 1, 1.0, -pi / xp.where(reward == 1, 1.0, inputs["difficulty"] - pi))
-    return inputs, {"log_prob": log_prob[:, None], "advantage": calibrated, "mask": xp.ones_like(log_prob)[:, None]}
-
-
-METHOD = Method(
-    key="feng2025lens",
-    provenance="confirmed",
-    functions=(
-        Estimator(f=difficulty, inputs=CORRECT, example=_correct, brute_force=_difficulty_by_loop),
-        Objective(
-            f=mle_loss,
-            inputs=LABELLED,
-            example=_labelled,
-            edges={
-                "all right": lambda: _labels([-1.0, -0.5], [1.0, 1.0], [0.1, 2.0]),
-                "all wrong": lambda: _labels([-1.0, -0.5, -9.0], [0.0, 0.0, 0.0], [0.4, 2.0, 1e-3]),
-                "certain": lambda: _labels([0.0, 0.0], [1.0, 0.0], [1.0, 1.5]),
-                "one answer": lambda: _labels([-2.0], [0.0], [0.3]),
-            },
-            wrt="log_prob",
-            limits=(Limit("reinforce.reinforce", {}, where=_as_rewards, gradient_only=True),),
-        ),
-        Objective(
-            f=value_function,
-            inputs=ENUMERATED,
-            example=_enumerated,
-            edges={
-                "all right": lambda: _table([[1, 1, 1], [1, 1, 1]], [0.3, 1.0]),
-                "all wrong": lambda: _table([[0, 0, 0], [0, 0, 0]], [0.7, 1.0]),
-                "easy and hard": lambda: _table([[1, 0, 0], [0, 1, 0]], [0.6, 50.0]),
-            },
-            wrt="logits",
-        ),
-    ),
-)

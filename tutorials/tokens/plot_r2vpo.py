@@ -42,7 +42,7 @@ def exact(term, seed):
         (z,), state = adam.update([z], [-(c - np.exp(log_p) * c.sum())], state, lr=0.02 / (1 + step / 100))
     ratio = np.exp(log_softmax(z) - log_q)
     variance = float(q @ (ratio - 1) ** 2)
-    best = float(q @ (tabular_optimum(advantage, q, delta=variance) * advantage))
+    best = float(q @ (tabular_optimum(advantage, q, target=variance) * advantage))
     return variance, float(q @ (ratio * advantage)) / best
 
 
@@ -55,7 +55,7 @@ def clipped(eps):
 
 
 def braked(weight):
-    return lambda d, A: braked_surrogate(d, A, weight, 0.0)
+    return lambda d, A: braked_surrogate(d, A, variance_weight=weight, target=0.0)
 
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
@@ -103,7 +103,7 @@ def climb(objective, seed, *, batches=BATCHES, keep=1, target=None, hyper=None):
         a, old_log_prob, advantage = (np.concatenate(part) for part in zip(*buffer, strict=True))
         context = np.tile(CONTEXT, len(buffer))
         if target is not None:
-            hyper["weight"] = weight
+            hyper["variance_weight"] = weight
         for _ in range(10):
             log_prob = log_softmax(z, -1)[context, a][:, None]
             _, g = objective(log_prob, old_log_prob[:, None], advantage, np.ones((len(a), 1)), **hyper)
@@ -112,9 +112,9 @@ def climb(objective, seed, *, batches=BATCHES, keep=1, target=None, hyper=None):
             np.add.at(gradient, context, logit_gradient(z[context][:, None], a[:, None], g)[:, 0])
             (z,), state = adam.update([z], [gradient], state, lr=0.1)
         now, before, ones = log_softmax(z, -1)[CONTEXT, actions][:, None], new[1][:, None], np.ones((C * N, 1))
-        variances.append(float(dual_step(now, before, ones, weight=0.0, target=0.0)))
+        variances.append(float(dual_step(now, before, ones, variance_weight=0.0, target=0.0)))
         if target is not None:
-            weight = float(dual_step(now, before, ones, weight=weight, target=target, lr=5.0))
+            weight = float(dual_step(now, before, ones, variance_weight=weight, target=target, lr=5.0))
         weights.append(weight)
         mass.append(float(np.exp(log_softmax(z, -1))[np.arange(C), good].mean()))
     return mass, variances, weights, float(np.mean(lost))
