@@ -266,7 +266,7 @@ def beta_of_the_paper(kl_weight, kl, target=0.01):
     return np.clip(kl_weight, 1e-10, 1e10)
 
 
-@right("consensus.metropolis_weights")
+@right("drcgd_consensus.metropolis_weights")
 def metropolis_by_loops(adjacency):
     n, degree = len(adjacency), adjacency.sum(1)
     W = np.zeros((n, n), adjacency.dtype)

@@ -442,7 +442,7 @@ def clipped_above_only(log_prob, old_log_prob, clip=0.2):
     return np.mean(np.exp(log_prob - old_log_prob) > 1 + clip)
 
 
-@wrong("consensus.metropolis_weights")
+@wrong("drcgd_consensus.metropolis_weights")
 def degrees_without_the_one(adjacency):
     degree = adjacency.sum(1)
     W = adjacency / np.maximum(np.maximum.outer(degree, degree), 1)
@@ -589,7 +589,7 @@ def vine_not_normalised(log_prob, behavior_log_prob, q_value, estimator="normali
     return -(np.exp(log_prob - behavior_log_prob) * q_value).mean()
 
 
-@wrong("consensus.induced_mean")
+@wrong("drcgd_consensus.induced_mean")
 def mean_not_projected(x):
     return x.mean(0)
 

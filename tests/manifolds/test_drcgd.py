@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from trref.manifolds.consensus import metropolis_weights, subspace_distance
 from trref.manifolds.drcgd import dprgd, drcgd
+from trref.manifolds.drcgd_consensus import metropolis_weights, subspace_distance
 from trref.manifolds.riemannian_cg import riemannian_cg
 from trref.manifolds.stiefel import project
 from trref.manifolds.stiefel_retraction import retract_polar
@@ -59,7 +59,7 @@ def _agent_by_agent(C, x0, W, alpha, iterations, *, rounds=1, use_beta=True, dec
 def test_recurrences_of_the_paper(graph, rounds, decay):
     problem, x0, W = _setting(graph=graph)
     x, eta = _agent_by_agent(problem.C, x0, W, 0.2, 12, rounds=rounds, decay=decay)
-    result = drcgd(problem, x0, W, step_size=0.2, rounds=rounds, decay=decay, tol=1e-9, max_iter=12)
+    result = drcgd(problem, x0, W, lr=0.2, rounds=rounds, decay=decay, tol=1e-9, max_iter=12)
     assert result.iterations == 12
     assert np.allclose(result.agents, x, atol=1e-12)
     assert np.allclose(result.directions, eta, atol=1e-11)
@@ -69,8 +69,8 @@ def test_without_beta_it_is_dprgd():
     problem, x0, W = _setting(1)
     x, _ = _agent_by_agent(problem.C, x0, W, 0.2, 15, use_beta=False)
     for result in (
-        dprgd(problem, x0, W, step_size=0.2, tol=1e-9, max_iter=15),
-        drcgd(problem, x0, W, step_size=0.2, beta_cap=0.0, tol=1e-9, max_iter=15),
+        dprgd(problem, x0, W, lr=0.2, tol=1e-9, max_iter=15),
+        drcgd(problem, x0, W, lr=0.2, beta_cap=0.0, tol=1e-9, max_iter=15),
     ):
         assert np.allclose(result.agents, x, atol=1e-13)
 
@@ -79,9 +79,9 @@ def test_one_agent_is_riemannian_conjugate_gradients():
     """Fletcher-Reeves with the polar retraction, projection transport and a fixed step."""
     A = agents_pca(np.random.default_rng(2), agents=1, dims=8).C[0]
     x0 = _frame(2, 8, 2)
-    alone = drcgd(AgentsPCA(A[None]), x0, np.eye(1), step_size=0.1, tol=1e-9, max_iter=10)
+    alone = drcgd(AgentsPCA(A[None]), x0, np.eye(1), lr=0.1, tol=1e-9, max_iter=10)
     cg = riemannian_cg(
-        Brockett(A, np.ones(2)), x0, beta="FR", retraction="polar", step_size=0.1, restart=None, gtol=1e-9, max_iter=10
+        Brockett(A, np.ones(2)), x0, beta="FR", retraction="polar", lr=0.1, restart=None, gtol=1e-9, max_iter=10
     )
     assert alone.iterations == cg.iterations == 10
     assert np.allclose(alone.agents[0], cg.x, atol=1e-13)
@@ -92,8 +92,8 @@ def test_one_agent_is_riemannian_conjugate_gradients():
 @pytest.mark.parametrize("graph", [graphs.ring, graphs.path, graphs.complete])
 def test_identical_functions_keep_consensus(graph):
     problem, x0, W = _setting(3, spread=0.0, graph=graph)
-    together = drcgd(problem, x0, W, step_size=0.2, tol=1e-9, max_iter=40)
-    alone = drcgd(AgentsPCA(problem.C[:1]), x0, np.eye(1), step_size=0.2, tol=1e-9, max_iter=40)
+    together = drcgd(problem, x0, W, lr=0.2, tol=1e-9, max_iter=40)
+    alone = drcgd(AgentsPCA(problem.C[:1]), x0, np.eye(1), lr=0.2, tol=1e-9, max_iter=40)
     assert max(together.consensus_errors) < 1e-13
     for agent in together.agents:
         assert np.allclose(agent, alone.agents[0], atol=1e-10)
@@ -109,7 +109,7 @@ def test_many_rounds_are_full_averaging():
 def test_frames_and_directions_stay_where_they_belong():
     problem, x0, W = _setting(5)
     for cap in (None, 0.9):
-        result = drcgd(problem, x0, W, step_size=0.3, beta_cap=cap, tol=1e-9, max_iter=150)
+        result = drcgd(problem, x0, W, lr=0.3, beta_cap=cap, tol=1e-9, max_iter=150)
         x, eta = result.agents, result.directions
         assert abs(x.mT @ x - np.eye(3)).max() < 1e-13
         assert abs(x.mT @ eta + eta.mT @ x).max() < 1e-13 * max(1, abs(eta).max())
@@ -130,16 +130,14 @@ def test_histories_are_true():
 
 def test_a_fixed_step_leaves_a_floor_that_grows_with_it():
     problem, x0, W = _setting(7, decay=0.8)
-    floors = [
-        dprgd(problem, x0, W, step_size=a, tol=1e-6, max_iter=400).consensus_errors[-1] for a in (0.05, 0.15, 0.5)
-    ]
+    floors = [dprgd(problem, x0, W, lr=a, tol=1e-6, max_iter=400).consensus_errors[-1] for a in (0.05, 0.15, 0.5)]
     assert floors[0] > 1e-4 and 2 < floors[1] / floors[0] < 4 and 2 < floors[2] / floors[1] < 4
 
 
 def test_decaying_steps_reach_consensus_at_the_eigenvectors():
     problem, x0, W = _setting(8, spread=0.3)
-    fixed = drcgd(problem, x0, W, step_size=0.5, beta_cap=0.8, rounds=3, tol=1e-8, max_iter=600)
-    decaying = drcgd(problem, x0, W, step_size=0.5, beta_cap=0.8, rounds=3, decay=0.6, tol=1e-8, max_iter=600)
+    fixed = drcgd(problem, x0, W, lr=0.5, beta_cap=0.8, rounds=3, tol=1e-8, max_iter=600)
+    decaying = drcgd(problem, x0, W, lr=0.5, beta_cap=0.8, rounds=3, decay=0.6, tol=1e-8, max_iter=600)
     assert decaying.consensus_errors[-1] < 0.1 * fixed.consensus_errors[-1]
     best = np.linalg.eigh(problem.C.mean(0))[1][:, -3:]
     assert float(subspace_distance(decaying.x, best)) < 0.01
@@ -149,7 +147,7 @@ def _descent(problem, x0, W, step, iterations=80):
     """The ratios of Lemma 8 for every agent and iteration under a fixed step."""
     ratios = []
     for k in range(1, iterations):
-        r = drcgd(problem, x0, W, step_size=step, tol=1e-9, max_iter=k)
+        r = drcgd(problem, x0, W, lr=step, tol=1e-9, max_iter=k)
         g = np.array([_tangent(x, -C @ x) for x, C in zip(r.agents, problem.C, strict=True)])
         ratios.append((g * r.directions).sum((1, 2)) / (g * g).sum((1, 2)))
     return np.array(ratios)
@@ -187,7 +185,7 @@ def test_restart_makes_every_direction_descend():
     problem, x0, W = _setting(10, agents=4)
     restarted = 0
     for k in range(1, 40):
-        r = drcgd(problem, x0, W, step_size=0.3, restart=0.5, tol=1e-9, max_iter=k)
+        r = drcgd(problem, x0, W, lr=0.3, restart=0.5, tol=1e-9, max_iter=k)
         g = np.array([_tangent(x, -C @ x) for x, C in zip(r.agents, problem.C, strict=True)])
         ratio = (g * r.directions).sum((1, 2)) / (g * g).sum((1, 2))
         assert np.all(ratio <= -0.5 + 1e-12)
@@ -211,5 +209,5 @@ def test_errors_and_warnings():
         drcgd(problem, x0, 2 * W)
     with pytest.raises(ValueError, match="x must have shape"):
         drcgd(AgentsPCA(problem.C[:3]), x0, W)
-    with warnings.catch_warnings(), pytest.raises(ValueError, match="step_size"):
-        drcgd(problem, x0, W, step_size=-1.0)
+    with warnings.catch_warnings(), pytest.raises(ValueError, match="lr"):
+        drcgd(problem, x0, W, lr=-1.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trref.manifolds.consensus import metropolis_weights, subspace_distance
+from trref.manifolds.drcgd_consensus import metropolis_weights, subspace_distance
 from trref.manifolds.drdgd import drdgd, drgta
 from trref.problems import graphs
 from trref.problems.frames import AgentsPCA, agents_pca
@@ -60,7 +60,7 @@ def test_recurrences(solver, graph, rounds, decay, alpha):
     problem, x0, W = _setting(graph=graph)
     hyper = {"rounds": rounds, "decay": decay}
     x, directions = _agent_by_agent(problem.C, x0, W, 12, beta=0.2, alpha=alpha, tracking=solver is drgta, **hyper)
-    result = solver(problem, x0, W, step_size=0.2, consensus_step=alpha, tol=1e-9, max_iter=12, **hyper)
+    result = solver(problem, x0, W, lr=0.2, consensus_lr=alpha, tol=1e-9, max_iter=12, **hyper)
     assert result.iterations == 12
     assert np.allclose(result.agents, x, atol=1e-12)
     assert np.allclose(result.directions, directions, atol=1e-12)
@@ -72,9 +72,9 @@ def test_a_constant_step_leaves_an_error_unless_gradients_are_tracked():
         problem, x0, W = _setting(seed, decay=0.6)
         best = np.linalg.eigh(problem.C.mean(0))[1][:, -3:]
         options = {"tol": 1e-12, "max_iter": 800}
-        floors = [drdgd(problem, x0, W, step_size=s, **options).consensus_errors[-1] for s in (0.05, 0.15)]
+        floors = [drdgd(problem, x0, W, lr=s, **options).consensus_errors[-1] for s in (0.05, 0.15)]
         assert 1e-3 < floors[0] < floors[1] / 2, "grows with the step"
-        tracked = drgta(problem, x0, W, step_size=0.15, **options)
+        tracked = drgta(problem, x0, W, lr=0.15, **options)
         assert tracked.consensus_errors[-1] < 1e-6 * floors[1], "exact with the same constant step"
         assert float(subspace_distance(tracked.x, best)) < 1e-6
 
@@ -82,8 +82,8 @@ def test_a_constant_step_leaves_an_error_unless_gradients_are_tracked():
 @pytest.mark.parametrize("solver", [drdgd, drgta])
 def test_identical_functions_keep_consensus(solver):
     problem, x0, W = _setting(3, spread=0.0)
-    together = solver(problem, x0, W, step_size=0.2, tol=1e-9, max_iter=40)
-    alone = solver(AgentsPCA(problem.C[:1]), x0, np.eye(1), step_size=0.2, tol=1e-9, max_iter=40)
+    together = solver(problem, x0, W, lr=0.2, tol=1e-9, max_iter=40)
+    alone = solver(AgentsPCA(problem.C[:1]), x0, np.eye(1), lr=0.2, tol=1e-9, max_iter=40)
     assert max(together.consensus_errors) < 1e-13
     assert np.allclose(together.x, alone.x, atol=1e-12)
 
@@ -98,6 +98,6 @@ def test_errors_and_warnings(solver):
         solver(problem, x0, 2 * W)
     with pytest.raises(ValueError, match="x must have shape"):
         solver(AgentsPCA(problem.C[:3]), x0, W)
-    for bad in ({"step_size": 0.0}, {"consensus_step": -1.0}, {"decay": -0.5}, {"tol": 1.0}, {"rounds": 0}):
+    for bad in ({"lr": 0.0}, {"consensus_lr": -1.0}, {"decay": -0.5}, {"tol": 1.0}, {"rounds": 0}):
         with pytest.raises(ValueError, match=f"{next(iter(bad))} must lie in"):
             solver(problem, x0, W, **bad)

@@ -121,9 +121,7 @@ def test_recurrences(beta, way):
     f, x0 = _brockett(4)
     expected = _naive(f, x0, beta, way, 0.02, 6)
     with pytest.warns(ConvergenceWarning):
-        result = riemannian_cg(
-            f, x0, beta=beta, retraction=way[0], transport=way[1], step_size=0.02, restart=None, max_iter=6
-        )
+        result = riemannian_cg(f, x0, beta=beta, retraction=way[0], transport=way[1], lr=0.02, restart=None, max_iter=6)
     assert result.iterations == 6
     assert np.allclose(result.x, expected, atol=1e-13)
 
@@ -136,7 +134,7 @@ def test_scaled_transport_is_the_differential_made_no_longer():
         f, x0 = _brockett(seed)
         scaled, plain = (_naive(f, x0, "FR", ("qr", way), 0.05, 10) for way in ("scaled", "differential"))
         changed += not np.allclose(scaled, plain, atol=1e-6)
-        result = riemannian_cg(f, x0, beta="FR", transport="scaled", step_size=0.05, restart=None, max_iter=10)
+        result = riemannian_cg(f, x0, beta="FR", transport="scaled", lr=0.05, restart=None, max_iter=10)
         assert np.allclose(result.x, scaled, atol=1e-10)
     assert changed > 0
 
@@ -220,7 +218,7 @@ def test_polak_ribiere_with_a_small_fixed_step_is_descent():
     x, step, k = x0, 1e-3, 15
     for _ in range(k):
         x = retract_qr(x, -step * project(x, f(x)[1]))
-    moved = {b: riemannian_cg(f, x0, beta=b, step_size=step, restart=None, max_iter=k).x for b in ("PR+", "FR")}
+    moved = {b: riemannian_cg(f, x0, beta=b, lr=step, restart=None, max_iter=k).x for b in ("PR+", "FR")}
     assert np.linalg.norm(moved["PR+"] - x) < 0.05 * np.linalg.norm(x - x0)
     assert np.linalg.norm(moved["FR"] - x) > np.linalg.norm(x - x0)
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trref.backend import to_host, xp
-from trref.manifolds.consensus import metropolis_weights, subspace_distance
 from trref.manifolds.drcgd import dprgd, drcgd
+from trref.manifolds.drcgd_consensus import metropolis_weights, subspace_distance
 from trref.problems import graphs
 from trref.problems.digits import digits
 from trref.problems.frames import AgentsPCA
@@ -65,7 +65,7 @@ def decentralised_components(
     results = {}
     for name, solver, hyper in (("DRCGD, capped", drcgd, {"beta_cap": beta_cap}), ("DPRGD", dprgd, {})):
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-            result = solver(*task, step_size=float(step / values[-1]), tol=1e-12, max_iter=iterations, **hyper)
+            result = solver(*task, lr=float(step / values[-1]), tol=1e-12, max_iter=iterations, **hyper)
         gaps = [max((best - loss) / best, 0.0) for loss in result.losses]
         results[name] = DecentralisedComponents(
             result.x, gaps, result.consensus_errors, float(subspace_distance(result.x, frame))

@@ -64,82 +64,73 @@ Chen, Ye, Wang, Huang, Dai, Tsang and Liu, *Decentralized Riemannian Conjugate G
 
 import math
 import warnings
+from collections.abc import Callable
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Limit, Method, Solver
-from trref.manifolds._decentralised import AGREEMENT, DECENTRALISED, DESCENT, DecentralisedResult
-from trref.manifolds.consensus import distance_from, doubly_stochastic, mix
+from trref.manifolds.drcgd_consensus import distance_from
 from trref.manifolds.stiefel import tangent_part
 from trref.manifolds.stiefel_retraction import polar_factors
+from trref.manifolds.terms import DecentralisedResult, doubly_stochastic, mix
+from trref.signature import (
+    A,
+    N,
+    NonNegativeFloat,
+    OpenFraction,
+    Orthonormal,
+    P,
+    PositiveFloat,
+    PositiveInt,
+    Real,
+    checked,
+)
 
-__all__ = ["dprgd", "drcgd"]
+__all__ = ["dprgd", "drcgd", "local_gradients", "measure"]
 
 
+@checked(also=doubly_stochastic)
 def drcgd(
-    loss_and_grad,
-    x0,
-    weights,
+    loss_and_grad: Callable,
+    x0: Orthonormal[N, P],
+    weights: Real[A, A],
     *,
-    step_size=0.1,
-    decay=0.0,
-    rounds=1,
-    beta_cap=None,
-    restart=None,
-    tol=1e-2,
-    max_iter=200,
-):
+    lr: PositiveFloat = 0.1,
+    decay: NonNegativeFloat = 0.0,
+    rounds: PositiveInt = 1,
+    beta_cap: NonNegativeFloat | None = None,
+    restart: NonNegativeFloat | None = None,
+    tol: OpenFraction = 0.01,
+    max_iter: PositiveInt = 200,
+) -> DecentralisedResult:
     """Minimise a sum of functions, one an agent, by decentralised conjugate gradients.
 
     Parameters
     ----------
-    loss_and_grad : callable
-        ``loss_and_grad(x (agents, d, r)) -> (losses (agents,), Euclidean gradients (agents, d, r))``.
-    x0 : array (d, r)
-        The common start; orthonormal columns.
-    weights : array (agents, agents)
-        Symmetric and doubly stochastic, as from `trref.manifolds.consensus.metropolis_weights`.
-    step_size : float
-        In (0, inf).
-    decay : float
-        The step of iteration k is ``step_size / (k + 1)**decay``: 0 in the paper's experiments, 0.5 in its analysis.
-    rounds : int
+    loss_and_grad
+        Here it acts on a frame an agent and gives a loss and a Euclidean gradient an agent.
+    x0
+        The common start.
+    weights
+        Of the averages over neighbours: symmetric and doubly stochastic, as from
+        `trref.manifolds.drcgd_consensus.metropolis_weights`.
+    rounds
         Rounds of averaging an iteration.
-    beta_cap : float, optional
-        Largest multiple of the last direction, in [0, inf); None for the paper's method, 0 for DPRGD.
-    restart : float, optional
-        Restarts agents whose direction descends less than this, relative to their gradient; in [0, inf). None for the
-        paper's method.
-    tol : float
+    decay
+        The step of iteration k is ``lr / (k + 1)**decay``: 0 in the paper's experiments, 0.5 in its analysis.
+    beta_cap
+        Largest multiple of the last direction; None for the paper's method, 0 for DPRGD.
+    restart
+        Restarts agents whose direction descends less than this, relative to their gradient. None for the paper's
+        method.
+    tol
         Ends when the consensus error is at most `tol`, and the norm of the Riemannian gradient at the induced mean at
-        most `tol` times that of the Euclidean gradient at the start; in (0, 1).
-    max_iter : int
-
-    Returns
-    -------
-    DecentralisedResult
-        Fields x (the induced mean), agents, directions, losses, gradient_norms, consensus_errors, iterations,
-        converged.
-
-    Raises
-    ------
-    ValueError
-        `x0` off the manifold, wrong shapes, other weights, values that are not finite, a `step_size` so long that a
-        sum of frame and step lost its rank.
+        most `tol` times that of the Euclidean gradient at the start.
 
     Warns
     -----
     ConvergenceWarning
         `max_iter` was reached.
     """
-    _, flags = validate.deferred(DECENTRALISED.inputs, loss_and_grad, x0, weights)
-    validate.require(*flags, doubly_stochastic(weights))
-    validate.interval("(0, inf)", step_size=step_size)
-    validate.interval("[0, inf)", decay=decay)
-    validate.interval("[0, inf)", **{k: v for k, v in (("beta_cap", beta_cap), ("restart", restart)) if v is not None})
-    validate.interval("(0, 1)", tol=tol)
-    validate.integer("[1, inf)", rounds=rounds, max_iter=max_iter)
-
     Wt = linalg.matrix_power(weights, rounds)
     x = xp.stack([x0] * len(weights))
     g = tangent_part(x, local_gradients(loss_and_grad, x))
@@ -147,14 +138,18 @@ def drcgd(
     mean, loss, norm, error, scale = measure(loss_and_grad, x, xp.ones_like(x0))
     losses, norms, errors = [loss], [norm], [error]
     while (norms[-1] > tol * scale or errors[-1] > tol) and len(losses) <= max_iter:
-        alpha = step_size / len(losses) ** decay
+        alpha = lr / len(losses) ** decay
         x, s, _ = polar_factors(mix(Wt, x) + alpha * eta)  # eq. drcgd-step
         g = tangent_part(x, loss_and_grad(x)[1])
         previous, squares = squares, (g * g).sum((-2, -1))
 
-        beta = xp.where(previous > 0, squares / xp.where(previous > 0, previous, 1), 0)  # eq. drcgd-beta
-        beta = beta if beta_cap is None else xp.minimum(beta, beta_cap)  # eq. drcgd-safeguards
-        eta = -g + beta[:, None, None] * tangent_part(x, mix(Wt, eta))  # eq. drcgd-direction
+        # eq. drcgd-beta
+        beta = xp.where(previous > 0, squares / xp.where(previous > 0, previous, 1), 0)
+
+        if beta_cap is not None:
+            beta = xp.minimum(beta, beta_cap)  # eq. drcgd-safeguards
+        carried = tangent_part(x, mix(Wt, eta))
+        eta = -g + beta[:, None, None] * carried  # eq. drcgd-direction
         if restart is not None:
             lazy = (eta * g).sum((-2, -1)) >= -restart * squares  # eq. drcgd-safeguards
             eta = xp.where(lazy[:, None, None], -g, eta)
@@ -164,19 +159,30 @@ def drcgd(
         norms.append(norm)
         errors.append(error)
 
-    iterations, converged = len(losses) - 1, norms[-1] <= tol * scale and errors[-1] <= tol
+    iterations, converged = (
+        len(losses) - 1,
+        norms[-1] <= tol * scale and errors[-1] <= tol,
+    )
     if not converged:
         message = f"stopped after {iterations} iterations: consensus error {errors[-1]:.2e}, gradient {norms[-1]:.2e}"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
-    return DecentralisedResult(mean, x, eta, losses, norms, errors, iterations, converged)
+        warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
+    return DecentralisedResult(
+        mean, x, eta, losses, norms, errors, iterations, converged
+    )
 
 
 def local_gradients(loss_and_grad, x):
     """The local gradients, of the right shapes."""
     losses, gradients = loss_and_grad(x)
     validate.array("the gradients that loss_and_grad returns", gradients)
-    if tuple(losses.shape) != x.shape[:1] or gradients.shape != x.shape or gradients.dtype != x.dtype:
-        raise ValueError(f"loss_and_grad must return {len(x)} losses and {x.dtype} gradients of shape {x.shape}")
+    if (
+        tuple(losses.shape) != x.shape[:1]
+        or gradients.shape != x.shape
+        or gradients.dtype != x.dtype
+    ):
+        raise ValueError(
+            f"loss_and_grad must return {len(x)} losses and {x.dtype} gradients of shape {x.shape}"
+        )
     return gradients
 
 
@@ -188,68 +194,45 @@ def measure(loss_and_grad, x, s):
     G = gradients.mean(0)  # eq. drcgd-problem
     g = tangent_part(mean, G)
     rank = xp.minimum(s.min() / s.max(), spread.min())
-    numbers = xp.stack([losses.mean(), (g * g).sum(), (G * G).sum(), distance_from(x, mean), rank]).tolist()
+    numbers = xp.stack(
+        [losses.mean(), (g * g).sum(), (G * G).sum(), distance_from(x, mean), rank]
+    ).tolist()
     loss, gg, GG, error, rank = numbers
     if not math.isfinite(loss + GG):
         raise ValueError("loss_and_grad must give finite values")
     if rank <= x.shape[-2] * float(xp.finfo(x.dtype).eps):
-        raise ValueError("step_size is too long: a sum of frame and step lost its rank")
+        raise ValueError("lr is too long: a sum of frame and step lost its rank")
     return mean, loss, math.sqrt(gg), error, math.sqrt(GG)
 
 
-def dprgd(loss_and_grad, x0, weights, *, step_size=0.1, decay=0.0, rounds=1, tol=1e-2, max_iter=200):
+@checked(also=doubly_stochastic)
+def dprgd(
+    loss_and_grad: Callable,
+    x0: Orthonormal[N, P],
+    weights: Real[A, A],
+    *,
+    lr: PositiveFloat = 0.1,
+    decay: NonNegativeFloat = 0.0,
+    rounds: PositiveInt = 1,
+    tol: OpenFraction = 0.01,
+    max_iter: PositiveInt = 200,
+) -> DecentralisedResult:
     """Minimise a sum of functions, one an agent, by decentralised projected Riemannian gradients.
-
-    Parameters
-    ----------
-    loss_and_grad, x0, weights
-        As in `drcgd`.
-    step_size, decay, rounds, tol, max_iter
-        As in `drcgd`.
-
-    Returns
-    -------
-    DecentralisedResult
-
-    Raises
-    ------
-    ValueError
-        As in `drcgd`.
 
     Warns
     -----
     ConvergenceWarning
         `max_iter` was reached.
     """
-    hyper = {"step_size": step_size, "decay": decay, "rounds": rounds, "tol": tol, "max_iter": max_iter}
-    return drcgd(loss_and_grad, x0, weights, beta_cap=0.0, **hyper)  # eq. drcgd-dprgd
-
-
-COMMON = {"step_size": 0.2, "decay": 0.3, "rounds": 2, "tol": 0.03, "max_iter": 150}
-METHOD = Method(
-    key="chen2023decentralized",
-    provenance={
-        "confirmed": ("problem", "step", "beta", "direction", "dprgd"),
-        "reconstructed": ("safeguards",),
-    },
-    functions=(
-        Solver(
-            f=drcgd,
-            interface=DECENTRALISED,
-            settings={
-                "default": {},
-                "capped": {"beta_cap": 0.6},
-                "restarted": {"restart": 0.9},
-                "probe": {**COMMON, "beta_cap": 0.7, "restart": 0.2},
-            },
-            limits=(Limit(to="drcgd.dprgd", hyper={"beta_cap": 0.0}),),
-            **AGREEMENT,
-        ),
-        Solver(
-            f=dprgd,
-            interface=DECENTRALISED,
-            settings={"default": {}, "probe": COMMON},
-            **DESCENT,
-        ),
-    ),
-)
+    # eq. drcgd-dprgd
+    return drcgd.unchecked(
+        loss_and_grad,
+        x0,
+        weights,
+        lr=lr,
+        decay=decay,
+        rounds=rounds,
+        beta_cap=0.0,
+        tol=tol,
+        max_iter=max_iter,
+    )

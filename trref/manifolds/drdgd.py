@@ -46,114 +46,122 @@ arXiv:2102.07091.
 """
 
 import warnings
+from collections.abc import Callable
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Limit, Method, Solver
-from trref.manifolds._decentralised import AGREEMENT, DECENTRALISED, DESCENT, DecentralisedResult
-from trref.manifolds.consensus import doubly_stochastic, mix
 from trref.manifolds.drcgd import local_gradients, measure
 from trref.manifolds.stiefel import tangent_part
 from trref.manifolds.stiefel_retraction import polar_factors
-from trref.problems.frames import AgentsPCA
+from trref.manifolds.terms import DecentralisedResult, doubly_stochastic, mix
+from trref.signature import (
+    A,
+    N,
+    NonNegativeFloat,
+    OpenFraction,
+    Orthonormal,
+    P,
+    PositiveFloat,
+    PositiveInt,
+    Real,
+    checked,
+)
 
 __all__ = ["drdgd", "drgta"]
 
 
+@checked(also=doubly_stochastic)
 def drdgd(
-    loss_and_grad, x0, weights, *, step_size=0.1, consensus_step=1.0, decay=0.0, rounds=1, tol=1e-2, max_iter=200
-):
+    loss_and_grad: Callable,
+    x0: Orthonormal[N, P],
+    weights: Real[A, A],
+    *,
+    lr: PositiveFloat = 0.1,
+    consensus_lr: PositiveFloat = 1.0,
+    decay: NonNegativeFloat = 0.0,
+    rounds: PositiveInt = 1,
+    tol: OpenFraction = 0.01,
+    max_iter: PositiveInt = 200,
+) -> DecentralisedResult:
     """Minimise a sum of functions, one an agent, by decentralised Riemannian gradients.
 
     Parameters
     ----------
-    loss_and_grad : callable
-        ``loss_and_grad(x (agents, d, r)) -> (losses (agents,), Euclidean gradients (agents, d, r))``.
-    x0 : array (d, r)
-        The common start; orthonormal columns.
-    weights : array (agents, agents)
-        Symmetric and doubly stochastic, as from `trref.manifolds.consensus.metropolis_weights`.
-    step_size : float
-        Of the gradient, in (0, inf).
-    consensus_step : float
-        Of the way to the neighbours' average, in (0, inf).
-    decay : float
-        The step of iteration k is ``step_size / (k + 1)**decay``: 0 for a constant step, 0.5 in the paper's analysis.
-    rounds : int
+    loss_and_grad
+        Here it acts on a frame an agent and gives a loss and a Euclidean gradient an agent.
+    x0
+        The common start.
+    weights
+        Of the averages over neighbours: symmetric and doubly stochastic, as from
+        `trref.manifolds.drcgd_consensus.metropolis_weights`.
+    rounds
         Rounds of averaging an iteration.
-    tol : float
+    consensus_lr
+        Share of the way to the neighbours' average.
+    decay
+        The step of iteration k is ``lr / (k + 1)**decay``: 0 for a constant step, 0.5 in the paper's analysis.
+    tol
         Ends when the consensus error is at most `tol`, and the norm of the Riemannian gradient at the induced mean at
-        most `tol` times that of the Euclidean gradient at the start; in (0, 1).
-    max_iter : int
+        most `tol` times that of the Euclidean gradient at the start.
 
     Returns
     -------
     DecentralisedResult
-        Fields x (the induced mean), agents, directions (the negative local gradients), losses, gradient_norms,
-        consensus_errors, iterations, converged.
-
-    Raises
-    ------
-    ValueError
-        `x0` off the manifold, wrong shapes, other weights, values that are not finite, a `step_size` so long that a
-        sum of frame and step lost its rank.
+        The directions are the negative local gradients.
 
     Warns
     -----
     ConvergenceWarning
         `max_iter` was reached.
     """
-    steps = {"step_size": step_size, "consensus_step": consensus_step, "decay": decay}
-    return _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking=False)
+    steps = {"lr": lr, "consensus_lr": consensus_lr, "decay": decay}
+    return _descend(
+        loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking=False
+    )
 
 
+@checked(also=doubly_stochastic)
 def drgta(
-    loss_and_grad, x0, weights, *, step_size=0.1, consensus_step=1.0, decay=0.0, rounds=1, tol=1e-2, max_iter=200
-):
+    loss_and_grad: Callable,
+    x0: Orthonormal[N, P],
+    weights: Real[A, A],
+    *,
+    lr: PositiveFloat = 0.1,
+    consensus_lr: PositiveFloat = 1.0,
+    decay: NonNegativeFloat = 0.0,
+    rounds: PositiveInt = 1,
+    tol: OpenFraction = 0.01,
+    max_iter: PositiveInt = 200,
+) -> DecentralisedResult:
     """Minimise a sum of functions, one an agent, by decentralised Riemannian gradients that track their mean.
 
-    Parameters
-    ----------
-    loss_and_grad, x0, weights
-        As in `drdgd`.
-    step_size, consensus_step, decay, rounds, tol, max_iter
-        As in `drdgd`; a constant step is enough here.
+    A constant step is enough here.
 
     Returns
     -------
     DecentralisedResult
         The directions are the negative tangent parts of the tracked gradients.
 
-    Raises
-    ------
-    ValueError
-        As in `drdgd`.
-
     Warns
     -----
     ConvergenceWarning
         `max_iter` was reached.
     """
-    steps = {"step_size": step_size, "consensus_step": consensus_step, "decay": decay}
-    return _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking=True)
+    steps = {"lr": lr, "consensus_lr": consensus_lr, "decay": decay}
+    return _descend(
+        loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking=True
+    )
 
 
 def _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking):
-    _, flags = validate.deferred(DECENTRALISED.inputs, loss_and_grad, x0, weights)
-    validate.require(*flags, doubly_stochastic(weights))
-    validate.interval("(0, inf)", step_size=steps["step_size"], consensus_step=steps["consensus_step"])
-    validate.interval("[0, inf)", decay=steps["decay"])
-    validate.interval("(0, 1)", tol=tol)
-    validate.integer("[1, inf)", rounds=rounds, max_iter=max_iter)
-
-    alpha, Wt = steps["consensus_step"], linalg.matrix_power(weights, rounds)
+    alpha, Wt = steps["consensus_lr"], linalg.matrix_power(weights, rounds)
     x = xp.stack([x0] * len(weights))
     g = tangent_part(x, local_gradients(loss_and_grad, x))
     y = v = g
     mean, loss, norm, error, scale = measure(loss_and_grad, x, xp.ones_like(x0))
     losses, norms, errors = [loss], [norm], [error]
     while (norms[-1] > tol * scale or errors[-1] > tol) and len(losses) <= max_iter:
-        beta = steps["step_size"] / len(losses) ** steps["decay"]
+        beta = steps["lr"] / len(losses) ** steps["decay"]
         c = tangent_part(x, mix(Wt, x))  # eq. drdgd-consensus
         x, s, _ = polar_factors(x + alpha * c - beta * v)  # eq. drdgd-step
         previous, g = g, tangent_part(x, loss_and_grad(x)[1])
@@ -165,39 +173,13 @@ def _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking)
         norms.append(norm)
         errors.append(error)
 
-    iterations, converged = len(losses) - 1, norms[-1] <= tol * scale and errors[-1] <= tol
+    iterations, converged = (
+        len(losses) - 1,
+        norms[-1] <= tol * scale and errors[-1] <= tol,
+    )
     if not converged:
         message = f"stopped after {iterations} iterations: consensus error {errors[-1]:.2e}, gradient {norms[-1]:.2e}"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
-    return DecentralisedResult(mean, x, -v, losses, norms, errors, iterations, converged)
-
-
-def _alone(inputs):
-    """one agent"""
-    return {**inputs, "loss_and_grad": AgentsPCA(inputs["loss_and_grad"].C[:1]), "weights": xp.eye(1)}
-
-
-SETTINGS = {
-    "default": {},
-    "probe": {"step_size": 0.2, "consensus_step": 0.8, "decay": 0.3, "rounds": 2, "tol": 0.03, "max_iter": 150},
-}
-METHOD = Method(
-    key="chen2021decentralized",
-    provenance="confirmed",
-    functions=(
-        Solver(
-            f=drdgd,
-            interface=DECENTRALISED,
-            settings=SETTINGS,
-            limits=(Limit("drcgd.dprgd", {}, where=_alone),),
-            **DESCENT,
-        ),
-        Solver(
-            f=drgta,
-            interface=DECENTRALISED,
-            settings=SETTINGS,
-            limits=(Limit("drdgd.drdgd", {}, where=_alone),),
-            **AGREEMENT,
-        ),
-    ),
-)
+        warnings.warn(message, validate.ConvergenceWarning, stacklevel=4)
+    return DecentralisedResult(
+        mean, x, -v, losses, norms, errors, iterations, converged
+    )

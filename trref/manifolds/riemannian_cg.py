@@ -68,86 +68,93 @@ Mahony and Sepulchre, *Optimization Algorithms on Matrix Manifolds*, 2008.
 
 import math
 import warnings
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Method, Solver
-from trref.manifolds.interfaces import MINIMISER, MinimiserResult, off_manifold
 from trref.manifolds.stiefel import qr_differential, qr_factors, tangent_part
-from trref.manifolds.stiefel_retraction import cayley, cayley_differential, polar_differential, polar_factors
+from trref.manifolds.stiefel_retraction import (
+    cayley,
+    cayley_differential,
+    polar_differential,
+    polar_factors,
+)
 from trref.manifolds.stiefel_transport import shortened
+from trref.signature import (
+    N,
+    OpenFraction,
+    Orthonormal,
+    P,
+    PositiveFloat,
+    PositiveInt,
+    checked,
+)
 
-__all__ = ["riemannian_cg"]
+__all__ = ["MinimiserResult", "riemannian_cg"]
 
-BETAS = ("FR", "PR+", "HS", "DY")
-RETRACTIONS = ("qr", "polar", "cayley")
-TRANSPORTS = ("projection", "differential", "scaled", "cayley")
 SUFFICIENT, SLOPE_LEFT, TRIALS = 1e-4, 0.2, 30
 
 
+class MinimiserResult(NamedTuple):
+    """A frame; loss and norm of the Riemannian gradient from the start on."""
+
+    x: Orthonormal[N, P]
+    losses: list[float]
+    gradient_norms: list[float]
+    iterations: int
+    converged: bool
+
+
+def _isometry(transport, retraction, **_):
+    """The transport ``"cayley"`` without its retraction."""
+    if transport == "cayley" and retraction != "cayley":
+        raise ValueError(
+            f"transport 'cayley' needs the retraction 'cayley', not {retraction!r}"
+        )
+    return []
+
+
+@checked(also=_isometry)
 def riemannian_cg(
-    loss_and_grad,
-    x0,
+    loss_and_grad: Callable,
+    x0: Orthonormal[N, P],
     *,
-    beta="PR+",
-    retraction="qr",
-    transport="projection",
-    step_size=None,
-    restart=0.5,
-    gtol=1e-6,
-    max_iter=1000,
-):
+    beta: Literal["FR", "PR+", "HS", "DY"] = "PR+",
+    retraction: Literal["qr", "polar", "cayley"] = "qr",
+    transport: Literal["projection", "differential", "scaled", "cayley"] = "projection",
+    lr: PositiveFloat | None = None,
+    restart: PositiveFloat | None = 0.5,
+    gtol: OpenFraction = 1e-6,
+    max_iter: PositiveInt = 1000,
+) -> MinimiserResult:
     """Minimise a smooth function of an orthonormal frame.
 
     Parameters
     ----------
-    loss_and_grad : callable
-        ``loss_and_grad(x) -> (loss, Euclidean gradient (n, p))``.
-    x0 : array (n, p)
-        Start; orthonormal columns.
-    beta : str
-        ``"FR"``, ``"PR+"``, ``"HS"`` or ``"DY"``.
-    retraction : str
-        ``"qr"``, ``"polar"`` or ``"cayley"``.
-    transport : str
-        ``"projection"``, ``"differential"`` (of the retraction), ``"scaled"`` (the differential, never lengthening) or
-        ``"cayley"``, the isometric one, which belongs to the Cayley retraction.
-    step_size : float, optional
-        A fixed step instead of the line search, in (0, inf).
-    restart : float, optional
-        Powell's :math:`\\nu`, in (0, inf); 0.2 in his paper. None restarts only where the direction does not descend.
-    gtol : float
-        Ends when the Riemannian gradient is at most `gtol` times the Euclidean gradient at the start; in (0, 1).
-    max_iter : int
-
-    Returns
-    -------
-    MinimiserResult
-        Fields x, losses, gradient_norms, iterations, converged.
-
-    Raises
-    ------
-    ValueError
-        `x0` off the manifold, wrong shapes, values that are not finite, an unknown name, the Cayley transport with
-        another retraction.
+    loss_and_grad
+        The gradient is the Euclidean one.
+    x0
+        The start.
+    beta
+        Which multiple of the last direction.
+    retraction
+        How a step comes back to the manifold.
+    transport
+        Of directions: by projection, by the differential of the retraction, that scaled (never lengthening), or the
+        isometric one, which belongs to the Cayley retraction.
+    lr
+        A fixed step instead of the line search.
+    restart
+        Powell's ν; 0.2 in his paper. None restarts only where the direction does not descend.
+    gtol
+        Here relative to the norm of the Euclidean gradient at the start.
 
     Warns
     -----
     ConvergenceWarning
         `max_iter` was reached, or rounding stops the line search first.
     """
-    validate.inputs(MINIMISER.inputs, loss_and_grad, x0)
-    validate.choice(BETAS, beta=beta)
-    validate.choice(RETRACTIONS, retraction=retraction)
-    validate.choice(TRANSPORTS, transport=transport)
-    if transport == "cayley" and retraction != "cayley":
-        raise ValueError(f"transport 'cayley' needs the retraction 'cayley', not {retraction!r}")
-    validate.interval("(0, 1)", gtol=gtol)
-    validate.interval(
-        "(0, inf)", **{k: v for k, v in (("step_size", step_size), ("restart", restart)) if v is not None}
-    )
-    validate.integer("[1, inf)", max_iter=max_iter)
-
     loss, G = validate.loss_and_grad(loss_and_grad, x0)
     x, g = x0.copy(), tangent_part(x0, G)
     loss, gg, scale = xp.stack([loss, (g * g).sum(), (G * G).sum()]).tolist()
@@ -161,7 +168,7 @@ def riemannian_cg(
             return _Trial(loss_and_grad, x, g, d, t, retraction, transport)
 
         t = -slope / (curvature * dd) if curvature > 0 else 2 * t
-        trial = move(step_size) if step_size else _search(move, losses[-1], slope, t)
+        trial = move(lr) if lr else _search(move, losses[-1], slope, t)
         if trial is None:
             break
 
@@ -183,9 +190,10 @@ def riemannian_cg(
     iterations, converged = len(norms) - 1, norms[-1] <= target
     if not converged:
         message = (
-            f"riemannian_cg stopped after {iterations} iterations at a gradient of {norms[-1]:.2e}, above {target:.2e}"
+            f"riemannian_cg stopped after {iterations} iterations at a gradient of"
+            f" {norms[-1]:.2e}, above {target:.2e}"
         )
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
+        warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
     return MinimiserResult(x, losses, norms, iterations, converged)
 
 
@@ -207,7 +215,9 @@ class _Trial:
         self.d = moved[0]
         rows = xp.concatenate([self.g[None], moved]).reshape(3, -1)
         products = xp.append(rows @ rows.T, loss).tolist()
-        self.gg, self.slope, self.g_old, _, self.dd, self.d_old, _, _, _, self.loss = products
+        self.gg, self.slope, self.g_old, _, self.dd, self.d_old, _, _, _, self.loss = (
+            products
+        )
 
 
 def _retract(name, x, step):
@@ -227,8 +237,13 @@ def _search(move, loss, slope, t):
     fair = None
     for _ in range(TRIALS):
         trial = move(t)
-        enough = _change(trial, loss, slope) <= SUFFICIENT * t * slope  # eq. riemannian-cg-armijo
-        secant = t * slope / (slope - trial.slope) if trial.slope > slope else math.inf  # eq. riemannian-cg-secant
+        # eq. riemannian-cg-armijo
+        enough = _change(trial, loss, slope) <= SUFFICIENT * t * slope
+
+        # eq. riemannian-cg-secant
+        flatter = trial.slope > slope
+        secant = t * slope / (slope - trial.slope) if flatter else math.inf
+
         if fair:
             return trial if enough and abs(trial.slope) < abs(fair.slope) else fair
         if enough and abs(trial.slope) <= SLOPE_LEFT * abs(slope):
@@ -254,43 +269,3 @@ def _beta(name, trial, gg_old):
     numerator = trial.gg - trial.g_old if name == "HS" else trial.gg
     denominator = trial.slope - trial.d_old
     return numerator / denominator if denominator else 0.0
-
-
-def _stationarity(result, loss_and_grad, x0, *, gtol=1e-6, **_):
-    """Certificate: a stationary frame, no worse than the start."""
-    (loss, G), (start, G0) = loss_and_grad(result.x), loss_and_grad(x0)
-    norm, scale = (float(xp.sqrt((v * v).sum())) for v in (tangent_part(result.x, G), G0))
-    return {
-        "gradient over its target": norm / (gtol * scale) if scale else norm,
-        "off the manifold": off_manifold(result.x),
-        "loss above the start": (float(loss) - float(start)) / max(abs(float(start)), 1e-300),
-    }
-
-
-METHOD = Method(
-    key="sato2015new",
-    provenance={"confirmed": ("direction", "beta", "armijo", "restart"), "partly": ("trapezoid", "secant")},
-    functions=(
-        Solver(
-            f=riemannian_cg,
-            prescribed=False,
-            interface=MINIMISER,
-            settings={
-                "default": {},
-                "to the last digits": {"gtol": 1e-10},
-                "Fletcher-Reeves, scaled transport": {"beta": "FR", "transport": "scaled"},
-                "Dai-Yuan": {"beta": "DY", "retraction": "polar", "transport": "differential"},
-                "probe": {
-                    "beta": "HS",
-                    "retraction": "cayley",
-                    "transport": "cayley",
-                    "restart": 0.2,
-                    "gtol": 1e-5,
-                    "max_iter": 700,
-                },
-            },
-            certificate=_stationarity,
-            tolerances={"gradient over its target": 1.001, "off the manifold": 1e-12, "loss above the start": 1e-12},
-        ),
-    ),
-)

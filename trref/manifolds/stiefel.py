@@ -42,13 +42,22 @@ Edelman, Arias and Smith, *The Geometry of Algorithms with Orthogonality Constra
 Absil, Mahony and Sepulchre, *Optimization Algorithms on Matrix Manifolds*, 2008.
 """
 
-from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Method, Transform
-from trref.manifolds import deviations
-from trref.manifolds.interfaces import ANY_STEP, STEP, off_manifold, off_tangent
+from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
-__all__ = ["project", "project_vjp", "retract_qr", "retract_qr_jvp", "retract_qr_vjp"]
+__all__ = [
+    "full_rank",
+    "project",
+    "project_vjp",
+    "qr_differential",
+    "qr_factors",
+    "qr_of_full_rank",
+    "retract_qr",
+    "retract_qr_jvp",
+    "retract_qr_vjp",
+    "sym",
+    "tangent_part",
+]
 
 
 def sym(A):
@@ -61,54 +70,23 @@ def tangent_part(x, z):
     return z - x @ sym(x.mT @ z)  # eq. stiefel-project
 
 
-def project(x, z):
+@checked
+def project(x: Orthonormal[Lead, N, P], z: Real[Lead, N, P]) -> Real[Lead, N, P]:
     """Project z on the tangent space at x.
 
     Parameters
     ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    z : array of the same shape
-
-    Returns
-    -------
-    array of the same shape
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite.
+    x
+        A frame.
+    z
+        Any matrix of its shape.
     """
-    validate.inputs(ANY_STEP.inputs, x, z)
     return tangent_part(x, z)
 
 
 def project_vjp(x, z, cotangent):
     """The projection is linear in z and self-adjoint: it is its own jvp and vjp."""
     return project(x, cotangent)
-
-
-def retract_qr(x, z):
-    """Retract the step z from x by the orthogonal factor of x + z.
-
-    Parameters
-    ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    z : array of the same shape
-        A tangent vector, or any step that leaves x + z of full rank.
-
-    Returns
-    -------
-    array of the same shape
-        Orthonormal columns.
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite, x + z rank deficient.
-    """
-    return _checked_factors(x, z)[0]
 
 
 def qr_factors(A):
@@ -119,39 +97,49 @@ def qr_factors(A):
 
 
 def full_rank(values, n):
-    """Whether the smallest of a factor's values (..., p) is above rounding; asked of the device when called."""
+    """Whether the smallest of a factor's values (..., p) is above rounding."""
     size, smallest = abs(values), n * float(xp.finfo(values.dtype).eps)
-    return lambda: (size.min(-1) > smallest * size.max(-1)).all()
+    return (size.min(-1) > smallest * size.max(-1)).all()
 
 
-def checked_qr_factors(A, flags, needed):
-    """`qr_factors` of A (..., n, p) of full rank, with the flags of `validate.deferred`."""
-    Y, R = qr_factors(A)
-    diagonal = xp.diagonal(R, axis1=-2, axis2=-1)
-    validate.require(*flags, (full_rank(diagonal, A.shape[-2]), needed))
-    return Y, R
+def qr_of_full_rank(A, message):
+    """The pair for `trref.validate.require` that A (..., n, p) has full column rank."""
+    R = lambda: linalg.qr(A, mode="r")  # noqa: E731
+    test = lambda: full_rank(xp.diagonal(R(), axis1=-2, axis2=-1), A.shape[-2])  # noqa: E731
+    return [(test, message)]
 
 
-def _checked_factors(x, z):
-    _, flags = validate.deferred(STEP.inputs, x, z)
-    return checked_qr_factors(x + z, flags, "z must leave x + z of full rank")
+def _leaves_full_rank(x, z, **_):
+    """A z that leaves x + z without full rank; after a tangent vector it always has."""
+    return qr_of_full_rank(x + z, "z must leave x + z of full rank")
 
 
-def retract_qr_jvp(x, z, tangent):
+@checked(also=_leaves_full_rank)
+def retract_qr(
+    x: Orthonormal[Lead, N, P], z: Real[Lead, N, P]
+) -> Orthonormal[Lead, N, P]:
+    """Retract the step z from x by the orthogonal factor of x + z.
+
+    Parameters
+    ----------
+    z
+        A tangent vector, or any step that leaves x + z of full rank.
+    """
+    return qr_factors(x + z)[0]
+
+
+@checked(also=_leaves_full_rank)
+def retract_qr_jvp(
+    x: Orthonormal[Lead, N, P], z: Real[Lead, N, P], tangent: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
     """Differential of the retraction at z along a tangent; also a vector transport.
 
     Parameters
     ----------
-    x, z : arrays
-        As in `retract_qr`.
-    tangent : array of the same shape
-
-    Returns
-    -------
-    array of the same shape
-        Tangent to the manifold at ``retract_qr(x, z)``.
+    tangent
+        Any matrix; the result is tangent to the manifold at ``retract_qr(x, z)``.
     """
-    return qr_differential(*_checked_factors(x, z), tangent)
+    return qr_differential(*qr_factors(x + z), tangent)
 
 
 def qr_differential(Y, R, z):
@@ -163,37 +151,19 @@ def qr_differential(Y, R, z):
     return Y @ (rho - C) + B
 
 
-def retract_qr_vjp(x, z, cotangent):
-    """Adjoint of `retract_qr_jvp`: the derivative of ``sum(cotangent * retract_qr(x, z))`` by z."""
-    Y, R = _checked_factors(x, z)
+@checked(also=_leaves_full_rank)
+def retract_qr_vjp(
+    x: Orthonormal[Lead, N, P], z: Real[Lead, N, P], cotangent: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
+    """Adjoint of `retract_qr_jvp`: the derivative of ``sum(cotangent * retract_qr(x, z))`` by z.
+
+    Parameters
+    ----------
+    cotangent
+        Any matrix.
+    """
+    Y, R = qr_factors(x + z)
     # eq. stiefel-qr-vjp
     M = Y.mT @ cotangent
     B = Y @ (xp.tril(M - M.mT, -1) - M) + cotangent
     return linalg.solve(R, B.mT).mT
-
-
-METHOD = Method(
-    key="edelman1998geometry",
-    provenance="confirmed",
-    functions=(
-        Transform(
-            f=project,
-            interface=ANY_STEP,
-            wrt="z",
-            jvp=lambda x, z, tangent: project(x, tangent),
-            vjp=project_vjp,
-            idempotent=True,
-            feasible=lambda result, x, z: off_tangent(x, result, z),
-            deviations=(deviations.CANONICAL_GRADIENT_AS_PROJECTION,),
-        ),
-        Transform(
-            f=retract_qr,
-            interface=STEP,
-            wrt="z",
-            jvp=retract_qr_jvp,
-            vjp=retract_qr_vjp,
-            feasible=off_manifold,
-            deviations=(deviations.QR_WITHOUT_SIGNS,),
-        ),
-    ),
-)

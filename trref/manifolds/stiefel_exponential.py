@@ -49,39 +49,29 @@ first form in scipy.linalg.expm.
 Edelman, Arias and Smith, *The Geometry of Algorithms with Orthogonality Constraints*, 1998, arXiv:physics/9806030.
 """
 
-from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Method, Transform
-from trref.manifolds.interfaces import STEP, off_manifold
-from trref.manifolds.stiefel_gradient import METRICS
+from trref.manifolds.terms import Metric
+from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
 __all__ = ["exponential"]
 
 
-def exponential(x, z, *, metric="euclidean"):
+@checked
+def exponential(
+    x: Orthonormal[Lead, N, P],
+    z: Real[Lead, N, P],
+    *,
+    metric: Metric = "euclidean",
+) -> Orthonormal[Lead, N, P]:
     """Follow the geodesic from x with velocity z for unit time.
 
     Parameters
     ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    z : array of the same shape
+    x
+        A frame.
+    z
         A tangent vector. Of another matrix the symmetric part of xᵀ z is ignored.
-    metric : str
-        ``"euclidean"`` or ``"canonical"``.
-
-    Returns
-    -------
-    array of the same shape
-        Orthonormal columns.
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite, an unknown `metric`.
     """
-    validate.inputs(STEP.inputs, x, z)
-    validate.choice(METRICS, metric=metric)
     # eq. stiefel-exponential-split
     M = x.mT @ z
     A = (M - M.mT) / 2
@@ -89,9 +79,14 @@ def exponential(x, z, *, metric="euclidean"):
 
     basis, zero = xp.concatenate([x, Q], -1), xp.zeros_like(A)
     turn = A if metric == "canonical" else 2 * A
-    block = xp.concatenate([xp.concatenate([turn, -B.mT], -1), xp.concatenate([B, zero], -1)], -2)
-    end = basis @ expm_skew(block)[..., : A.shape[-1]]  # eq. stiefel-exponential-canonical
-    return end if metric == "canonical" else end @ expm_skew(-A)  # eq. stiefel-exponential-euclidean
+    block = xp.concatenate(
+        [xp.concatenate([turn, -B.mT], -1), xp.concatenate([B, zero], -1)], -2
+    )
+    # eq. stiefel-exponential-canonical
+    end = basis @ expm_skew(block)[..., : A.shape[-1]]
+
+    # eq. stiefel-exponential-euclidean
+    return end if metric == "canonical" else end @ expm_skew(-A)
 
 
 def expm_skew(M):
@@ -100,18 +95,3 @@ def expm_skew(M):
     eigenvalues, V = linalg.eigh(1j * M)
     turned = V * xp.exp(-1j * eigenvalues)[..., None, :]
     return (turned @ xp.conj(V).mT).real
-
-
-METHOD = Method(
-    key="edelman1998geometry",
-    provenance={"confirmed": ("canonical", "skew", "split"), "partly": ("euclidean",)},
-    functions=(
-        Transform(
-            f=exponential,
-            interface=STEP,
-            wrt="z",
-            settings={"default": {}, "probe": {"metric": "canonical"}},
-            feasible=off_manifold,
-        ),
-    ),
-)

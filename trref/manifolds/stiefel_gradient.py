@@ -45,186 +45,65 @@ Euclidean inner products is the gradient of no metric: slopes come out wrong, an
 Edelman, Arias and Smith, *The Geometry of Algorithms with Orthogonality Constraints*, 1998, arXiv:physics/9806030.
 """
 
-from trref import validate
-from trref.backend import xp
-from trref.catalog import Estimator, Input, Limit, Method, Transform
-from trref.manifolds.interfaces import ALONG_STEP, ANY_STEP, off_tangent
 from trref.manifolds.stiefel import sym, tangent_part
+from trref.manifolds.terms import Metric
+from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
-__all__ = ["METRICS", "inner", "riemannian_gradient", "riemannian_hessian"]
-
-METRICS = ("euclidean", "canonical")
-"""The names of the two metrics."""
-
-FRAME, ANY = Input("... N P", "orthonormal"), Input("... N P")
-INNER = {"x": FRAME, "u": ANY, "v": ANY}
-GRADIENT = {"x": FRAME, "gradient": ANY}
-HESSIAN = {"x": FRAME, "direction": ANY, "gradient": ANY, "hessian_vector": ANY}
+__all__ = ["inner", "riemannian_gradient", "riemannian_hessian"]
 
 
-def inner(x, u, v, *, metric="euclidean"):
+@checked
+def inner(
+    x: Orthonormal[Lead, N, P],
+    u: Real[Lead, N, P],
+    v: Real[Lead, N, P],
+    *,
+    metric: Metric = "euclidean",
+) -> Real[Lead]:
     """Inner product of two tangent vectors at x.
 
     Parameters
     ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    u, v : arrays of the same shape
-    metric : str
-        ``"euclidean"`` or ``"canonical"``.
-
-    Returns
-    -------
-    array (…)
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite, an unknown `metric`.
+    x
+        A frame.
+    u, v
+        Tangent vectors there.
     """
-    validate.inputs(INNER, x, u, v)
-    validate.choice(METRICS, metric=metric)
     euclidean = (u * v).sum((-2, -1))  # eq. stiefel-gradient-euclidean-metric
     if metric == "euclidean":
         return euclidean
-    return euclidean - ((x.mT @ u) * (x.mT @ v)).sum((-2, -1)) / 2  # eq. stiefel-gradient-canonical-metric
+    # eq. stiefel-gradient-canonical-metric
+    return euclidean - ((x.mT @ u) * (x.mT @ v)).sum((-2, -1)) / 2
 
 
-def _inner_by_matrices(x, u, v, *, metric="euclidean"):
-    weight = xp.eye(x.shape[-2]) - (x @ x.mT / 2 if metric == "canonical" else 0)
-    return xp.trace(u.mT @ weight @ v, axis1=-2, axis2=-1)
-
-
-def riemannian_gradient(x, gradient, *, metric="euclidean"):
-    """Turn a Euclidean gradient into the Riemannian one.
-
-    Parameters
-    ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    gradient : array of the same shape
-        The Euclidean gradient.
-    metric : str
-        ``"euclidean"`` or ``"canonical"``.
-
-    Returns
-    -------
-    array of the same shape
-        Tangent at x.
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite, an unknown `metric`.
-    """
-    validate.inputs(GRADIENT, x, gradient)
-    validate.choice(METRICS, metric=metric)
+@checked
+def riemannian_gradient(
+    x: Orthonormal[Lead, N, P],
+    gradient: Real[Lead, N, P],
+    *,
+    metric: Metric = "euclidean",
+) -> Real[Lead, N, P]:
+    """Turn a Euclidean gradient into the Riemannian one, tangent at x."""
     if metric == "euclidean":
         return tangent_part(x, gradient)  # eq. stiefel-gradient-euclidean
     return gradient - x @ (gradient.mT @ x)  # eq. stiefel-gradient-canonical
 
 
-def riemannian_gradient_vjp(x, gradient, cotangent, *, metric="euclidean"):
-    """Both maps are linear in the Euclidean gradient and self-adjoint: each is its own jvp and vjp."""
-    return riemannian_gradient(x, cotangent, metric=metric)
-
-
-def riemannian_hessian(x, direction, gradient, hessian_vector):
-    """Riemannian Hessian along a tangent vector, in the Euclidean metric.
+@checked
+def riemannian_hessian(
+    x: Orthonormal[Lead, N, P],
+    direction: Real[Lead, N, P],
+    gradient: Real[Lead, N, P],
+    hessian_vector: Real[Lead, N, P],
+) -> Real[Lead, N, P]:
+    """Riemannian Hessian along a tangent vector, in the Euclidean metric; the result is tangent at x.
 
     Parameters
     ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    direction : array of the same shape
+    direction
         Tangent at x.
-    gradient, hessian_vector : arrays of the same shape
+    gradient, hessian_vector
         The Euclidean gradient, and the Euclidean Hessian applied to `direction`.
-
-    Returns
-    -------
-    array of the same shape
-        Tangent at x.
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite.
     """
-    validate.inputs(HESSIAN, x, direction, gradient, hessian_vector)
-    return tangent_part(x, hessian_vector - direction @ sym(x.mT @ gradient))  # eq. stiefel-gradient-hessian
-
-
-def riemannian_hessian_jvp(x, direction, gradient, hessian_vector, tangent):
-    """Differential by `direction` with `hessian_vector` held constant: the curvature of the manifold alone."""
-    return -tangent_part(x, tangent @ sym(x.mT @ gradient))
-
-
-def riemannian_hessian_vjp(x, direction, gradient, hessian_vector, cotangent):
-    """Adjoint of `riemannian_hessian_jvp`."""
-    return -tangent_part(x, cotangent) @ sym(x.mT @ gradient)
-
-
-def _renamed(interface, *names):
-    """Examples and edges of an interface under other names of the inputs."""
-    rename = lambda made: dict(zip(names, made.values(), strict=True))  # noqa: E731
-    edges = {label: (lambda edge=edge: rename(edge())) for label, edge in interface.edges.items()}
-    return {"example": lambda rng, size: rename(interface.example(rng, size)), "edges": edges}
-
-
-def _with_hessian_vector(make):
-    """A direction, a gradient that is not tangent, and some Hessian's product with the direction."""
-
-    def made(*args):
-        x, direction, z = make(*args).values()
-        return {"x": x, "direction": direction, "gradient": z + x / 2, "hessian_vector": 2 * direction - z}
-
-    return made
-
-
-def _as_any_matrix(inputs):
-    """the gradient as any matrix"""
-    return {**inputs, "z": inputs["gradient"]}
-
-
-def _flat(inputs):
-    """no Euclidean gradient"""
-    return {**inputs, "gradient": xp.zeros_like(inputs["gradient"]), "z": inputs["hessian_vector"]}
-
-
-BOTH_METRICS = {"default": {}, "probe": {"metric": "canonical"}}
-METHOD = Method(
-    key="edelman1998geometry",
-    provenance="confirmed",
-    functions=(
-        Estimator(
-            f=inner,
-            inputs=INNER,
-            **_renamed(ALONG_STEP, "x", "u", "v"),
-            settings=BOTH_METRICS,
-            brute_force=_inner_by_matrices,
-        ),
-        Transform(
-            f=riemannian_gradient,
-            inputs=GRADIENT,
-            **_renamed(ANY_STEP, "x", "gradient"),
-            settings=BOTH_METRICS,
-            wrt="gradient",
-            jvp=lambda x, gradient, tangent, metric="euclidean": riemannian_gradient(x, tangent, metric=metric),
-            vjp=riemannian_gradient_vjp,
-            feasible=lambda result, x, gradient: off_tangent(x, result, gradient),
-            limits=(Limit("stiefel.project", {}, where=_as_any_matrix),),
-        ),
-        Transform(
-            f=riemannian_hessian,
-            inputs=HESSIAN,
-            example=_with_hessian_vector(ALONG_STEP.example),
-            edges={label: _with_hessian_vector(edge) for label, edge in ALONG_STEP.edges.items()},
-            wrt="direction",
-            jvp=riemannian_hessian_jvp,
-            vjp=riemannian_hessian_vjp,
-            feasible=lambda result, x, direction, gradient, hessian_vector: off_tangent(x, result, hessian_vector),
-            limits=(Limit("stiefel.project", {}, where=_flat),),
-        ),
-    ),
-)
+    # eq. stiefel-gradient-hessian
+    return tangent_part(x, hessian_vector - direction @ sym(x.mT @ gradient))

@@ -72,17 +72,20 @@ Absil and Malick, *Projection-like Retractions on Matrix Manifolds*, 2012; Wen a
 Optimization with Orthogonality Constraints*, 2013.
 """
 
-from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Method, Transform
-from trref.manifolds import deviations
-from trref.manifolds.interfaces import MATRIX, STEP, off_manifold
 from trref.manifolds.stiefel import full_rank
+from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
 __all__ = [
+    "cayley",
+    "cayley_differential",
     "nearest_frame",
     "nearest_frame_jvp",
     "nearest_frame_vjp",
+    "polar_adjoint",
+    "polar_differential",
+    "polar_factors",
+    "polar_of_full_rank",
     "retract_cayley",
     "retract_cayley_jvp",
     "retract_cayley_vjp",
@@ -98,49 +101,59 @@ def polar_factors(Z):
     return U @ Vt, s, Vt  # eq. stiefel-retraction-nearest
 
 
-def nearest_frame(y):
+def polar_of_full_rank(Z, message):
+    """The pair for `trref.validate.require` that Z (..., n, p) has full column rank."""
+    finite = lambda: xp.where(xp.isfinite(Z), Z, 0)  # noqa: E731  (others are named)
+    values = lambda: linalg.svd(finite(), compute_uv=False)  # noqa: E731
+    return [(lambda: full_rank(values(), Z.shape[-2]), message)]
+
+
+def _tall(y, **_):
+    """A matrix y with fewer rows than columns, or without full column rank."""
+    if y.shape[-1] > y.shape[-2]:
+        shape = tuple(y.shape)
+        raise ValueError(f"y must have at least as many rows as columns, not {shape}")
+    return polar_of_full_rank(y, "y must have full column rank")
+
+
+@checked(also=_tall)
+def nearest_frame(y: Real[Lead, N, P]) -> Orthonormal[Lead, N, P]:
     """Return the frame nearest to a matrix of full rank, its polar factor.
 
     Parameters
     ----------
-    y : array (…, n, p)
+    y
         Of full column rank, n ≥ p.
-
-    Returns
-    -------
-    array of the same shape
-        Orthonormal columns.
-
-    Raises
-    ------
-    ValueError
-        A rank below p, values that are not finite.
     """
-    return _factors_of_matrix(y)[0]
+    return polar_factors(y)[0]
 
 
-def _factors_of_matrix(y):
-    sizes, flags = validate.deferred(MATRIX.inputs, y)
-    if sizes["P"] > sizes["N"]:
-        raise ValueError(f"y must have at least as many rows as columns, not {tuple(y.shape)}")
-    return checked_polar_factors(y, flags, "y must have full column rank")
+@checked(also=_tall)
+def nearest_frame_jvp(
+    y: Real[Lead, N, P], tangent: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
+    """Differential of `nearest_frame` along `tangent`.
+
+    Parameters
+    ----------
+    tangent
+        Any matrix.
+    """
+    return polar_differential(*polar_factors(y), tangent)
 
 
-def checked_polar_factors(Z, flags, needed):
-    """`polar_factors` of Z (..., n, p) of full rank, with the flags of `validate.deferred`."""
-    Y, s, Vt = polar_factors(xp.where(xp.isfinite(Z), Z, 0))  # the flags name what is not finite
-    validate.require(*flags, (full_rank(s, Z.shape[-2]), needed))
-    return Y, s, Vt
+@checked(also=_tall)
+def nearest_frame_vjp(
+    y: Real[Lead, N, P], cotangent: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
+    """Adjoint of `nearest_frame_jvp`.
 
-
-def nearest_frame_jvp(y, tangent):
-    """Differential of `nearest_frame` along `tangent`."""
-    return polar_differential(*_factors_of_matrix(y), tangent)
-
-
-def nearest_frame_vjp(y, cotangent):
-    """Adjoint of `nearest_frame_jvp`."""
-    return polar_adjoint(*_factors_of_matrix(y), cotangent)
+    Parameters
+    ----------
+    cotangent
+        Any matrix.
+    """
+    return polar_adjoint(*polar_factors(y), cotangent)
 
 
 def _sylvester(s, Vt, C):
@@ -164,42 +177,41 @@ def polar_adjoint(Y, s, Vt, G):
     return Y @ K + (G - Y @ M) @ (Vt.mT / s[..., None, :]) @ Vt
 
 
-def retract_polar(x, z):
+def _leaves_full_rank(x, z, **_):
+    """A z that leaves x + z without full rank; after a tangent vector it always has."""
+    return polar_of_full_rank(x + z, "z must leave x + z of full rank")
+
+
+@checked(also=_leaves_full_rank)
+def retract_polar(
+    x: Orthonormal[Lead, N, P], z: Real[Lead, N, P]
+) -> Orthonormal[Lead, N, P]:
     """Retract the step z from x by the frame nearest to x + z.
 
     Parameters
     ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    z : array of the same shape
+    x
+        A frame.
+    z
         A tangent vector, or any step that leaves x + z of full rank.
-
-    Returns
-    -------
-    array of the same shape
-        Orthonormal columns.
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite, x + z rank deficient.
     """
-    return _factors_of_step(x, z)[0]
+    return polar_factors(x + z)[0]  # eq. stiefel-retraction-polar
 
 
-def _factors_of_step(x, z):
-    _, flags = validate.deferred(STEP.inputs, x, z)
-    return checked_polar_factors(x + z, flags, "z must leave x + z of full rank")  # eq. stiefel-retraction-polar
-
-
-def retract_polar_jvp(x, z, tangent):
+@checked(also=_leaves_full_rank)
+def retract_polar_jvp(
+    x: Orthonormal[Lead, N, P], z: Real[Lead, N, P], tangent: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
     """Differential of `retract_polar` at z along a tangent; also a vector transport."""
-    return polar_differential(*_factors_of_step(x, z), tangent)
+    return polar_differential(*polar_factors(x + z), tangent)
 
 
-def retract_polar_vjp(x, z, cotangent):
+@checked(also=_leaves_full_rank)
+def retract_polar_vjp(
+    x: Orthonormal[Lead, N, P], z: Real[Lead, N, P], cotangent: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
     """Adjoint of `retract_polar_jvp`."""
-    return polar_adjoint(*_factors_of_step(x, z), cotangent)
+    return polar_adjoint(*polar_factors(x + z), cotangent)
 
 
 def _without_half(x, z):
@@ -223,76 +235,28 @@ def cayley_differential(x, z, y, tangent):
     return (moved + cayley(x, z, moved)) / 2
 
 
-def retract_cayley(x, z):
-    """Retract the step z from x by the Cayley transform.
-
-    Parameters
-    ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    z : array of the same shape
-        A tangent vector. Of another step the symmetric part of xᵀ z is ignored.
-
-    Returns
-    -------
-    array of the same shape
-        Orthonormal columns.
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite.
-    """
-    validate.inputs(STEP.inputs, x, z)
+@checked
+def retract_cayley(
+    x: Orthonormal[Lead, N, P], z: Real[Lead, N, P]
+) -> Orthonormal[Lead, N, P]:
+    """Retract the step z from x by the Cayley transform; the symmetric part of xᵀ z is ignored."""
     return cayley(x, z, x)
 
 
-def retract_cayley_jvp(x, z, tangent):
+@checked
+def retract_cayley_jvp(
+    x: Orthonormal[Lead, N, P], z: Real[Lead, N, P], tangent: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
     """Differential of `retract_cayley` at z along a tangent."""
-    return cayley_differential(x, z, retract_cayley(x, z), tangent)
+    return cayley_differential(x, z, cayley(x, z, x), tangent)
 
 
-def retract_cayley_vjp(x, z, cotangent):
+@checked
+def retract_cayley_vjp(
+    x: Orthonormal[Lead, N, P], z: Real[Lead, N, P], cotangent: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
     """Adjoint of `retract_cayley_jvp`."""
     # eq. stiefel-retraction-cayley-vjp
-    middle = (x + retract_cayley(x, z)) / 2
+    middle = (x + cayley(x, z, x)) / 2
     H = (cotangent + cayley(x, -z, cotangent)) / 2
     return _without_half(x, H @ (middle.mT @ x) - middle @ (H.mT @ x))
-
-
-METHOD = Method(
-    key="absil2012projection",
-    provenance={
-        "confirmed": ("nearest", "polar"),
-        "partly": ("nearest-jvp", "cayley", "low-rank"),
-        "reconstructed": ("nearest-vjp", "cayley-jvp", "cayley-vjp"),
-    },
-    functions=(
-        Transform(
-            f=nearest_frame,
-            interface=MATRIX,
-            wrt="y",
-            jvp=nearest_frame_jvp,
-            vjp=nearest_frame_vjp,
-            idempotent=True,
-            feasible=off_manifold,
-        ),
-        Transform(
-            f=retract_polar,
-            interface=STEP,
-            wrt="z",
-            jvp=retract_polar_jvp,
-            vjp=retract_polar_vjp,
-            feasible=off_manifold,
-        ),
-        Transform(
-            f=retract_cayley,
-            interface=STEP,
-            wrt="z",
-            jvp=retract_cayley_jvp,
-            vjp=retract_cayley_vjp,
-            feasible=off_manifold,
-            deviations=(deviations.CAYLEY_WITHOUT_HALF_PROJECTION,),
-        ),
-    ),
-)

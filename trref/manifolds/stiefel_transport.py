@@ -50,29 +50,29 @@ Absil, Mahony and Sepulchre, *Optimization Algorithms on Matrix Manifolds*, 2008
 Convergent Riemannian Conjugate Gradient Method*, 2015, arXiv:1302.0125.
 """
 
-from trref import validate
+from typing import Literal
+
 from trref.backend import xp
-from trref.catalog import Limit, Method, Transform
-from trref.manifolds.interfaces import ALONG_STEP, TRANSPORT, off_tangent
 from trref.manifolds.stiefel import (
-    checked_qr_factors,
     project,
     qr_differential,
-    retract_qr,
+    qr_factors,
+    qr_of_full_rank,
     retract_qr_vjp,
     tangent_part,
 )
 from trref.manifolds.stiefel_retraction import (
     cayley,
-    checked_polar_factors,
     polar_differential,
-    retract_cayley,
-    retract_polar,
+    polar_factors,
+    polar_of_full_rank,
     retract_polar_vjp,
 )
+from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
 __all__ = [
     "scaled_transport",
+    "shortened",
     "transport",
     "transport_cayley",
     "transport_cayley_vjp",
@@ -84,26 +84,19 @@ __all__ = [
 ]
 
 
-def transport(x, y, z):
+@checked
+def transport(
+    x: Orthonormal[Lead, N, P], y: Orthonormal[Lead, N, P], z: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
     """Carry the tangent vector z from x to y by projection.
 
     Parameters
     ----------
-    x, y : arrays (…, n, p)
-        Orthonormal columns: where z is tangent, and where the result is.
-    z : array of the same shape
-
-    Returns
-    -------
-    array of the same shape
-        Tangent at y.
-
-    Raises
-    ------
-    ValueError
-        `x` or `y` off the manifold, shapes that differ, values that are not finite.
+    x, y
+        Frames: where z is tangent, and where the result is.
+    z
+        Tangent at x.
     """
-    validate.inputs(TRANSPORT.inputs, x, y, z)
     return tangent_part(y, z)  # eq. stiefel-transport-projection
 
 
@@ -112,29 +105,25 @@ def transport_vjp(x, y, z, cotangent):
     return project(y, cotangent)
 
 
-def transport_qr(x, step, z):
-    """Carry the tangent vector z from x along `step` by the differential of the QR retraction.
+MESSAGE = "step must leave x + step of full rank"
 
-    Parameters
-    ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    step, z : arrays of the same shape
-        Tangent at x.
 
-    Returns
-    -------
-    array of the same shape
-        Tangent at ``retract_qr(x, step)``.
+def _qr_rank(x, step, **_):
+    """A step that leaves x + step without full rank."""
+    return qr_of_full_rank(x + step, MESSAGE)
 
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite, x + step rank deficient.
-    """
-    _, flags = validate.deferred(ALONG_STEP.inputs, x, step, z)
-    Y, R = checked_qr_factors(x + step, flags, "step must leave x + step of full rank")
-    return qr_differential(Y, R, z)  # eq. stiefel-transport-qr
+
+def _polar_rank(x, step, **_):
+    """A step that leaves x + step without full rank."""
+    return polar_of_full_rank(x + step, MESSAGE)
+
+
+@checked(also=_qr_rank)
+def transport_qr(
+    x: Orthonormal[Lead, N, P], step: Real[Lead, N, P], z: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
+    """Carry the tangent vector z from x along a step by the differential of the QR retraction."""
+    return qr_differential(*qr_factors(x + step), z)  # eq. stiefel-transport-qr
 
 
 def transport_qr_vjp(x, step, z, cotangent):
@@ -142,29 +131,14 @@ def transport_qr_vjp(x, step, z, cotangent):
     return retract_qr_vjp(x, step, cotangent)
 
 
-def transport_polar(x, step, z):
-    """Carry the tangent vector z from x along `step` by the differential of the polar retraction.
-
-    Parameters
-    ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    step, z : arrays of the same shape
-        Tangent at x.
-
-    Returns
-    -------
-    array of the same shape
-        Tangent at ``retract_polar(x, step)``.
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite, x + step rank deficient.
-    """
-    _, flags = validate.deferred(ALONG_STEP.inputs, x, step, z)
-    Y, s, Vt = checked_polar_factors(x + step, flags, "step must leave x + step of full rank")
-    return polar_differential(Y, s, Vt, z)  # eq. stiefel-transport-polar
+@checked(also=_polar_rank)
+def transport_polar(
+    x: Orthonormal[Lead, N, P], step: Real[Lead, N, P], z: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
+    """Carry the tangent vector z from x along a step by the differential of the polar retraction."""
+    return polar_differential(
+        *polar_factors(x + step), z
+    )  # eq. stiefel-transport-polar
 
 
 def transport_polar_vjp(x, step, z, cotangent):
@@ -172,27 +146,14 @@ def transport_polar_vjp(x, step, z, cotangent):
     return retract_polar_vjp(x, step, cotangent)
 
 
-def transport_cayley(x, step, z):
-    """Carry the tangent vector z from x along `step` by the orthogonal matrix of the Cayley retraction.
+@checked
+def transport_cayley(
+    x: Orthonormal[Lead, N, P], step: Real[Lead, N, P], z: Real[Lead, N, P]
+) -> Real[Lead, N, P]:
+    """Carry the tangent vector z from x along a step by the orthogonal matrix of the Cayley retraction.
 
-    Parameters
-    ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    step, z : arrays of the same shape
-        Tangent at x.
-
-    Returns
-    -------
-    array of the same shape
-        Tangent at ``retract_cayley(x, step)``, as long as z.
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite.
+    The result is tangent at the end of the retraction, and as long as z.
     """
-    validate.inputs(ALONG_STEP.inputs, x, step, z)
     return cayley(x, step, z)  # eq. stiefel-transport-cayley
 
 
@@ -201,95 +162,34 @@ def transport_cayley_vjp(x, step, z, cotangent):
     return cayley(x, -step, cotangent)
 
 
-DIFFERENTIALS = {"qr": transport_qr, "polar": transport_polar}
+def _rank(x, step, retraction, **_):
+    """A step that leaves x + step without full rank."""
+    return (_qr_rank if retraction == "qr" else _polar_rank)(x, step)
 
 
-def scaled_transport(x, step, z, *, retraction="qr"):
-    """Carry z along `step` by the differential of a retraction, shortened where that lengthened it.
+@checked(also=_rank)
+def scaled_transport(
+    x: Orthonormal[Lead, N, P],
+    step: Real[Lead, N, P],
+    z: Real[Lead, N, P],
+    *,
+    retraction: Literal["qr", "polar"] = "qr",
+) -> Real[Lead, N, P]:
+    """Carry z along a step by the differential of a retraction, shortened where that lengthened it.
 
     Parameters
     ----------
-    x : array (…, n, p)
-        Orthonormal columns.
-    step, z : arrays of the same shape
-        Tangent at x.
-    retraction : str
-        ``"qr"`` or ``"polar"``.
-
-    Returns
-    -------
-    array of the same shape
-        Tangent at the end of the retraction, no longer than z in the Euclidean norm.
-
-    Raises
-    ------
-    ValueError
-        `x` off the manifold, shapes that differ, values that are not finite, x + step rank deficient, an unknown
-        `retraction`.
+    retraction
+        Whose differential it is.
     """
-    validate.choice(tuple(DIFFERENTIALS), retraction=retraction)
-    return shortened(DIFFERENTIALS[retraction](x, step, z), z)
+    differential = transport_qr if retraction == "qr" else transport_polar
+    return shortened(differential.unchecked(x, step, z), z)
 
 
 def shortened(moved, z):
     """Return `moved`, no longer than z; unchecked."""
     # eq. stiefel-transport-scaled
     before, after = (xp.sqrt((v * v).sum((-2, -1), keepdims=True)) for v in (z, moved))
-    return xp.where(after > before, before / xp.where(after > before, after, 1), 1).astype(z.dtype) * moved
-
-
-def _ends_tangent(retract):
-    return lambda result, x, step, z: off_tangent(retract(x, step), result, z)
-
-
-def _staying(inputs):
-    """a step that ends where it starts"""
-    return {**inputs, "y": inputs["x"]}
-
-
-METHOD = Method(
-    key="absil2008optimization",
-    provenance={"confirmed": ("projection",), "partly": ("qr", "polar", "cayley", "scaled")},
-    functions=(
-        Transform(
-            f=transport,
-            interface=TRANSPORT,
-            wrt="z",
-            jvp=lambda x, y, z, tangent: transport(x, y, tangent),
-            vjp=transport_vjp,
-            idempotent=True,
-            feasible=lambda result, x, y, z: off_tangent(y, result, z),
-            limits=(Limit("stiefel.project", {}, where=_staying),),
-        ),
-        Transform(
-            f=transport_qr,
-            interface=ALONG_STEP,
-            wrt="z",
-            jvp=lambda x, step, z, tangent: transport_qr(x, step, tangent),
-            vjp=transport_qr_vjp,
-            feasible=_ends_tangent(retract_qr),
-        ),
-        Transform(
-            f=transport_polar,
-            interface=ALONG_STEP,
-            wrt="z",
-            jvp=lambda x, step, z, tangent: transport_polar(x, step, tangent),
-            vjp=transport_polar_vjp,
-            feasible=_ends_tangent(retract_polar),
-        ),
-        Transform(
-            f=transport_cayley,
-            interface=ALONG_STEP,
-            wrt="z",
-            jvp=lambda x, step, z, tangent: transport_cayley(x, step, tangent),
-            vjp=transport_cayley_vjp,
-            feasible=_ends_tangent(retract_cayley),
-        ),
-        Transform(
-            f=scaled_transport,
-            interface=ALONG_STEP,
-            settings={"default": {}, "probe": {"retraction": "polar"}},
-            wrt="z",
-        ),
-    ),
-)
+    longer = after > before
+    factor = xp.where(longer, before / xp.where(longer, after, 1), 1)
+    return factor.astype(z.dtype) * moved

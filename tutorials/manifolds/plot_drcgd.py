@@ -20,8 +20,8 @@ import numpy as np
 
 from trref.experiments.figures import spread, use_style
 from trref.experiments.manifolds import decentralised_components
-from trref.manifolds.consensus import metropolis_weights
 from trref.manifolds.drcgd import dprgd, drcgd
+from trref.manifolds.drcgd_consensus import metropolis_weights
 from trref.problems import graphs
 from trref.problems.frames import agents_pca
 from trref.validate import ConvergenceWarning
@@ -45,7 +45,7 @@ def run(name, seed, step=0.1, heterogeneity=1.0, rounds=10, iterations=200, **mo
     x0 = np.linalg.qr(rng.standard_normal((d, r)))[0]
     best = -0.5 * np.linalg.eigvalsh(f.C.mean(0))[-r:].sum()
     solver, hyper = variants[name]
-    result = solver(f, x0, W, step_size=step, rounds=rounds, tol=1e-12, max_iter=iterations, **hyper, **more)
+    result = solver(f, x0, W, lr=step, rounds=rounds, tol=1e-12, max_iter=iterations, **hyper, **more)
     gaps = np.full(iterations + 1, 1e-14)
     gaps[: len(result.losses)] = np.maximum(np.array(result.losses) - best, 1e-14)
     return gaps, np.array(result.consensus_errors)

@@ -18,8 +18,8 @@ import warnings
 import numpy as np
 
 from trref.experiments.figures import COLOURS, spread, use_style
-from trref.manifolds.consensus import metropolis_weights
 from trref.manifolds.drcgd import dprgd
+from trref.manifolds.drcgd_consensus import metropolis_weights
 from trref.manifolds.drdgd import drdgd, drgta
 from trref.problems import graphs
 from trref.problems.frames import agents_pca
@@ -42,12 +42,12 @@ def run(solver, seed, length=iterations, difference=0.3, rounds=4, **hyper):
 
 
 variants = {
-    "DRDGD, step 0.1": (drdgd, {"step_size": 0.1}),
-    "DRDGD, step 0.3": (drdgd, {"step_size": 0.3}),
-    "DRDGD, step 0.9": (drdgd, {"step_size": 0.9}),
-    "DRDGD, step 0.9 / √k": (drdgd, {"step_size": 0.9, "decay": 0.5}),
-    "DRGTA, step 0.3": (drgta, {"step_size": 0.3}),
-    "DRGTA, step 0.3, one round": (drgta, {"step_size": 0.3, "rounds": 1}),
+    "DRDGD, step 0.1": (drdgd, {"lr": 0.1}),
+    "DRDGD, step 0.3": (drdgd, {"lr": 0.3}),
+    "DRDGD, step 0.9": (drdgd, {"lr": 0.9}),
+    "DRDGD, step 0.9 / √k": (drdgd, {"lr": 0.9, "decay": 0.5}),
+    "DRGTA, step 0.3": (drgta, {"lr": 0.3}),
+    "DRGTA, step 0.3, one round": (drgta, {"lr": 0.3, "rounds": 1}),
 }
 runs = {name: [run(solver, s, **hyper) for s in seeds] for name, (solver, hyper) in variants.items()}
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.8))
@@ -68,7 +68,7 @@ axes[0].legend(fontsize=8)
 differences = (0.0, 0.03, 0.1, 0.3, 1.0)
 methods = {"DRDGD": drdgd, "DPRGD": dprgd, "DRGTA": drgta}
 left = {
-    name: np.array([[run(f, s, difference=x, step_size=0.3)[0][-1] for s in range(3)] for x in differences])
+    name: np.array([[run(f, s, difference=x, lr=0.3)[0][-1] for s in range(3)] for x in differences])
     for name, f in methods.items()
 }
 figure, axis = plt.subplots()
@@ -97,7 +97,7 @@ assert np.all(decaying < long / 3), "a decaying step goes below it"
 assert np.all(tracked < 1e-6 * middle) and np.all(tracked < 1e-6 * decaying), "tracked gradients have no floor"
 assert np.all(ends["DRGTA, step 0.3"][:, 1] < 1e-9), "and the gradient of all together vanishes"
 assert np.all(loose > 5 * middle), "but a single round of averaging is too few"
-twice = np.array([run(drdgd, s, length=2 * iterations, step_size=0.3)[0][-1] for s in seeds])
+twice = np.array([run(drdgd, s, length=2 * iterations, lr=0.3)[0][-1] for s in seeds])
 assert np.all(tracked < 1e-6 * twice), "equal communication does not change that"
 for name, values in left.items():
     print(f"{name}: consensus error by difference {' '.join(f'{v:.1e}' for v in np.median(values, 1))}")

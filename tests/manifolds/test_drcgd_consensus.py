@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trref.manifolds.consensus import (
+from trref.manifolds.drcgd_consensus import (
     consensus_error,
     consensus_step,
     induced_mean,
@@ -131,7 +131,7 @@ def test_rounds_are_powers_of_the_weights():
         Wt = np.linalg.matrix_power(W, t)
         Z = np.array([sum(Wt[i, j] * x[j] for j in range(6)) + 0.3 * direction[i] for i in range(6)])
         U, _, Vt = np.linalg.svd(Z, full_matrices=False)
-        assert np.allclose(consensus_step(x, W, direction, step_size=0.3, rounds=t), U @ Vt, atol=1e-13)
+        assert np.allclose(consensus_step(x, W, direction, lr=0.3, rounds=t), U @ Vt, atol=1e-13)
 
 
 def test_agreement_is_a_fixed_point():

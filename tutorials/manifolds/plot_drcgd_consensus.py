@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from trref.experiments.figures import COLOURS, spread, use_style
-from trref.manifolds.consensus import consensus_error, consensus_step, induced_mean, metropolis_weights
+from trref.manifolds.drcgd_consensus import consensus_error, consensus_step, induced_mean, metropolis_weights
 from trref.manifolds.stiefel_retraction import nearest_frame
 from trref.problems import graphs
 

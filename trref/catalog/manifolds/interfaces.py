@@ -1,9 +1,7 @@
-"""The signatures that functions on the Stiefel manifold share, with arbitrary leading batch axes."""
-
-from typing import Any, NamedTuple
+"""Where the examples on the Stiefel manifold come from, with arbitrary leading batch axes."""
 
 from trref.backend import linalg, xp
-from trref.catalog import Input, Interface
+from trref.catalog import Interface
 from trref.problems.convex import spd_matrix
 from trref.problems.frames import Brockett, Procrustes
 
@@ -15,7 +13,6 @@ __all__ = [
     "PAIR",
     "STEP",
     "TRANSPORT",
-    "MinimiserResult",
     "off_manifold",
     "off_tangent",
     "random_frame",
@@ -23,18 +20,6 @@ __all__ = [
     "random_tangent",
     "small_frame",
 ]
-
-SHAPE = "... N P"
-
-
-class MinimiserResult(NamedTuple):
-    """Frame (n, p), loss and norm of the Riemannian gradient from the start on, iterations, and the verdict."""
-
-    x: Any
-    losses: list[float]
-    gradient_norms: list[float]
-    iterations: int
-    converged: bool
 
 
 def off_manifold(result, **_):
@@ -63,7 +48,9 @@ def random_tangent(rng, x):
 def random_near(rng, x, copies):
     """Return frames (copies, n, p) near x, of random spread, on the host."""
     spread = rng.choice((0.01, 0.1, 0.3)) / len(x) ** 0.5
-    U, _, Vt = linalg.svd(x + spread * rng.standard_normal((copies, *x.shape)), full_matrices=False)
+    U, _, Vt = linalg.svd(
+        x + spread * rng.standard_normal((copies, *x.shape)), full_matrices=False
+    )
     return U @ Vt
 
 
@@ -79,7 +66,10 @@ def _step(rng, size):
 
 def _any_step(rng, size):
     example = _step(rng, size)
-    return {"x": example["x"], "z": example["z"] + 0.1 * rng.standard_normal(example["z"].shape)}
+    return {
+        "x": example["x"],
+        "z": example["z"] + 0.1 * rng.standard_normal(example["z"].shape),
+    }
 
 
 def _batch():
@@ -89,16 +79,25 @@ def _batch():
 
 EDGES = {
     "no step": lambda: {"x": xp.eye(5)[:, :2], "z": xp.zeros((5, 2))},
-    "square": lambda: {"x": xp.eye(3), "z": xp.array([[0.0, -0.4, 0.1], [0.4, 0.0, 0.2], [-0.1, -0.2, 0.0]])},
-    "sphere": lambda: {"x": xp.eye(4)[:, :1], "z": xp.array([[0.0], [0.3], [-0.2], [0.9]])},
-    "negative entries on the diagonal": lambda: {"x": -xp.eye(4)[:, :2], "z": xp.ones((4, 2)) / 8},
+    "square": lambda: {
+        "x": xp.eye(3),
+        "z": xp.array([[0.0, -0.4, 0.1], [0.4, 0.0, 0.2], [-0.1, -0.2, 0.0]]),
+    },
+    "sphere": lambda: {
+        "x": xp.eye(4)[:, :1],
+        "z": xp.array([[0.0], [0.3], [-0.2], [0.9]]),
+    },
+    "negative entries on the diagonal": lambda: {
+        "x": -xp.eye(4)[:, :2],
+        "z": xp.ones((4, 2)) / 8,
+    },
     "a batch": _batch,
 }
 
-STEP = Interface("step", inputs={"x": Input(SHAPE, "orthonormal"), "z": Input(SHAPE)}, example=_step, edges=EDGES)
+STEP = Interface("step", example=_step, edges=EDGES)
 """``retract(x, z)``: a frame and a tangent vector there."""
 
-ANY_STEP = Interface("any_step", inputs=STEP.inputs, example=_any_step, edges=EDGES)
+ANY_STEP = Interface("any_step", example=_any_step, edges=EDGES)
 """``project(x, z)``: a frame and any matrix of its shape."""
 
 
@@ -120,7 +119,6 @@ def _with_step(edge):
 
 ALONG_STEP = Interface(
     "along_step",
-    inputs={"x": Input(SHAPE, "orthonormal"), "step": Input(SHAPE), "z": Input(SHAPE)},
     example=_along_step,
     edges={name: _with_step(edge) for name, edge in EDGES.items()},
 )
@@ -134,28 +132,36 @@ def _to_end(along):
 
 TRANSPORT = Interface(
     "transport",
-    inputs={"x": Input(SHAPE, "orthonormal"), "y": Input(SHAPE, "orthonormal"), "z": Input(SHAPE)},
     example=lambda rng, size: _to_end(_along_step(rng, size)),
-    edges={name: (lambda edge=edge: _to_end(_with_step(edge)())) for name, edge in EDGES.items()},
+    edges={
+        name: (lambda edge=edge: _to_end(_with_step(edge)()))
+        for name, edge in EDGES.items()
+    },
 )
 """``transport(x, y, z)``: move the tangent vector z from x to y."""
 
 
 def _any_matrix(rng, size):
     p = min(size, int(rng.integers(1, 5)))
-    return {"y": rng.choice((0.4, 1.0, 30.0)) * (random_frame(rng, size, p) + 0.3 * rng.standard_normal((size, p)))}
+    return {
+        "y": rng.choice((0.4, 1.0, 30.0))
+        * (random_frame(rng, size, p) + 0.3 * rng.standard_normal((size, p)))
+    }
 
 
 MATRIX = Interface(
     "matrix",
-    inputs={"y": Input(SHAPE)},
     example=_any_matrix,
     edges={
         "a frame": lambda: {"y": xp.eye(4)[:, :2]},
         "negative": lambda: {"y": -2 * xp.eye(3)},
         "one number": lambda: {"y": xp.array([[-0.3]])},
-        "far from orthogonal": lambda: {"y": xp.array([[1.0, 1.0], [0.0, 0.3], [0.0, 0.0]])},
-        "a batch": lambda: {"y": xp.stack([xp.eye(3)[:, :2], xp.arange(6.0).reshape(3, 2) - 1])},
+        "far from orthogonal": lambda: {
+            "y": xp.array([[1.0, 1.0], [0.0, 0.3], [0.0, 0.0]])
+        },
+        "a batch": lambda: {
+            "y": xp.stack([xp.eye(3)[:, :2], xp.arange(6.0).reshape(3, 2) - 1])
+        },
     },
 )
 """``nearest_frame(y)``: any matrices of full column rank."""
@@ -168,7 +174,9 @@ def _minimiser(rng, size):
     if rng.random() < 0.3:
         A = spd_matrix(rng, 1 + rng.random(size))
         return {
-            "loss_and_grad": Procrustes(A, A @ x0 + 0.1 * rng.standard_normal((size, p))),
+            "loss_and_grad": Procrustes(
+                A, A @ x0 + 0.1 * rng.standard_normal((size, p))
+            ),
             "x0": random_frame(rng, size, p),
         }
     A = spd_matrix(rng, xp.concatenate([rng.random(size - p), 2.0 + xp.arange(p)]))
@@ -177,28 +185,40 @@ def _minimiser(rng, size):
         rng.choice(("minimum", "maximum", "any"))
     )
     x0 = x0 if near is None else random_near(rng, near, 1)[0]
-    return {"loss_and_grad": Brockett(rng.choice((0.1, 1.0, 30.0)) * A, xp.arange(p, 0, -1.0)), "x0": x0}
+    return {
+        "loss_and_grad": Brockett(
+            rng.choice((0.1, 1.0, 30.0)) * A, xp.arange(p, 0, -1.0)
+        ),
+        "x0": x0,
+    }
 
 
 MINIMISER = Interface(
     "minimiser",
-    inputs={"loss_and_grad": Input("", "callable"), "x0": Input("N P", "orthonormal")},
     example=_minimiser,
     edges={
         "start at the solution": lambda: {
-            "loss_and_grad": Brockett(xp.diag(xp.array([3.0, 2.0, 1.0])), xp.array([2.0, 1.0])),
+            "loss_and_grad": Brockett(
+                xp.diag(xp.array([3.0, 2.0, 1.0])), xp.array([2.0, 1.0])
+            ),
             "x0": xp.eye(3)[:, :2],
         },
         "start at a saddle": lambda: {
-            "loss_and_grad": Brockett(xp.diag(xp.array([3.0, 2.0, 1.0])), xp.array([2.0, 1.0])),
+            "loss_and_grad": Brockett(
+                xp.diag(xp.array([3.0, 2.0, 1.0])), xp.array([2.0, 1.0])
+            ),
             "x0": xp.eye(3)[:, 1:],
         },
         "a weak function": lambda: {
-            "loss_and_grad": Brockett(xp.diag(xp.array([0.03, 0.02, 0.015, 0.01])), xp.array([2.0, 1.0])),
+            "loss_and_grad": Brockett(
+                xp.diag(xp.array([0.03, 0.02, 0.015, 0.01])), xp.array([2.0, 1.0])
+            ),
             "x0": xp.array([[0.5, 0.5], [0.5, -0.5], [0.5, 0.5], [0.5, -0.5]]),
         },
         "sphere": lambda: {
-            "loss_and_grad": Brockett(xp.diag(xp.array([4.0, 1.0, 1.0, 1.0])), xp.array([1.0])),
+            "loss_and_grad": Brockett(
+                xp.diag(xp.array([4.0, 1.0, 1.0, 1.0])), xp.array([1.0])
+            ),
             "x0": xp.full((4, 1), 0.5),
         },
         "square": lambda: {
@@ -217,11 +237,14 @@ def _pair(rng, size):
 
 PAIR = Interface(
     "pair",
-    inputs={"x": Input(SHAPE, "orthonormal"), "y": Input(SHAPE, "orthonormal")},
     example=_pair,
     edges={
         "orthogonal": lambda: {"x": xp.eye(4)[:, :2], "y": xp.eye(4)[:, 2:]},
         "one vector": lambda: {"x": xp.eye(2)[:, :1], "y": xp.array([[-0.6], [0.8]])},
+        "a batch": lambda: {
+            "x": xp.stack([xp.eye(4)[:, :2], xp.eye(4)[:, 2:]]),
+            "y": xp.stack([xp.eye(4)[:, 1:3], xp.eye(4)[:, :1:-1]]),
+        },
     },
 )
 """``subspace_distance(x, y)``: two frames."""

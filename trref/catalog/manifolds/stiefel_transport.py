@@ -1,0 +1,77 @@
+"""What is known of `trref.manifolds.stiefel_transport`."""
+
+from trref.catalog import Limit, Method, Transform
+from trref.catalog.manifolds.interfaces import ALONG_STEP, TRANSPORT, off_tangent
+from trref.manifolds.stiefel import retract_qr
+from trref.manifolds.stiefel_retraction import retract_cayley, retract_polar
+from trref.manifolds.stiefel_transport import (
+    scaled_transport,
+    transport,
+    transport_cayley,
+    transport_cayley_vjp,
+    transport_polar,
+    transport_polar_vjp,
+    transport_qr,
+    transport_qr_vjp,
+    transport_vjp,
+)
+
+
+def _ends_tangent(retract):
+    return lambda result, x, step, z: off_tangent(retract(x, step), result, z)
+
+
+def _staying(inputs):
+    """a step that ends where it starts"""
+    return {**inputs, "y": inputs["x"]}
+
+
+METHOD = Method(
+    key="absil2008optimization",
+    provenance={
+        "confirmed": ("projection",),
+        "partly": ("qr", "polar", "cayley", "scaled"),
+    },
+    functions=(
+        Transform(
+            f=transport,
+            interface=TRANSPORT,
+            wrt="z",
+            jvp=lambda x, y, z, tangent: transport(x, y, tangent),
+            vjp=transport_vjp,
+            idempotent=True,
+            feasible=lambda result, x, y, z: off_tangent(y, result, z),
+            limits=(Limit("stiefel.project", {}, where=_staying),),
+        ),
+        Transform(
+            f=transport_qr,
+            interface=ALONG_STEP,
+            wrt="z",
+            jvp=lambda x, step, z, tangent: transport_qr(x, step, tangent),
+            vjp=transport_qr_vjp,
+            feasible=_ends_tangent(retract_qr),
+        ),
+        Transform(
+            f=transport_polar,
+            interface=ALONG_STEP,
+            wrt="z",
+            jvp=lambda x, step, z, tangent: transport_polar(x, step, tangent),
+            vjp=transport_polar_vjp,
+            feasible=_ends_tangent(retract_polar),
+        ),
+        Transform(
+            f=transport_cayley,
+            interface=ALONG_STEP,
+            wrt="z",
+            jvp=lambda x, step, z, tangent: transport_cayley(x, step, tangent),
+            vjp=transport_cayley_vjp,
+            feasible=_ends_tangent(retract_cayley),
+        ),
+        Transform(
+            f=scaled_transport,
+            interface=ALONG_STEP,
+            settings={"default": {}, "probe": {"retraction": "polar"}},
+            wrt="z",
+        ),
+    ),
+)
