@@ -5,6 +5,7 @@ from trref.catalog import Method, Solver
 from trref.catalog.manifolds.interfaces import MINIMISER, off_manifold
 from trref.manifolds.riemannian_cg import riemannian_cg
 from trref.manifolds.stiefel import tangent_part
+from trref.problems.frames import Brockett
 
 
 def _stationarity(result, loss_and_grad, x0, *, gtol=1e-6, **_):
@@ -74,7 +75,15 @@ METHOD = Method(
                     {"max_iter": 2},
                 ),
                 "a gradient below rounding is asked for": lambda: (
-                    MINIMISER.edges["a weak function"](),
+                    {
+                        "loss_and_grad": Brockett(
+                            xp.array(
+                                [[2.0, 1.0, 0.3], [1.0, 3.0, 1.0], [0.3, 1.0, 5.0]]
+                            ),
+                            xp.array([1.0]),
+                        ),
+                        "x0": xp.eye(3)[:, :1],
+                    },
                     {"gtol": 1e-30, "max_iter": 60},
                 ),
             },
