@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.peers.by_autograd import compare, seq_mean, token_data, token_mean
-from trref.tokens import gtpo, noisy_rlvr, pspo, pspo_extensions
+from trref.tokens import gtpo, noisy_rlvr, pspo
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -38,8 +38,8 @@ def test_pspo_extensions(alpha, seed):
         r, A = _smoothed(y, alpha), y["advantage"][:, None]
         return -seq_mean(torch.minimum(r * A, r.clamp(0.8, 1.2) * A), y)
 
-    compare(pspo_extensions.pspo_sequence, {"alpha": alpha}, product, token_data(seed))
-    compare(pspo_extensions.pspo_clipped, {"alpha": alpha, "clip": 0.2}, clipped, token_data(seed))
+    compare(pspo.pspo_sequence, {"alpha": alpha}, product, token_data(seed))
+    compare(pspo.pspo_clipped, {"alpha": alpha, "clip": 0.2}, clipped, token_data(seed))
 
 
 # ---- noisy rewards

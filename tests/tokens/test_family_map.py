@@ -110,8 +110,8 @@ FIRST_ORDER = """
     a3po.a3po a3po.decoupled ace.ace fiberpo_censoring.apc bandpo.bandpo copo.copo cppo.cppo cppo.cppo_binary dapo.dapo
     dapo.dapo_over_batch dr_grpo.dr_grpo drpo.dppo drpo.dppo_measured drpo.drpo drpo.spo dual_clip.dual_clip
     dual_clip.two_sided_clip etr.etr fiberpo.fiberpo fiberpo_domain.fiberpo_domain gspo.gspo gtpo.gtpo grpo.grpo
-    kl_estimators.grpo_with_kl lens.lens maspo.maspo maspo.maspo_differentiated pspo.pspo pspo_extensions.pspo_clipped
-    pspo_extensions.pspo_sequence r2vpo.r2vpo r2vpo.r2vpo_sequence
+    kl_estimators.grpo_with_kl lens.lens maspo.maspo maspo.maspo_differentiated pspo.pspo pspo.pspo_clipped
+    pspo.pspo_sequence r2vpo.r2vpo r2vpo.r2vpo_sequence
 """.split()
 
 

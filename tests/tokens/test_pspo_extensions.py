@@ -8,7 +8,7 @@ import pytest
 
 from tests.tokens.batches import token_batch
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.pspo_extensions import pspo_clipped, pspo_sequence
+from trref.tokens.pspo import pspo_clipped, pspo_sequence
 
 
 def test_product_by_hand():

@@ -23,4 +23,6 @@ RENAMED = {
     "consensus.induced_mean": "drcgd_consensus.induced_mean",
     "consensus.consensus_error": "drcgd_consensus.consensus_error",
     "consensus.subspace_distance": "drcgd_consensus.subspace_distance",
+    "pspo_extensions.pspo_sequence": "pspo.pspo_sequence",
+    "pspo_extensions.pspo_clipped": "pspo.pspo_clipped",
 }

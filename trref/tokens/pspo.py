@@ -35,248 +35,209 @@ The mixture is closer to the old policy,
 and the same for :math:`KL(\pi^{old} \| \tilde\pi)`. That bounds the mixture, which lives only inside the loss, and not
 the policy, which samples.
 
-Two extensions are in :mod:`trref.tokens.pspo_extensions`.
+Two extensions are not in the paper: they show what smoothing does where it is more than a step size. A product of
+smoothed ratios changes the direction, too: each token is weighted by how far it moved,
+
+.. math::
+    :label: pspo-sequence
+
+    J = \frac1B \sum_i \hat A_i \prod_t \tilde\rho_{i,t}^{\,m_{i,t}}, \qquad
+    \frac{\partial J}{\partial\log\pi_{i,t}} = \frac{m_{i,t}}B\, \hat A_i\,
+    \frac{(1 - \alpha)\, \rho_{i,t}}{\tilde\rho_{i,t}} \prod_s \tilde\rho_{i,s}^{\,m_{i,s}}
+
+A clip of the smoothed ratio,
+
+.. math::
+    :label: pspo-clip
+
+    J = \sum_{i,t} \frac{m_{i,t}}{B\,|y_i|} \min\big\{ \tilde\rho \hat A,\;
+    \mathrm{clip}(\tilde\rho, 1-\epsilon, 1+\epsilon)\, \hat A \big\}
+
+has the gradient of a clip of the plain ratio at :math:`1 \pm \epsilon/(1-\alpha)`, times :math:`1-\alpha`: it is a
+wider clip. In each an answer without tokens contributes nothing, though it counts in B.
 
 **Where implementations differ.** The option for TRL (``trust_region_method="pspo"``, ``smoothing_alpha=0.1``) was never
 released; its documentation agrees with the equations here. The runs that the paper compares had different learning
-rates.
+rates. No public code of the extensions was found.
 
 **Provenance.** The method and its constant are confirmed by a public review that restates them and by that
-documentation; the equivalence and the contraction are derived and checked here.
+documentation; the equivalence and the contraction are derived and checked here. The extensions are reconstructed.
 
 Dwyer et al., *It's Not You, It's Clipping: A Soft Trust-Region via Probability Smoothing for LLM RL*, 2025,
 arXiv:2509.21282.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method, Objective
-from trref.catalog.tokens.places import OVER_ANSWERS, OVER_TOKENS, on_policy
 from trref.nn.heads import log_softmax
-from trref.tokens.deviations import pspo as deviations
+from trref.signature import (
+    B,
+    Decay,
+    LogProb,
+    Mask,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    Prob,
+    Real,
+    Scalar,
+    T,
+    V,
+    checked,
+)
 from trref.tokens.f_divergences import generator
-from trref.tokens.interfaces import TOKEN_OBJECTIVE, full_distribution, token_objective
-from trref.tokens.terms import near, token_weights
+from trref.tokens.terms import near, per_token, seq_mean, token_weights
 
-__all__ = ["Contraction", "contraction", "pspo", "smooth", "smoothed_policy", "smoothed_ratio"]
-
-PAIR = token_objective(without=("advantage", "mask"))
-POLICIES = full_distribution(without=("actions", "advantage", "mask"))
+__all__ = [
+    "Contraction",
+    "contraction",
+    "pspo",
+    "pspo_clipped",
+    "pspo_sequence",
+    "smoothed_policy",
+    "smoothed_ratio",
+]
 
 
 class Contraction(NamedTuple):
-    """Distances of the mixture from the old policy, each (B, T)."""
+    """Distances of the mixture from the old policy: KL(mixture ‖ old) is the reverse one."""
 
-    total_variation: Any
-    chi_square: Any
-    reverse_kl: Any
-    forward_kl: Any
+    total_variation: NonNegative[B, T]
+    chi_square: NonNegative[B, T]
+    reverse_kl: NonNegative[B, T]
+    forward_kl: NonNegative[B, T]
 
 
-def smoothed_policy(logits, old_logits, *, alpha=0.1):
+def _smooth(ratio, alpha):
+    return (1 - alpha) * ratio + alpha  # eq. pspo-ratio
+
+
+@checked
+def smoothed_policy(
+    logits: Real[B, T, V], old_logits: Real[B, T, V], *, alpha: Decay = 0.1
+) -> Prob[B, T, V]:
     """Mixture of the policy and the old one: a distribution.
 
     Parameters
     ----------
-    logits, old_logits : array (B, T, V)
-    alpha : float
-        Share of the old policy, in [0, 1).
-
-    Returns
-    -------
-    array (B, T, V)
-        Probabilities.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, `alpha` out of range.
+    alpha
+        Share of the old policy.
     """
-    validate.inputs(POLICIES.inputs, logits, old_logits)
-    validate.interval("[0, 1)", alpha=alpha)
-    return (1 - alpha) * xp.exp(log_softmax(logits)) + alpha * xp.exp(log_softmax(old_logits))  # eq. pspo-mixture
+    p, q = xp.exp(log_softmax(logits)), xp.exp(log_softmax(old_logits))
+    return (1 - alpha) * p + alpha * q  # eq. pspo-mixture
 
 
-def contraction(logits, old_logits, *, alpha=0.1):
-    """Distances of the mixture from the old policy.
-
-    Parameters
-    ----------
-    logits, old_logits : array (B, T, V)
-    alpha : float
-        In [0, 1).
-
-    Returns
-    -------
-    Contraction
-        Fields total_variation, chi_square, reverse_kl (mixture ‖ old), forward_kl (old ‖ mixture).
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, `alpha` out of range.
-    """
-    _, flags = validate.deferred(POLICIES.inputs, logits, old_logits)
-    validate.require(*flags, *near(logits, old_logits))
-    validate.interval("[0, 1)", alpha=alpha)
+@checked(also=near)
+def contraction(
+    logits: Real[B, T, V], old_logits: Real[B, T, V], *, alpha: Decay = 0.1
+) -> Contraction:
+    """Distances of the mixture from the old policy."""
     # eq. pspo-contraction
     log_old = log_softmax(old_logits)
-    log_ratio = (
-        xp.log1p((1 - alpha) * xp.expm1(log_softmax(logits) - log_old)) if alpha else log_softmax(logits) - log_old
-    )
+    log_u = log_softmax(logits) - log_old
+    if alpha:
+        log_u = xp.log1p((1 - alpha) * xp.expm1(log_u))
     kinds = ("total_variation", "pearson", "reverse_kl", "forward_kl")
-    return Contraction(*((xp.exp(log_old) * generator.unchecked(log_ratio, kind)[0]).sum(-1) for kind in kinds))
+    each = [generator.unchecked(log_u, kind)[0] for kind in kinds]
+    return Contraction(*((xp.exp(log_old) * f).sum(-1) for f in each))
 
 
-def smoothed_ratio(log_prob, old_log_prob, *, alpha=0.1):
-    """Ratio of the mixture to the old policy; never below `alpha`.
-
-    Parameters
-    ----------
-    log_prob, old_log_prob : array (B, T)
-        Log-probabilities of the tokens, under the current and the sampling policy.
-    alpha : float
-        In [0, 1).
-
-    Returns
-    -------
-    array (B, T)
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, `alpha` out of range.
-    """
-    validate.inputs(PAIR.inputs, log_prob, old_log_prob)
-    validate.interval("[0, 1)", alpha=alpha)
-    return smooth(xp.exp(log_prob - old_log_prob), alpha)
+@checked
+def smoothed_ratio(
+    log_prob: LogProb[B, T], old_log_prob: LogProb[B, T], *, alpha: Decay = 0.1
+) -> Positive[B, T]:
+    """Ratio of the mixture to the old policy; never below `alpha`."""
+    return _smooth(xp.exp(log_prob - old_log_prob), alpha)
 
 
-def smooth(ratio, alpha):
-    """Building block, unchecked: `smoothed_ratio` of a ratio."""
-    return (1 - alpha) * ratio + alpha  # eq. pspo-ratio
-
-
-def pspo(log_prob, old_log_prob, advantage, mask, *, alpha=0.1, aggregation="seq_mean"):
-    """PSPO loss; its gradient is 1 - alpha times that of the unclipped importance-sampling loss.
-
-    Parameters
-    ----------
-    log_prob, old_log_prob : array (B, T)
-        Log-probabilities of the tokens, under the current and the sampling policy.
-    advantage : array (B,) or (B, T)
-        As of `trref.tokens.grpo.group_advantage`.
-    mask : array (B, T), 0 or 1
-        The tokens of the answers.
-    alpha : float
-        Share of the old policy, in [0, 1).
-    aggregation : {"seq_mean", "token_mean"}
-        The weights, as in `trref.tokens.grpo.token_weights`.
-
-    Returns
-    -------
-    loss : scalar array
-        To minimise.
-    gradient : array (B, T)
-        With respect to `log_prob`; exactly 0 where the mask is 0.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, `alpha` out of range, an
-        unknown aggregation.
-    """
-    validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
-    validate.interval("[0, 1)", alpha=alpha)
-    validate.choice(("seq_mean", "token_mean"), aggregation=aggregation)
-    A = advantage[:, None] if advantage.ndim == 1 else advantage
-    ratio, w = xp.exp(log_prob - old_log_prob), token_weights(mask, aggregation)
+@checked
+def pspo(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    *,
+    alpha: Decay = 0.1,
+    aggregation: Literal["seq_mean", "token_mean"] = "seq_mean",
+) -> tuple[Scalar, Real[B, T]]:
+    """PSPO loss; its gradient is 1 - alpha times that of the unclipped importance-sampling loss."""
+    A, w = per_token(advantage), token_weights(mask, aggregation)
+    ratio = xp.exp(log_prob - old_log_prob)
     # eq. pspo-objective
-    J = (w * (smooth(ratio, alpha) * A)).sum()
+    J = (w * (_smooth(ratio, alpha) * A)).sum()
     dJ = (1 - alpha) * w * (ratio * A)
-
     return -J, -dJ
 
 
-def _by_tokens(p, q, f):
-    """f(p, q, rows of both) of every token's two distributions."""
-    rows = zip(p.reshape(-1, p.shape[-1]).tolist(), q.reshape(-1, q.shape[-1]).tolist(), strict=True)
-    return [f(*(_softmax(row) for row in pair)) for pair in rows]
+def _log_smooth(log_ratio, alpha):
+    """The logarithm of the smoothed ratio."""
+    if alpha == 0:
+        return log_ratio
+    log_alpha = xp.full_like(log_ratio, math.log(alpha))
+    return xp.logaddexp(log_ratio + math.log1p(-alpha), log_alpha)
 
 
-def _softmax(z):
-    weights = [math.exp(x - max(z)) for x in z]
-    return [w / sum(weights) for w in weights]
+def _log_product(log_ratio, mask, alpha):
+    return (mask * _log_smooth(log_ratio, alpha)).sum(1)
 
 
-def _mixture(logits, old_logits, *, alpha=0.1):
-    mixed = _by_tokens(logits, old_logits, lambda p, q: [a - alpha * (a - b) for a, b in zip(p, q, strict=True)])
-    return xp.array(mixed).reshape(logits.shape)
-
-
-def _distances(logits, old_logits, *, alpha=0.1):
-    """The first two from those of the policy itself, the other two from the mixture."""
-
-    def distances(p, q):
-        pairs = list(zip(p, q, strict=True))
-        mixed = [(a - alpha * (a - b), b) for a, b in pairs]
-        return (
-            (1 - alpha) * sum(abs(a - b) for a, b in pairs) / 2,
-            (1 - alpha) ** 2 * sum((a - b) ** 2 / b for a, b in pairs),
-            sum(m * math.log(m / b) for m, b in mixed),
-            sum(b * math.log(b / m) for m, b in mixed),
+def _moderate_product(log_prob, old_log_prob, mask, alpha, **_):
+    """A product beyond exp(30)."""
+    bound = validate.LOG_RATIO_BOUND
+    return [
+        (
+            lambda: (_log_product(log_prob - old_log_prob, mask, alpha) <= bound).all(),
+            "log_prob must give no answer a product of smoothed ratios"
+            f" above exp({bound:g})",
         )
-
-    return xp.array(_by_tokens(logits, old_logits, distances)).T.reshape(4, *logits.shape[:2])
-
-
-def _ratio_of_mixture(log_prob, old_log_prob, *, alpha=0.1):
-    p, q = xp.exp(log_prob), xp.exp(old_log_prob)
-    return ((1 - alpha) * p + alpha * q) / q
+    ]
 
 
-def _smaller_advantages(inputs):
-    """GRPO's advantages are 1 - alpha times these"""
-    return inputs, {**inputs, "advantage": 0.7 * inputs["advantage"]}
+@checked(also=_moderate_product)
+def pspo_sequence(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B],
+    mask: Mask[B, T],
+    *,
+    alpha: Decay = 0.1,
+) -> tuple[Scalar, Real[B, T]]:
+    """Loss with the smoothed ratio of the whole answer, a product over its tokens."""
+    # eq. pspo-sequence
+    log_ratio = log_prob - old_log_prob
+    product = xp.exp(_log_product(log_ratio, mask, alpha))
+    each = advantage * product * mask.any(1) / len(mask)
+    J = each.sum()
+    log_share = log_ratio + math.log1p(-alpha) - _log_smooth(log_ratio, alpha)
+    dJ = mask * each[:, None] * xp.exp(log_share)
+    return -J, -dJ
 
 
-UNCLIPPED = {"clip_low": 1e14, "clip_high": 1e14}
-PROBE = {"default": {}, "strong": {"alpha": 0.5}, "probe": {"alpha": 0.3}}
-METHOD = Method(
-    key="dwyer2025clipping",
-    provenance={"confirmed": ("mixture", "ratio", "objective"), "reconstructed": ("contraction",)},
-    functions=(
-        Estimator(f=smoothed_policy, interface=POLICIES, settings=PROBE, brute_force=_mixture),
-        Estimator(
-            f=contraction, interface=POLICIES, settings={**PROBE, "none": {"alpha": 0.0}}, brute_force=_distances
-        ),
-        Estimator(f=smoothed_ratio, interface=PAIR, settings=PROBE, brute_force=_ratio_of_mixture),
-        Objective(
-            f=pspo,
-            interface=TOKEN_OBJECTIVE,
-            wrt="log_prob",
-            settings={
-                "default": {},
-                "token mean": {"aggregation": "token_mean"},
-                "probe": {"alpha": 0.3, "aggregation": "token_mean"},
-            },
-            limits=(
-                Limit(to="grpo.grpo", hyper={"alpha": 0.0}, to_hyper={"clip": 1e14}),
-                Limit(to="dapo.dapo_over_batch", hyper={"alpha": 0.0, "aggregation": "token_mean"}, to_hyper=UNCLIPPED),
-                Limit("grpo.grpo", {"alpha": 0.3}, {"clip": 1e14}, where=_smaller_advantages, gradient_only=True),
-                Limit("reinforce.reinforce", {"alpha": 0.0}, OVER_ANSWERS, where=on_policy, gradient_only=True),
-                Limit(
-                    "reinforce.reinforce",
-                    {"alpha": 0.0, **OVER_TOKENS},
-                    OVER_TOKENS,
-                    where=on_policy,
-                    gradient_only=True,
-                ),
-            ),
-            deviations=(deviations.CLIP_KEPT, deviations.LOG_PROB_SMOOTHED),
-        ),
-    ),
-)
+@checked
+def pspo_clipped(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    *,
+    alpha: Decay = 0.1,
+    clip: PositiveFloat = 0.2,
+) -> tuple[Scalar, Real[B, T]]:
+    """Loss with the smoothed ratio under GRPO's clip, which is a wider clip of the plain one.
+
+    Parameters
+    ----------
+    clip
+        The ratio is the smoothed one.
+    """
+    A, w = per_token(advantage), seq_mean(mask)
+    ratio = xp.exp(log_prob - old_log_prob)
+    smoothed = _smooth(ratio, alpha)
+    unclipped, clipped = smoothed * A, xp.clip(smoothed, 1 - clip, 1 + clip) * A
+    # eq. pspo-clip
+    J = (w * xp.minimum(unclipped, clipped)).sum()
+    dJ = (1 - alpha) * w * ratio * A * (unclipped <= clipped)
+    return -J, -dJ

@@ -18,8 +18,7 @@ import numpy as np
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.experiments.tokens import train
 from trref.tokens.grpo import grpo
-from trref.tokens.pspo import pspo
-from trref.tokens.pspo_extensions import pspo_clipped, pspo_sequence
+from trref.tokens.pspo import pspo, pspo_clipped, pspo_sequence
 
 plt = use_style()
 T, ANSWERS, SEEDS = 8, 400, range(6)
