@@ -75,7 +75,7 @@ def test_malformed_inputs(name, data):
     if record.hyper_parameters and data.draw(st.booleans()):
         keyword = data.draw(st.sampled_from(list(record.hyper_parameters)))
         hyper[keyword] = data.draw(st.sampled_from([0, -1.0, 1e300, math.nan, math.inf, "1", None, True, [1.0]]))
-    named = [*inputs, *record.hyper_parameters, "grads", "state"]
+    named = [*inputs, *record.hyper_parameters, *getattr(record, "step_inputs", ()), "grads", "state"]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)

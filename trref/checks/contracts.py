@@ -654,7 +654,8 @@ def contracts_of(record):
     skipped = {contract for contract in (refused, limits, deviations) if not getattr(record, contract.__name__)}
     skipped |= {returns} if _result_note(record) is None else set()
     skipped |= {lengths} if isinstance(record, catalog.UpdateRule) or not new else set()
-    skipped |= {failures} if getattr(record, "random", False) or not new else set()
+    drawn = isinstance(record, catalog.Sampler) or getattr(record, "random", False)
+    skipped |= ({failures} if drawn or not new else set()) | ({shapes} if drawn else set())
     skipped |= {stop_gradients} if not getattr(record, "stopped", None) else set()
     return tuple(c for c in (*EVERYWHERE, *own) if c not in skipped)
 
