@@ -64,7 +64,7 @@ def _verl_loss(loss, mode, keywords, *, alone=False, **fixed):
 CLIP = {"clip": ("clip_ratio", "clip_ratio_low", "clip_ratio_high")}
 LOW_HIGH = {"clip_low": ("clip_ratio_low",), "clip_high": ("clip_ratio_high",)}
 LENGTH = {"max_length": ("loss_scale_factor",)}
-RADII = {"d_low": ("clip_ratio_low",), "d_high": ("clip_ratio_high",), "bound": ("clip_ratio_c",), **LENGTH}
+RADII = {"radius_low": ("clip_ratio_low",), "radius_high": ("clip_ratio_high",), "bound": ("clip_ratio_c",), **LENGTH}
 
 
 def _verl_kl(kind=None):
@@ -341,7 +341,7 @@ JUDGED = (
         _verl_loss("dppo_kl", "seq-mean-token-sum-norm", RADII),
         False,
         "the right gradient, with 1e-8 inside the logarithm of the divergence; the value as that of dppo_tv",
-        _fixed(kind="forward_kl", max_length=6, d_low=0.05, d_high=0.05),
+        _fixed(kind="forward_kl", max_length=6, radius_low=0.05, radius_high=0.05),
         explained="right in gradient, not in value",
     ),
     Judged(

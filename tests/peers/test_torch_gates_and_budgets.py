@@ -89,12 +89,12 @@ CASES = {
     "cppo": (cppo.cppo, {}, lambda x: _cppo(x, x["divergence"], 0.15, 0.015, 0.8, False)),
     "cppo, dynamic": (
         cppo.cppo,
-        {"delta": 0.1, "delta_b": 0.02, "w_min": 0.5, "budget": "dynamic"},
+        {"radius": 0.1, "mean_radius": 0.02, "w_min": 0.5, "budget": "dynamic"},
         lambda x: _cppo(x, x["divergence"], 0.1, 0.02, 0.5, True),
     ),
     "cppo, binary": (
         cppo.cppo_binary,
-        {"delta": 0.2, "delta_b": 0.02, "budget": "dynamic"},
+        {"radius": 0.2, "mean_radius": 0.02, "budget": "dynamic"},
         lambda x: _cppo(x, abs(x["log_prob"].exp() - x["old_log_prob"].exp()), 0.2, 0.02, 0.8, True),
     ),
     "maspo": (maspo.maspo, {}, lambda x: _maspo(x, True)),

@@ -91,12 +91,12 @@ TOKEN = {
     "dppo, tv": (drpo.dppo, {"max_length": 9}, _dppo("total_variation"), False),
     "dppo, kl": (
         drpo.dppo,
-        {"max_length": 9, "d_low": 0.05, "d_high": 0.05, "kind": "forward_kl"},
+        {"max_length": 9, "radius_low": 0.05, "radius_high": 0.05, "kind": "forward_kl"},
         _dppo("forward_kl"),
         False,
     ),
-    "spo": (drpo.spo, {"max_length": 9, "eps": 0.3}, _quadratic(False, 0.3), True),
-    "drpo": (drpo.drpo, {"max_length": 9, "delta": 0.1}, _quadratic(True, 0.1), True),
+    "spo": (drpo.spo, {"max_length": 9, "radius": 0.3}, _quadratic(False, 0.3), True),
+    "drpo": (drpo.drpo, {"max_length": 9, "radius": 0.1}, _quadratic(True, 0.1), True),
 }
 
 

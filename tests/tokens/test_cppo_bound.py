@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from trref.tokens.cppo import position_weight
 from trref.tokens.cppo_bound import improvement_penalty, parts_of_the_ratio, residual_bound
-from trref.tokens.cppo_budget import position_weight
 
 V, T = 3, 4
 ANSWERS = np.array(list(itertools.product(range(V), repeat=T)))

@@ -39,14 +39,18 @@ def test_binary_divergences():
     assert binary_rows(np.log(pi), np.log(mu), "total_variation")[0] == pytest.approx(abs(pi - mu))
     kl = rel_entr(mu, pi) + rel_entr(1 - mu, 1 - pi)
     assert binary_rows(np.log(pi), np.log(mu), "forward_kl")[0] == pytest.approx(kl)
-    for d, k in zip(np.nextafter(kl, 1), (1, 1, 1), strict=True):
-        assert k == keep_mask(kl[:1] * 0 + d, np.array([0.1]), np.array([1.0]), d, d)[0]
+
+
+def test_a_divergence_of_the_radius_is_kept():
+    old, D, A = np.full((1, 1), -1.0), np.full((1, 1), 0.3), np.ones(1)
+    assert keep_mask(old + 0.1, old, A, D, radius_high=0.3) == 1
+    assert keep_mask(old + 0.1, old, A, np.nextafter(D, 1), radius_high=0.3) == 0
 
 
 def test_radii_of_both_signs():
-    for d_low, d_high, expected in ((0.1, 0.3, (1, 0)), (0.3, 0.1, (0, 1)), (0.3, 0.3, (1, 1))):
+    for radius_low, radius_high, expected in ((0.1, 0.3, (1, 0)), (0.3, 0.1, (0, 1)), (0.3, 0.3, (1, 1))):
         kept = [
-            abs(_one(dppo, pi, mu, A, d_low=d_low, d_high=d_high)[1]) > 0
+            abs(_one(dppo, pi, mu, A, radius_low=radius_low, radius_high=radius_high)[1]) > 0
             for pi, mu, A in ((0.4, 0.2, 1), (0.2, 0.4, -1))
         ]
         assert tuple(map(int, kept)) == expected
@@ -71,7 +75,9 @@ def test_measured_divergence():
     top = top_k_rows(new, old, top_k_mask(old, actions, 20), "total_variation")[0]
     own = abs(np.exp(args[0]) - np.exp(args[1]))
     assert (top >= own - 1e-15).all()
-    dropped = [(dppo_measured(*args, d, max_length=4, d_low=0.3, d_high=0.3)[1] == 0).sum() for d in (own, top)]
+    dropped = [
+        (dppo_measured(*args, d, max_length=4, radius_low=0.3, radius_high=0.3)[1] == 0).sum() for d in (own, top)
+    ]
     assert dropped[0] < dropped[1]
 
 
@@ -79,8 +85,8 @@ def test_the_band_of_bandpo_is_the_same_radius():
     """|pi - mu| <= delta and |rho - 1| <= delta / mu: the same tokens are dropped, and equal gradients left."""
     log_prob, old, advantage, _ = token_batch(2)
     mask = np.ones_like(old)
-    ours = dppo(log_prob, old, advantage, mask, max_length=5, d_low=0.1, d_high=0.1, bound=1e14)[1]
-    band = bandpo(log_prob, old, advantage, mask, delta=0.1, ball="total_variation", cap=1e14)[1]
+    ours = dppo(log_prob, old, advantage, mask, max_length=5, radius_low=0.1, radius_high=0.1, bound=1e14)[1]
+    band = bandpo(log_prob, old, advantage, mask, radius=0.1, ball="total_variation", cap=1e14)[1]
     assert np.allclose(ours, band, rtol=1e-12) and 0 < (ours == 0).sum() < ours.size
 
 
@@ -92,7 +98,7 @@ def test_the_band_of_bandpo_is_the_same_radius():
 def test_optimum_of_one_probability(mu, A):
     delta = 0.2
     found = minimize_scalar(
-        lambda p: -_one(drpo, p, mu, A, delta=delta)[0],
+        lambda p: -_one(drpo, p, mu, A, radius=delta)[0],
         bounds=(1e-9, 1 - 1e-9),
         method="bounded",
         options={"xatol": 1e-9},
@@ -102,15 +108,15 @@ def test_optimum_of_one_probability(mu, A):
 
 def test_weights():
     rng = np.random.default_rng(3)
-    pi, mu, A = rng.random(500), rng.random(500), rng.standard_normal(500)
+    pi, mu, A = rng.random((1, 500)), rng.random((1, 500)), rng.standard_normal((1, 500))
     for delta in (0.1, 12.5):
-        w = drpo_weight(np.log(pi), np.log(mu), A, delta)
+        w = drpo_weight(np.log(pi), np.log(mu), A, radius=delta)
         assert w == pytest.approx(1 - np.sign(A) * (pi - mu) / delta) and (abs(w - 1) <= 1 / delta).all()
-        assert w + drpo_weight(np.log(pi), np.log(mu), -A, delta) == pytest.approx(np.full(500, 2.0)), "mirrored"
-    assert (abs(drpo_weight(np.log(pi), np.log(mu), A, 12.5) - 1) <= 0.08).all(), (
-        "the released radius does next to nothing"
-    )
-    assert (drpo_weight(np.log(mu), np.log(mu), A, 0.1) == 1).all()
+        mirrored = drpo_weight(np.log(pi), np.log(mu), -A, radius=delta)
+        assert w + mirrored == pytest.approx(np.full((1, 500), 2.0))
+    released = drpo_weight(np.log(pi), np.log(mu), A)
+    assert (abs(released - 1) <= 0.08).all(), "the released radius does next to nothing"
+    assert (drpo_weight(np.log(mu), np.log(mu), A, radius=0.1) == 1).all()
 
 
 def test_spo_has_no_bound():
@@ -123,8 +129,8 @@ def test_across_the_boundary():
     """DPPO jumps from 1 to 0; DRPO passes 0 with slope -1/delta and turns corrective."""
     mu, delta = 0.3, 0.1
     pi = np.array([0.39999, 0.40001, 0.45])
-    dppo_w = [_one(dppo, p, mu, 1, d_high=delta)[1] / (p / mu) for p in pi]
-    drpo_w = [_one(drpo, p, mu, 1, delta=delta)[1] / (p / mu) for p in pi]
+    dppo_w = [_one(dppo, p, mu, 1, radius_high=delta)[1] / (p / mu) for p in pi]
+    drpo_w = [_one(drpo, p, mu, 1, radius=delta)[1] / (p / mu) for p in pi]
     assert dppo_w == pytest.approx([1, 0, 0]) and drpo_w == pytest.approx([1e-4, -1e-4, -0.5], abs=1e-9)
     assert (drpo_w[1] - drpo_w[0]) / (pi[1] - pi[0]) == pytest.approx(-1 / delta)
 
@@ -141,7 +147,7 @@ def test_penalties_in_the_mean():
     pi, mu = rng.dirichlet(np.ones(9)), rng.dirichlet(np.ones(9))
     assert mu @ (mu * (pi / mu - 1) ** 2) == pytest.approx(((pi - mu) ** 2).sum())
     delta, A = 0.25, 1.0
-    mean = sum(m * (_one(drpo, p, m, A, delta=delta)[0] - A * p / m) for p, m in zip(pi, mu, strict=True))
+    mean = sum(m * (_one(drpo, p, m, A, radius=delta)[0] - A * p / m) for p, m in zip(pi, mu, strict=True))
     assert mean == pytest.approx(-((pi - mu) ** 2).sum() / (2 * delta))
 
 

@@ -1,11 +1,34 @@
 r"""CPPO: a trust region that is tighter early in an answer, and tightens once the prefix has drifted.
 
 What differs from GRPO: no clip of the ratio, but a mask on tokens that are being pushed away from the sampling policy
-where a divergence :math:`D_t` of the two policies before the token is too large (as DPPO). A change early in an answer
-shifts everything that follows; so the divergence counts with a weight that falls along the answer's T tokens, and the
-allowance on :math:`D_t` widens from :math:`\delta` to :math:`\delta / w_{min}`. Small shifts add up along the prefix; a
-running account of them lowers the threshold :math:`c_t` once their weighted mean exceeds a budget. Weights, budgets and
-thresholds are those of :mod:`trref.tokens.cppo_budget`; the mask is
+where a divergence :math:`D_t` of the two policies before the token is too large (as DPPO). A change before token t
+shifts the T - t tokens after it (:mod:`trref.tokens.cppo_bound`); so the divergence counts with a weight that falls
+along the answer's T tokens,
+
+.. math::
+    :label: cppo-weight
+
+    w_t = 1 - \frac{1 - w_{min}}{T - 1}\,(t - 1), \qquad t = 1, \dots, T
+
+and the allowance on :math:`D_t` widens from :math:`\delta` to :math:`\delta / w_{min}`. Small shifts add up along the
+prefix; a running account of them lowers the threshold once their weighted mean exceeds a budget:
+
+.. math::
+    :label: cppo-threshold
+
+    c_t = \min\big\{ \delta,\; \delta + \delta_b W_{t-1} - S_{t-1} \big\}, \qquad
+    S_t = \sum_{j \le t} w_j D_j, \quad W_t = \sum_{j \le t} w_j
+
+The sums run over all tokens of the answer, masked out or not. As the first token always has :math:`c_1 = \delta`, the
+rule keeps :math:`S_m \le \delta + \delta_b W_{m-1}`, a little less than the bound asks. The budget is a number or, for
+base models, one for each answer, from the ninth decile of its divergences:
+
+.. math::
+    :label: cppo-dynamic
+
+    \delta_b = \mathrm{clip}\big( P_{90}(D_1, \dots, D_T),\; b,\; 2b \big)
+
+The mask is
 
 .. math::
     :label: cppo-mask
@@ -29,205 +52,206 @@ variation, that of the K likeliest tokens (:mod:`trref.tokens.reduced_divergence
 of the sampled token. With :math:`w_{min} = 1` and :math:`\delta_b \to \infty` this is DPPO, and so it is for answers of
 one token; with :math:`\delta_b = 0` the threshold can only fall.
 
-**Where implementations differ.** UniRL ships the binary divergence, always with the budget of each answer, and clamps
-log-ratios to ±20; its description says that the allowance shrinks along the answer, its code and the paper let it grow.
-Masked tokens still move, through the parameters that they share with others: the constraint is not enforced.
+=================== ===============================================
+:math:`\delta`      `radius`
+:math:`\delta_b`    `mean_radius`, or with a dynamic budget b
+:math:`w_{min}`     `w_min`
+=================== ===============================================
+
+**Where implementations differ.** UniRL ships the binary divergence, always with the dynamic budget, and clamps
+log-ratios to ±20; its description says that the allowance on D shrinks along the answer, its code and the paper let it
+grow. Masked tokens still move, through the parameters that they share with others: the constraint is not enforced.
 
 **Provenance.** Confirmed: by the paper's text and UniRL's code (Tencent-Hunyuan/UniRL, unirl/algorithms/cppo.py).
 
 Mao et al., *Beyond Uniform Token-Level Trust Region in LLM Reinforcement Learning*, 2026, arXiv:2606.10968.
 """
 
-from trref import validate
+from typing import Annotated, Literal
+
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method, Objective
-from trref.catalog.tokens.places import REINFORCE_OVER_TOKENS, measured_by_the_token, of_one_token, of_three_tokens
-from trref.tokens.cppo_budget import check_budget, position_weight, prefix_threshold, spent_and_threshold
-from trref.tokens.deviations import cppo as deviations
-from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
-from trref.tokens.terms import token_weights
+from trref.signature import (
+    B,
+    LogProb,
+    Mask,
+    NonNegative,
+    NonNegativeFloat,
+    Prob,
+    Real,
+    Scalar,
+    T,
+    checked,
+)
+from trref.tokens.terms import per_token, token_mean
 
-__all__ = ["cppo", "cppo_binary", "cppo_mask"]
-
-WITH_DIVERGENCE = token_objective("divergence")
-
-
-def _keep(log_prob, old_log_prob, advantage, mask, divergence, delta, delta_b, w_min, budget):
-    A, moved = advantage[:, None] if advantage.ndim == 1 else advantage, log_prob - old_log_prob
-    Z, c = spent_and_threshold(mask, divergence, delta, delta_b, w_min, budget)
-    pushed_away = ((A > 0) & (moved > 0)) | ((A < 0) & (moved < 0))
-    return ~pushed_away | (Z <= c)  # eq. cppo-mask
+__all__ = [
+    "cppo",
+    "cppo_binary",
+    "cppo_mask",
+    "dynamic_budget",
+    "position_weight",
+    "prefix_threshold",
+]
 
 
-def cppo_mask(
-    log_prob,
-    old_log_prob,
-    advantage,
-    mask,
-    divergence,
-    *,
-    delta=0.15,
-    delta_b=0.015,
-    w_min=0.8,
-    budget="fixed",
-):
-    """Which tokens keep their gradient: those that return to the old policy, and those within their threshold.
+@checked
+def position_weight(
+    mask: Mask[B, T], *, w_min: Annotated[float, "(0, 1]"] = 0.8
+) -> Prob[B, T]:
+    """Weight of each token's divergence: 1 at the first token of an answer; 0 where the mask is 0.
 
     Parameters
     ----------
-    log_prob, old_log_prob, advantage, mask, divergence
-        As in `cppo`.
-    delta, delta_b, w_min, budget
-        As in `trref.tokens.cppo_budget.prefix_threshold`.
-
-    Returns
-    -------
-    array (B, T), 0 or 1
-
-    Raises
-    ------
-    ValueError
-        As `cppo`.
+    w_min
+        The weight of the last token.
     """
-    validate.inputs(WITH_DIVERGENCE.inputs, log_prob, old_log_prob, advantage, mask, divergence)
-    check_budget(delta, delta_b, w_min, budget)
-    return mask * _keep(log_prob, old_log_prob, advantage, mask, divergence, delta, delta_b, w_min, budget)
+    before, length = xp.cumsum(mask, axis=1) - mask, mask.sum(1, keepdims=True)
+    # eq. cppo-weight
+    return mask * (1 - (1 - w_min) * before / xp.maximum(length - 1, 1))
 
 
-def _masked_surrogate(log_prob, old_log_prob, advantage, mask, keep):
-    A = advantage[:, None] if advantage.ndim == 1 else advantage
-    term, w = keep * (xp.exp(log_prob - old_log_prob) * A), token_weights(mask, "token_mean")
-    J, dJ = (w * term).sum(), w * term  # eq. cppo-objective
-    return -J, -dJ
-
-
-def cppo(
-    log_prob,
-    old_log_prob,
-    advantage,
-    mask,
-    divergence,
+@checked
+def dynamic_budget(
+    mask: Mask[B, T],
+    divergence: NonNegative[B, T],
     *,
-    delta=0.15,
-    delta_b=0.015,
-    w_min=0.8,
-    budget="fixed",
-):
+    smallest: NonNegativeFloat = 0.02,
+) -> NonNegative[B]:
+    """Prefix budget of each answer: the ninth decile of its divergences, between `smallest` and twice that.
+
+    Parameters
+    ----------
+    smallest
+        Here b.
+    """
+    # eq. cppo-dynamic
+    # the zeros of the padding stand last
+    largest_first = xp.flip(xp.sort(mask * divergence, axis=1), 1)
+    # of the ninth decile, from the largest, between two neighbours
+    place = 0.1 * (mask.sum(1, keepdims=True) - 1)
+    share = xp.maximum(1 - abs(xp.arange(mask.shape[1], dtype=mask.dtype) - place), 0)
+    decile = (share * largest_first).sum(1)
+
+    return xp.clip(decile, smallest, 2 * smallest)
+
+
+@checked
+def prefix_threshold(
+    mask: Mask[B, T],
+    divergence: NonNegative[B, T],
+    *,
+    radius: NonNegativeFloat = 0.15,
+    mean_radius: NonNegativeFloat = 0.015,
+    w_min: Annotated[float, "(0, 1]"] = 0.8,
+    budget: Literal["fixed", "dynamic"] = "fixed",
+) -> Real[B, T]:
+    """Threshold for the weighted divergence of each token: below 0 where the prefix has overspent by the radius.
+
+    Parameters
+    ----------
+    radius
+        Largest threshold; in the paper 0.2 for a mixture of experts, 0.1 for Kullback-Leibler.
+    mean_radius
+        Budget of the prefix's mean, or the smallest dynamic one; 0.002 for Kullback-Leibler.
+    budget
+        The same for all answers, or that of `dynamic_budget`.
+    """
+    w = position_weight.unchecked(mask, w_min=w_min)
+    Z = w * divergence
+    S, W = xp.cumsum(Z, axis=1) - Z, xp.cumsum(w, axis=1) - w
+    if budget == "dynamic":
+        each = dynamic_budget.unchecked(mask, divergence, smallest=mean_radius)
+        mean_radius = each[:, None]
+    return xp.minimum(radius, radius + mean_radius * W - S)  # eq. cppo-threshold
+
+
+@checked
+def cppo_mask(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    divergence: NonNegative[B, T],
+    *,
+    radius: NonNegativeFloat = 0.15,
+    mean_radius: NonNegativeFloat = 0.015,
+    w_min: Annotated[float, "(0, 1]"] = 0.8,
+    budget: Literal["fixed", "dynamic"] = "fixed",
+) -> Mask[B, T]:
+    """Which tokens keep their gradient: those that return to the old policy, and those within their threshold."""
+    A, moved = per_token(advantage), log_prob - old_log_prob
+    spent = position_weight.unchecked(mask, w_min=w_min) * divergence
+    c = prefix_threshold.unchecked(
+        mask,
+        divergence,
+        radius=radius,
+        mean_radius=mean_radius,
+        w_min=w_min,
+        budget=budget,
+    )
+    pushed_away = ((A > 0) & (moved > 0)) | ((A < 0) & (moved < 0))
+    return mask * (~pushed_away | (spent <= c))  # eq. cppo-mask
+
+
+@checked
+def cppo(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    divergence: NonNegative[B, T],
+    *,
+    radius: NonNegativeFloat = 0.15,
+    mean_radius: NonNegativeFloat = 0.015,
+    w_min: Annotated[float, "(0, 1]"] = 0.8,
+    budget: Literal["fixed", "dynamic"] = "fixed",
+) -> tuple[Scalar, Real[B, T]]:
     """CPPO loss with a divergence of the whole distribution: the mean over all tokens.
 
     Parameters
     ----------
-    log_prob, old_log_prob : array (B, T)
-        Log-probabilities of the tokens, under the current and the sampling policy.
-    advantage : array (B,) or (B, T)
+    advantage
         As of `trref.tokens.grpo.group_advantage`; the paper's is without the division by the deviation.
-    mask : array (B, T), 0 or 1
-        The tokens of the answers.
-    divergence : array (B, T)
-        Of the current policy from the sampling one, before each token; held constant.
-    delta, delta_b, w_min, budget
-        As in `trref.tokens.cppo_budget.prefix_threshold`.
-
-    Returns
-    -------
-    loss : scalar array
-        To minimise.
-    gradient : array (B, T)
-        With respect to `log_prob`; exactly 0 where the mask is 0.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, negative divergences,
-        numbers out of range, an unknown budget.
     """
-    validate.inputs(WITH_DIVERGENCE.inputs, log_prob, old_log_prob, advantage, mask, divergence)
-    check_budget(delta, delta_b, w_min, budget)
-    keep = _keep(log_prob, old_log_prob, advantage, mask, divergence, delta, delta_b, w_min, budget)
-    return _masked_surrogate(log_prob, old_log_prob, advantage, mask, keep)
+    keep = cppo_mask.unchecked(
+        log_prob,
+        old_log_prob,
+        advantage,
+        mask,
+        divergence,
+        radius=radius,
+        mean_radius=mean_radius,
+        w_min=w_min,
+        budget=budget,
+    )
+    ratio = xp.exp(log_prob - old_log_prob)
+    dJ = token_mean(mask) * keep * (ratio * per_token(advantage))
+    J = dJ.sum()  # eq. cppo-objective
+    return -J, -dJ
 
 
-def cppo_binary(log_prob, old_log_prob, advantage, mask, *, delta=0.15, delta_b=0.015, w_min=0.8, budget="fixed"):
-    """CPPO loss with the binary divergence of the sampled tokens.
-
-    Parameters
-    ----------
-    log_prob, old_log_prob, advantage, mask, delta, delta_b, w_min, budget
-        As in `cppo`.
-
-    Returns
-    -------
-    loss : scalar array
-    gradient : array (B, T)
-
-    Raises
-    ------
-    ValueError
-        As `cppo`.
-    """
-    validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
-    check_budget(delta, delta_b, w_min, budget)
+@checked
+def cppo_binary(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    *,
+    radius: NonNegativeFloat = 0.15,
+    mean_radius: NonNegativeFloat = 0.015,
+    w_min: Annotated[float, "(0, 1]"] = 0.8,
+    budget: Literal["fixed", "dynamic"] = "fixed",
+) -> tuple[Scalar, Real[B, T]]:
+    """CPPO loss with the binary divergence of the sampled tokens."""
     divergence = abs(xp.exp(log_prob) - xp.exp(old_log_prob))  # eq. cppo-binary
-    keep = _keep(log_prob, old_log_prob, advantage, mask, divergence, delta, delta_b, w_min, budget)
-    return _masked_surrogate(log_prob, old_log_prob, advantage, mask, keep)
-
-
-def _mask_by_loop(log_prob, old_log_prob, advantage, mask, divergence, *, w_min=0.8, **hyper):
-    c = prefix_threshold(mask, divergence, w_min=w_min, **hyper)
-    w, A = position_weight(mask, w_min=w_min), advantage.reshape(len(mask), -1) + 0 * mask
-    keep = xp.zeros_like(mask)
-    for b, t in xp.ndindex(*mask.shape):
-        returns = A[b, t] * (xp.exp(log_prob[b, t] - old_log_prob[b, t]) - 1) <= 0
-        keep[b, t] = mask[b, t] and (returns or w[b, t] * divergence[b, t] <= c[b, t])
-    return keep
-
-
-def _on_policy():
-    return {**WITH_DIVERGENCE.edges["on-policy"](), "divergence": xp.zeros((4, 3))}
-
-
-PROBE = {"delta": 0.07, "delta_b": 0.03, "w_min": 0.45, "budget": "dynamic"}
-SETTINGS = {
-    "default": {},
-    "dynamic budget": {"delta_b": 0.02, "budget": "dynamic"},
-    "Kullback-Leibler": {"delta": 0.1, "delta_b": 0.002},
-    "probe": PROBE,
-}
-EDGES = {**WITH_DIVERGENCE.edges, "on-policy": _on_policy}  # elsewhere a ratio of 1 is a jump
-EVERYTHING, NO_CLIP = {"delta": 1e15}, {"clip_low": 1e14, "clip_high": 1e14}
-ONE_THRESHOLD = {"delta_b": 1e9, "w_min": 1.0}
-METHOD = Method(
-    key="mao2026cppo",
-    provenance="confirmed",
-    functions=(
-        Estimator(f=cppo_mask, interface=WITH_DIVERGENCE, settings=SETTINGS, brute_force=_mask_by_loop),
-        Objective(
-            f=cppo,
-            interface=WITH_DIVERGENCE,
-            edges=EDGES,
-            wrt="log_prob",
-            settings={"default": {}, "probe": PROBE},
-            limits=(
-                Limit("dapo.dapo_over_batch", EVERYTHING, NO_CLIP),
-                Limit("cppo.cppo_binary", {}, where=measured_by_the_token),
-                Limit("drpo.dppo_measured", ONE_THRESHOLD, {"max_length": 3, "bound": 1e14}, where=of_three_tokens),
-                Limit("drpo.dppo_measured", {}, {"max_length": 1, "bound": 1e14}, where=of_one_token),
-                REINFORCE_OVER_TOKENS,
-            ),
-            deviations=(deviations.TIGHTER_LATER, deviations.KEPT_TOKENS_ONLY),
-        ),
-        Objective(
-            f=cppo_binary,
-            interface=TOKEN_OBJECTIVE,
-            wrt="log_prob",
-            settings={"default": {}, "probe": PROBE},
-            limits=(
-                Limit("dapo.dapo_over_batch", EVERYTHING, NO_CLIP),
-                Limit("drpo.dppo", ONE_THRESHOLD, {"max_length": 3, "bound": 1e14}, where=of_three_tokens),
-                Limit("drpo.dppo", {}, {"max_length": 1, "bound": 1e14}, where=of_one_token),
-                REINFORCE_OVER_TOKENS,
-            ),
-            deviations=(deviations.ALWAYS_DYNAMIC,),
-        ),
-    ),
-)
+    return cppo.unchecked(
+        log_prob,
+        old_log_prob,
+        advantage,
+        mask,
+        divergence,
+        radius=radius,
+        mean_radius=mean_radius,
+        w_min=w_min,
+        budget=budget,
+    )

@@ -14,7 +14,7 @@ other prompts of the batch. The paper's two constants make that nearly a switch.
 import numpy as np
 
 from trref.experiments.figures import COLOURS, use_style
-from trref.tokens.copo_weight import consistency_entropy, local_weight
+from trref.tokens.copo import consistency_entropy, local_weight
 
 
 def partitions(n, largest=None):

@@ -35,15 +35,15 @@ def clipped(clip):
     return lambda *batch: dapo_over_batch(*batch[:4], clip_low=clip, clip_high=clip)
 
 
-def dppo(delta):
-    return lambda *batch: cppo(*batch, delta=delta, delta_b=1e6, w_min=1.0)
+def dppo(radius):
+    return lambda *batch: cppo(*batch, radius=radius, mean_radius=1e6, w_min=1.0)
 
 
 RULES = {
     "nothing": clipped(1e9),
     "PPO 0.2": clipped(0.2),
     "DPPO 0.15": dppo(0.15),
-    "CPPO": lambda *batch: cppo(*batch, delta_b=0.05, w_min=0.5),
+    "CPPO": lambda *batch: cppo(*batch, mean_radius=0.05, w_min=0.5),
     "DPPO 0.09": dppo(0.09),
 }
 

@@ -34,7 +34,7 @@ def residual(old, new, reward):
     parts = parts_of_the_ratio(*taken, np.ones_like(taken[0]))
     gain = float((np.exp(taken[0].sum(1)) - mu) @ reward)
     assert np.isclose(gain, mu @ (reward * (parts.surrogate - parts.residual)), atol=1e-13), "the identity"
-    return abs(float(mu @ (reward * parts.residual))), *residual_bound(mu @ variation, variation.max(0)).tolist()
+    return abs(float(mu @ (reward * parts.residual))), *map(float, residual_bound(mu @ variation, variation.max(0)))
 
 
 steps, seen = np.geomspace(0.02, 2, 9), []

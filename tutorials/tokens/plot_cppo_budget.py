@@ -15,7 +15,7 @@ ones. We watch the account on three kinds of drift that a single threshold canno
 import numpy as np
 
 from trref.experiments.figures import COLOURS, use_style
-from trref.tokens.cppo_budget import dynamic_budget, position_weight, prefix_threshold
+from trref.tokens.cppo import dynamic_budget, position_weight, prefix_threshold
 
 rng = np.random.default_rng(0)
 T = 60

@@ -27,10 +27,10 @@ one = {"max_length": 1}
 LOSSES = {
     "no regulariser": (dr_grpo, {**one, "clip": 1e14}),
     "PPO 0.2": (dr_grpo, {**one, "clip": 0.2}),
-    "SPO 0.2": (spo, {**one, "eps": 0.2}),
-    "DPPO 0.1": (dppo, {**one, "d_low": 0.1, "d_high": 0.1}),
-    "DRPO 0.1": (drpo, {**one, "delta": 0.1}),
-    "DRPO 12.5": (drpo, {**one, "delta": 12.5}),
+    "SPO 0.2": (spo, {**one, "radius": 0.2}),
+    "DPPO 0.1": (dppo, {**one, "radius_low": 0.1, "radius_high": 0.1}),
+    "DRPO 0.1": (drpo, {**one, "radius": 0.1}),
+    "DRPO 12.5": (drpo, {**one, "radius": 12.5}),
 }
 figure, axis = plt.subplots()
 mu, pi = 0.3, np.linspace(0.15, 0.55, 401)
@@ -39,7 +39,7 @@ for (name, (loss, hyper)), colour in zip(LOSSES.items(), (COLOURS[6], *COLOURS),
     axis.plot(pi - mu, -g[0] * mu / pi, label=name, color=colour)
 axis.set(xlabel="π - μ of a good token, μ = 0.3", ylabel="weight of its gradient", ylim=(-2, 2.5))
 axis.legend(fontsize=8)
-weights = drpo_weight(np.log(pi), np.log(mu), np.ones(401), 12.5)
+weights = drpo_weight(np.log(pi)[None], np.full((1, 401), np.log(mu)), np.ones(1), radius=12.5)[0]
 assert abs(weights - 1).max() < 0.03, "at the released radius the weight is almost constant"
 
 # %%
@@ -114,7 +114,7 @@ TASK = {
     "no regulariser": (dr_grpo, {"max_length": 6, "clip": 1e14}),
     "PPO 0.2": (dr_grpo, {"max_length": 6}),
     "DPPO 0.15": (dppo, {"max_length": 6}),
-    "DRPO 0.15": (drpo, {"max_length": 6, "delta": 0.15}),
+    "DRPO 0.15": (drpo, {"max_length": 6, "radius": 0.15}),
 }
 final = {}
 for name, (loss, hyper) in TASK.items():
