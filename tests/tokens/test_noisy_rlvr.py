@@ -1,13 +1,21 @@
 """Corrections of noisy rewards: unbiased by exact enumeration, their directions, and what standardising does."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
 from trref.catalog import find
 from trref.tokens.grpo import group_advantage
-from trref.tokens.noisy_rlvr import backward_reward, corrected_advantage, corrected_gradient, forward_weight
-from trref.tokens.noisy_verifier import channel_mean
+from trref.tokens.noisy_rlvr import (
+    backward_reward,
+    corrected_advantage,
+    corrected_gradient,
+    forward_weight,
+    residual_reward,
+)
+from trref.tokens.noisy_rlvr_verifier import channel_mean
 
 V = 10
 RATES = [(0.0, 0.0), (0.1, 0.2), (0.3, 0.4), (0.45, 0.5)]
@@ -105,6 +113,47 @@ def test_noise_that_depends_on_the_answer_stays_a_hack():
                 s = corrected_advantage(*inputs, correction=correction)[0]
                 total += p[answer] * chance * s * (np.eye(V)[answer] - p)
         assert total[hack] > total[0] > 0, "more than the right answer"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_residual_of_rates_that_depend_on_the_answer(seed):
+    """By enumeration: backward ascends E[r] + E[residual], forward J times both, with random rates of each answer."""
+    rng = np.random.default_rng(seed)
+    z, truth, (rho0, rho1) = rng.standard_normal(V), (np.arange(V) < 3).astype(float), (0.15, 0.3)
+    actual = rng.random(V), rng.random(V)
+    residual = residual_reward(truth, *actual, _full(rho0, V), _full(rho1, V))
+    accept = np.where(truth == 1, 1 - actual[1], actual[0])
+    wanted = _clean(z, truth) + _clean(z, residual)
+    for correction, scale in (("backward", 1.0), ("forward", 1 - rho0 - rho1)):
+        s = [
+            corrected_advantage(_full(x, V), np.zeros(V, int), _full(rho0, V), _full(rho1, V), correction=correction)
+            for x in (0.0, 1.0)
+        ]
+        mean = (1 - accept) * s[0] + accept * s[1]
+        assert np.allclose(_clean(z, mean), scale * wanted, rtol=0, atol=1e-15)
+        assert abs(wanted - _clean(z, truth)).max() > 0.01
+
+
+def test_a_residual_that_is_the_same_for_all_answers_is_no_bias():
+    """Rates that are off by 0.1 either way: right answers are rejected less, wrong ones accepted more."""
+    truth = (np.arange(V) < 3).astype(float)
+    residual = residual_reward(truth, _full(0.3, V), _full(0.1, V), _full(0.2, V), _full(0.2, V))
+    assert residual == pytest.approx(_full(0.1 / 0.6, V))
+    assert abs(_clean(np.arange(V) / 5, residual)).max() < 1e-16
+
+
+def test_the_others_mean_is_a_baseline_without_bias():
+    """Over all observations of three answers: the mean advantage is the clean one; that of the group's mean is less."""
+    truth, group, G = np.array([1.0, 0.0, 0.0]), np.zeros(3, int), 3
+    rates, mean = (_full(0.1, G), _full(0.3, G)), {"leave_one_out": 0.0, "group_mean": 0.0}
+    for shown in itertools.product((0.0, 1.0), repeat=G):
+        chance = np.prod([c if s else 1 - c for s, c in zip(shown, channel_mean(truth, *rates), strict=True)])
+        for name in mean:
+            mean[name] = mean[name] + chance * corrected_advantage(np.array(shown), group, *rates, baseline=name)
+    assert mean["leave_one_out"] == pytest.approx(truth - np.array([0.0, 0.5, 0.5]))
+    assert mean["group_mean"] == pytest.approx((1 - 1 / G) * mean["leave_one_out"])
+    one = corrected_advantage(_full(1), np.zeros(1, int), _full(0.1), _full(0.3), baseline="leave_one_out")
+    assert one == 0, "nobody else"
 
 
 @pytest.mark.parametrize("std", ["sample", "population"])

@@ -30,4 +30,7 @@ RENAMED = {
     "consensus.subspace_distance": "drcgd_consensus.subspace_distance",
     "pspo_extensions.pspo_sequence": "pspo.pspo_sequence",
     "pspo_extensions.pspo_clipped": "pspo.pspo_clipped",
+    "noisy_verifier.noisy_verifier": "noisy_rlvr_verifier.noisy_verifier",
+    "noisy_verifier.channel_mean": "noisy_rlvr_verifier.channel_mean",
+    "noisy_verifier.estimate_rates": "noisy_rlvr_verifier.estimate_rates",
 }

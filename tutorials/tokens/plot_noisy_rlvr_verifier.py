@@ -17,7 +17,7 @@ import numpy as np
 
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.tokens.noisy_rlvr import backward_reward
-from trref.tokens.noisy_verifier import estimate_rates, noisy_verifier
+from trref.tokens.noisy_rlvr_verifier import estimate_rates, noisy_verifier
 
 plt = use_style()
 RHO0, RHO1, N, BATCHES, SEEDS = 0.2, 0.3, 64, 80, range(8)

@@ -1,10 +1,12 @@
 """The channel by its moments, the appeals against binomial intervals and Bayes' rule."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from trref.tokens.noisy_verifier import channel_mean, estimate_rates, noisy_verifier
+from trref.tokens.noisy_rlvr_verifier import channel_mean, estimate_rates, noisy_verifier
 
 
 def _observed(seed, n, rho0, rho1, right=0.6):
@@ -63,8 +65,45 @@ def test_by_hand():
 
 def test_without_an_audit_false_positives_hide_false_negatives():
     truth, seen, _ = _observed(4, 40000, 0.4, 0.3, right=0.4)
-    blind, audited = (estimate_rates(seen, truth, np.ones(40000), audit_accepted=a).false_negative for a in (0, 1))
+    blind, audited = (
+        estimate_rates(seen, truth, np.ones(40000), audit_accepted=a).false_negative for a in (False, True)
+    )
     assert audited == pytest.approx(0.3, abs=0.02) and blind < 0.23
+
+
+def test_counts_with_probabilities_have_the_right_mean():
+    """Over all draws of three rejected answers, two of them right, each with its own probability; four accepted."""
+    truth, chance = np.array([1.0, 0, 1, 1, 1, 1, 1]), np.array([0.2, 0.5, 0.9, 1, 1, 1, 1])
+    seen = np.array([0.0, 0, 0, 1, 1, 1, 1])
+    mean = 0.0
+    for drawn in itertools.product((0.0, 1.0), repeat=3):
+        appealed = np.array([*drawn, 1, 1, 1, 1])
+        rate = estimate_rates(seen, truth, appealed, chance).false_negative
+        right = 4 * rate / (1 - rate)  # of the rejected: rate = right / (4 + right)
+        assert right == pytest.approx(drawn[0] / 0.2 + drawn[2] / 0.9)
+        mean += np.prod(np.where(appealed == 1, chance, 1 - chance)) * right
+    assert mean == pytest.approx(2)
+
+
+def test_equal_probabilities_give_the_shares_where_their_part_was_drawn():
+    truth, seen, rng = _observed(5, 4000, 0.2, 0.3)
+    appealed = np.zeros(4000)
+    for kind in (0, 1):
+        rows = np.flatnonzero(seen == kind)
+        appealed[rng.permutation(rows)[: len(rows) // 4]] = 1
+    part = np.where(seen == 1, appealed[seen == 1].mean(), appealed[seen == 0].mean())
+    by_shares, by_counts = (estimate_rates(seen, truth, appealed, a, audit_accepted=True) for a in (None, part))
+    assert by_counts == pytest.approx(by_shares, rel=1e-12)
+
+
+def test_what_cannot_be_is_refused():
+    one = np.ones(2)
+    with pytest.raises(ValueError, match="appeal_prob must be positive where appealed is 1"):
+        estimate_rates(0 * one, one, np.array([1.0, 0.0]), np.array([0.0, 0.5]))
+    with pytest.raises(ValueError, match="previous must lie in"):
+        estimate_rates(0 * one, one, one, previous=(0.1, 1.5))
+    with pytest.raises(TypeError, match="previous must be a pair"):
+        estimate_rates(0 * one, one, one, previous=(0.1,))
 
 
 def test_bounds_and_empty_batches():
