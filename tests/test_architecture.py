@@ -35,9 +35,7 @@ OLD_FORM = {
         ),
         "sharpness": ("asam deviations interfaces "),
         "tokens": (
-            "_r2vpo_cases copo copo_weight cppo cppo_bound cppo_budget deviations.ace deviations.apo "
-            "deviations.bandpo deviations.cppo deviations.drpo deviations.fiberpo deviations.gtpo "
-            "deviations.noisy_rlvr deviations.pspo deviations.r2vpo drpo etr fiberpo fiberpo_domain interfaces "
+            "_r2vpo_cases deviations.fiberpo deviations.noisy_rlvr deviations.pspo deviations.r2vpo fiberpo fiberpo_domain interfaces "
             "lens_likelihood noisy_rlvr noisy_verifier pspo pspo_extensions r2vpo trusted_direction "
         ),
     }.items()

@@ -5,7 +5,7 @@ import pytest
 
 from tests.peers.by_autograd import close, compare, seq_mean, token_mean
 from tests.tokens.batches import vocabulary_batch
-from trref.tokens import bandpo, drpo, troll_projection, r2vpo, tre, troll, troll_sparse
+from trref.tokens import bandpo, drpo, r2vpo, tre, troll, troll_projection, troll_sparse
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer

@@ -105,7 +105,7 @@ METHOD = Method(
                 Limit(
                     "drpo.spo",
                     {"variance_weight": 2.5, "target": 0.0},
-                    {"max_length": 1, "eps": 0.2},
+                    {"max_length": 1, "radius": 0.2},
                     where=_signs_of_one_token,
                 ),
             ),
