@@ -1,7 +1,6 @@
 """The tools: a new method keeps every contract, the README is current, environments fail clearly."""
 
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
@@ -109,3 +108,54 @@ def test_an_old_python_is_refused(monkeypatch):
     monkeypatch.setattr(_environment, "OLDEST", (99, 0))
     with pytest.raises(SystemExit, match=r"Python 99\.0 or later is needed"):
         _environment.ensure("tour")
+
+
+def test_a_change_touches_its_method_and_those_that_use_it():
+    import _changed
+
+    chosen = _changed.selection(["trref/tokens/terms.py"])
+    assert {"tests/tokens/test_grpo.py", "tests/test_every_method.py"} <= set(chosen)
+    assert {"[grpo]", "[grpo.", "[plot_grpo]"} <= set(chosen[-1].split(" or "))
+    assert "[trpo]" not in chosen[-1] and "tests/policy/test_trpo.py" not in chosen
+    assert "tests/krylov/test_cg.py" in _changed.selection(["trref/catalog/krylov/cg.py"])
+    assert _changed.selection(["tests/policy/test_ppo.py"]) == ["tests/policy/test_ppo.py", "-k", "test_ppo.py"]
+    assert "[plot_ppo]" in _changed.selection(["tutorials/policy/plot_ppo.py"])[-1]
+    assert _changed.selection(["docs/gpu.rst"]) is None
+    assert _changed.selection(["docs/gpu.rst", "trref/signature.py"]) == []
+
+
+def test_the_tests_of_a_change_are_found():
+    import _changed
+
+    chosen = _changed.selection(["trref/catalog/sharpness/sam.py"])
+    found = _python(ROOT, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *chosen).stdout
+    for test in (
+        "test_every_method.py::test_contract[sam.perturbed_gradient-gradient]",
+        "test_every_method.py::test_equations_and_code_are_linked[sam]",
+        "test_properties.py::test_malformed_inputs[sam.sharpness]",
+        "test_tutorials.py::test_tutorial[plot_sam]",
+        "test_mutants.py::test_no_excuse_is_stale[sam.perturbed_gradient]",
+        "sharpness/test_sam.py::",
+    ):
+        assert test in found
+    assert "[asam" not in found
+
+
+@pytest.mark.parametrize(("seconds", "factor", "over"), [(9, 1, False), (30, 1, True), (30, 3, False), (15, 1, True)])
+def test_tutorials_have_a_budget_in_the_time_of_the_machine(tmp_path, capsys, seconds, factor, over):
+    """Two of 9 s are within 1.5 times 8 s on average; one of 30 s is over 22.5 s, unless the machine was slower."""
+    import docs
+
+    pages = [tmp_path / f"plot_{name}.rst" for name in "ab"]
+    for page in pages:
+        page.write_text(f"**Total running time of the script:** (0 minutes {seconds}.000 seconds)\n")
+    assert docs.budget(pages, factor) is over
+    assert ("plot_a" in capsys.readouterr().out) or not over
+    assert docs.budget([], factor) and not docs.budget([], factor, whole=False)
+
+
+def test_a_tutorial_without_its_time_is_over_the_budget(tmp_path):
+    import docs
+
+    (tmp_path / "plot_a.rst").write_text("Nothing")
+    assert docs.budget([tmp_path / "plot_a.rst"], 1.0)

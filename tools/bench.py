@@ -16,7 +16,8 @@ import sys
 import time
 import warnings
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import _environment
+
 ROWS = {}
 
 
@@ -302,7 +303,7 @@ def main():
     results = []
     print(f"{'row':58} {'threads':>7} {'trref':>11} {'peer':>11} {'ratio':>7}  target, peer")
     for threads in options.threads:
-        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        limits = dict.fromkeys(_environment.ONE_THREAD, str(threads))
         command = [sys.executable, __file__, "--inside", str(threads), *names]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **limits}) as process:
             for line in process.stdout:

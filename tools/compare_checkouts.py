@@ -24,6 +24,7 @@ import sys
 import tempfile
 import warnings
 
+import _environment
 import numpy as np
 
 RENAME = re.compile(r"`?([\w.]+)`?\s*(?:->|→)\s*`?([\w.]+)`?")
@@ -331,8 +332,7 @@ def _results_agree(before, after):
 def in_checkout(folder, task, out):
     """Run this file inside a checkout, with the checkout's package."""
     folder = pathlib.Path(folder).resolve()
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    environment = {**os.environ, **threads, "PYTHONPATH": str(folder), "PYTHONHASHSEED": "0"}
+    environment = {**os.environ, **_environment.ONE_THREAD, "PYTHONPATH": str(folder), "PYTHONHASHSEED": "0"}
     command = [sys.executable, __file__, "--inside", str(task), str(out)]
     done = subprocess.run(command, cwd=folder, env=environment, check=False)
     if done.returncode:

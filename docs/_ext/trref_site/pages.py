@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 import re
 
 from trref import catalog, checks
@@ -12,6 +13,7 @@ __all__ = ["families", "write"]
 
 ROOT = tutorials.ROOT
 OUT = ROOT / "docs" / "methods"
+ONLY = os.environ.get("TRREF_ONLY", "").split()  # the methods of which a part of the site is built
 
 LEVELS = {
     "confirmed": "read in the paper or in the authors' code",
@@ -54,9 +56,11 @@ KINDS = {
 
 
 def families():
-    """The families that have methods, in order: name -> methods."""
+    """The families that have methods, in order: name -> methods; all, or those of which pages are built."""
     found = {}
     for method in catalog.methods():
+        if ONLY and method.slug not in ONLY:
+            continue
         found.setdefault(method.family, []).append(method)
     return found
 

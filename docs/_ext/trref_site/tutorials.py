@@ -115,18 +115,22 @@ def _assertions(tree):
             yield rst.code(ast.unparse(node.test))
 
 
-def stage(families):
+def stage(families, only=()):
     """Copy the scripts to build/tutorials with a heading for each family, as sphinx-gallery wants it.
 
     Parameters
     ----------
     families : mapping of str to str
         Name and one line about it.
+    only : sequence of str
+        Methods; all if empty.
     """
     shutil.rmtree(STAGED, ignore_errors=True)
     STAGED.mkdir(parents=True)
     (STAGED / "GALLERY_HEADER.rst").write_text(HEADER, encoding="utf-8")
     for path in sorted(SCRIPTS.glob("*/plot_*.py")):
+        if only and path.stem.removeprefix("plot_") not in only:
+            continue
         folder = STAGED / path.parent.name
         if not folder.exists():
             folder.mkdir()
