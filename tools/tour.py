@@ -98,11 +98,13 @@ def _verdicts(bar, failures):
 def _digits(bar, failures):
     """Digits with 30 % of the labels replaced: Adam against SAM, with the curvature at the end."""
     from trref.experiments.classifiers import digits_task, train
+    from trref.sharpness.sam import perturbed_gradient
 
     task, results = digits_task(noise=0.3), {}
     for rho in RADII:
+        at_worst = (lambda loss, theta, rng, rho=rho: perturbed_gradient(loss, theta, rho=rho)) if rho else None
         for seed in SEEDS:
-            last = results[rho, seed] = train(task, seed=seed, rho=rho, epochs=120, lr=2e-3)
+            last = results[rho, seed] = train(task, seed=seed, gradient=at_worst, epochs=120, lr=2e-3)
             figures = f"accuracy {last.accuracies[-1]:.3f}, curvature {last.curvature:.2f}"
             bar.write(f"digits, radius {rho:g}, seed {seed}: {figures}")
             bar.update()

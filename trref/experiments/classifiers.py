@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trref.backend import to_host, xp
+from trref.experiments.training import fit
 from trref.nn import mlp
 from trref.optimizers import adam
 from trref.problems.digits import digits
 from trref.problems.networks import ClassifierLoss, curvature
-from trref.sharpness import asam, sam
+from trref.problems.splits import noisy_labels
 
-__all__ = ["DigitsTask", "Training", "digits_task", "train"]
+__all__ = ["DigitsTask", "Training", "at_random", "digits_task", "train"]
 
 
 class DigitsTask(NamedTuple):
@@ -23,39 +24,51 @@ class DigitsTask(NamedTuple):
 
 
 class Training(NamedTuple):
-    """Parameters, then per epoch: training loss and test accuracy; last the top Hessian eigenvalue at the end."""
+    """Parameters, then per epoch: training loss, test accuracy and gradients of a batch so far; last the top Hessian
+    eigenvalue at the end."""
 
     theta: Any
     losses: list[float]
     accuracies: list[float]
+    gradients: list[float]
     curvature: float
 
 
-def digits_task(*, points=400, noise=0.0, sizes=(64, 100, 10), activation="relu", seed=0):
+def digits_task(
+    *, points=400, noise=0.0, sizes=(64, 100, 10), activation="relu", seed=0
+):
     """Return the digits with a share `noise` of the training labels replaced by uniformly random ones."""
     data = digits(train=1000)
-    rng = np.random.default_rng([seed, 1])
-    labels = np.where(rng.random(points) < noise, rng.integers(0, 10, points), to_host(data.y_train[:points]))
+    labels = noisy_labels(
+        np.random.default_rng([seed, 1]), to_host(data.y_train[:points]), noise, 10
+    ).labels
     loss = ClassifierLoss(data.X_train[:points], xp.asarray(labels), sizes, activation)
     return DigitsTask(loss, data.X_test, data.y_test)
 
 
-def train(task, *, seed, rho=0.0, at_random=False, adaptive=False, epochs=60, batch=50, lr=1e-3, progress=None):
-    """Train with Adam on plain (``rho = 0``) or sharpness-aware gradients.
+def train(
+    task,
+    *,
+    seed,
+    gradient=None,
+    rule=adam,
+    lr=1e-3,
+    hyper=None,
+    epochs=60,
+    batch=50,
+    progress=None,
+    **options,
+):
+    """Train on minibatches of the digits.
 
     Parameters
     ----------
     task : DigitsTask
     seed : int
         Start and order of the batches.
-    rho : float
-        Radius of SAM; 0 for plain gradients.
-    at_random : bool
-        The control: gradients at a random point of the sphere of radius `rho` instead of the worst one.
-    adaptive : bool
-        ASAM, which measures the ball relative to the weights.
+    gradient, rule, lr, hyper, **options
+        As in `trref.experiments.training.fit`: Adam on plain gradients if nothing is said.
     epochs, batch : int
-    lr : float
     progress : callable, optional
         Called after each epoch.
 
@@ -63,23 +76,40 @@ def train(task, *, seed, rho=0.0, at_random=False, adaptive=False, epochs=60, ba
     -------
     Training
     """
-    rng = np.random.default_rng(seed)
-    theta = mlp.init(rng, task.loss.sizes, scale=2**0.5)
-    state, points = adam.init([theta]), len(task.loss.labels)
-    perturbed_gradient = (asam if adaptive else sam).perturbed_gradient
-    losses, accuracies = [], []
-    for _ in range(epochs):
-        order = rng.permutation(points)
-        for start in range(0, points, batch):
-            on_batch = task.loss.on(xp.asarray(order[start : start + batch]))
-            if at_random:
-                direction = xp.asarray(rng.standard_normal(theta.size), dtype=theta.dtype)
-                _, gradient = on_batch(theta + rho * direction / xp.sqrt((direction**2).sum()))
-            else:
-                _, gradient = perturbed_gradient(on_batch, theta, rho=rho) if rho else on_batch(theta)
-            (theta,), state = adam.update([theta], [gradient], state, lr=lr)
-        losses.append(float(task.loss(theta)[0]))
-        accuracies.append(float((task.loss.predict(theta, task.X_test) == task.y_test).mean()))
+    rng, loss = np.random.default_rng(seed), task.loss
+    theta, epoch = mlp.init(rng, loss.sizes, scale=2**0.5), -(-len(loss) // batch)
+
+    def watch(theta):
         if progress:
             progress()
-    return Training(theta, losses, accuracies, curvature(task.loss, theta))
+        return float(loss(theta)[0]), float(
+            (loss.predict(theta, task.X_test) == task.y_test).mean()
+        )
+
+    how = {
+        "gradient": gradient,
+        "rule": rule,
+        "lr": lr,
+        "hyper": hyper,
+        "batch": batch,
+        **options,
+    }
+    run = fit(loss, theta, rng, steps=epochs * epoch, every=epoch, watch=watch, **how)
+    losses, accuracies = zip(*run.watched, strict=True)
+    return Training(
+        run.theta,
+        list(losses),
+        list(accuracies),
+        run.gradients,
+        curvature(loss, run.theta),
+    )
+
+
+def at_random(rho):
+    """Return, for `train`, the gradient at a random point of the sphere of radius `rho`: the control of SAM's kin."""
+
+    def gradient(loss, theta, rng):
+        direction = xp.asarray(rng.standard_normal(theta.size), dtype=theta.dtype)
+        return loss(theta + rho * direction / xp.sqrt((direction**2).sum()))
+
+    return gradient

@@ -176,32 +176,28 @@ class _Expected:
         validate.choice(SCHEDULES, schedule=self.schedule)
 
     def _parts(self, x, t):
-        """Return responsibilities (N, K), component scores (N, K, D), f (N, K, D) and the matrices before C_k⁻¹."""
+        """Return alpha, sigma, the noised mixture, responsibilities (N, K), component scores and f (N, K, D)."""
         alpha, sigma = SCHEDULES[self.schedule](t[0])
-        noised, eye = (
-            self.mixture.noised(alpha, sigma),
-            xp.eye(x.shape[1], dtype=x.dtype),
-        )
+        noised = self.mixture.noised(alpha, sigma)
         log_terms, scores = noised._components(x)
-        matrices = (
-            self.noise_share * sigma * eye
-            + self.data_share * alpha * self.mixture.covariances
-        )
-        f = self.data_share * self.mixture.means - xp.einsum(
-            "kij,nkj->nki", matrices, scores
-        )
-        return noised, noised._responsibilities(log_terms), scores, f, matrices
+        f = -self.noise_share * sigma * scores
+        if self.data_share:
+            m, S = self.mixture.means, self.mixture.covariances
+            f += self.data_share * (m - alpha * xp.einsum("kij,nkj->nki", S, scores))
+        return alpha, sigma, noised, noised._responsibilities(log_terms), scores, f
 
     def __call__(self, x, t):
         """Return the conditional mean (N, D) at x (N, D) and noise times t (N,), all equal."""
-        _, r, _, f, _ = self._parts(x, t)
+        *_, r, _, f = self._parts(x, t)
         return (r[:, :, None] * f).sum(1)
 
     def vjp(self, x, t, cotangent):
         """Return the derivative (N, D) of ``sum(cotangent * model(x, t))`` by x."""
-        noised, r, scores, f, matrices = self._parts(x, t)
-        through = linalg.inv(noised.covariances) @ matrices
-        direct = xp.einsum("nk,kij,nj->ni", r, through, cotangent)
+        alpha, sigma, noised, r, scores, f = self._parts(x, t)
+        noise = self.noise_share * sigma * xp.eye(x.shape[1], dtype=x.dtype)
+        data = self.data_share * alpha * self.mixture.covariances
+        A = (noise + data) @ linalg.inv(noised.covariances)
+        direct = xp.einsum("nk,kij,nj->ni", r, A, cotangent)
         # a component's share in the mean changes by its score, less their mean
         pull = r * (f * cotangent[:, None]).sum(2)
         return direct + (

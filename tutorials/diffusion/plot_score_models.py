@@ -15,6 +15,7 @@ import itertools
 import numpy as np
 
 from trref.diffusion.score_models import ddim_sample
+from trref.experiments.diffusion import energy_distance
 from trref.experiments.figures import spread, use_style
 from trref.problems.mixtures import MixtureNoise, three_components
 
@@ -33,16 +34,6 @@ axes[0].set_ylabel("x₂")
 # ------------------------
 # The energy distance :math:`2E|X-Y| - E|X-X'| - E|Y-Y'|` between samples and fresh data, for the deterministic sampler
 # (eta 0) and for DDPM with the posterior variance (eta 1).
-
-
-def mean_distance(a, b):
-    return np.sqrt(((a[:, None] - b) ** 2).sum(-1)).mean()
-
-
-def energy_distance(x, y):
-    n = len(x)
-    return 2 * mean_distance(x, y) - (mean_distance(x, x) + mean_distance(y, y)) * n / (n - 1)
-
 
 draws, grid, seeds = 1000, (4, 8, 16, 32, 64, 128), range(5)
 data = [mixture.sample(np.random.default_rng([seed, 1]), draws) for seed in seeds]

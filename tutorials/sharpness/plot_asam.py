@@ -23,6 +23,7 @@ seeds, scales, epochs = range(5), np.geomspace(0.2, 5.0, 9), 60
 task = digits_task(noise=0.3)
 plain = [train(task, seed=s, epochs=epochs, lr=2e-3) for s in seeds]
 d, h, k = task.loss.sizes
+batches = 400 // 50
 
 
 def rescaled(theta, c):
@@ -59,14 +60,18 @@ axis.legend()
 # The digits with 30 % noisy labels, as for SAM (:doc:`plot_sam`): same start, same batches, same step size, and for
 # Adam twice as many steps, for a step of the others takes two gradients.
 
+choices = {
+    "Adam": (None, 2 * epochs),
+    "SAM, radius 0.3": (lambda loss, theta, rng: sam.perturbed_gradient(loss, theta, rho=0.3), epochs),
+    "ASAM, radius 1": (lambda loss, theta, rng: asam.perturbed_gradient(loss, theta, rho=1.0), epochs),
+}
 runs = {
-    "Adam": [train(task, seed=s, epochs=2 * epochs, lr=2e-3) for s in seeds],
-    "SAM, radius 0.3": [train(task, seed=s, rho=0.3, epochs=epochs, lr=2e-3) for s in seeds],
-    "ASAM, radius 1": [train(task, seed=s, rho=1.0, adaptive=True, epochs=epochs, lr=2e-3) for s in seeds],
+    name: [train(task, seed=s, gradient=gradient, epochs=n, lr=2e-3) for s in seeds]
+    for name, (gradient, n) in choices.items()
 }
 figure, axis = plt.subplots()
 for name, results in runs.items():
-    passes = (1 if name == "Adam" else 2) * np.arange(1, len(results[0].losses) + 1)
+    passes = np.array(results[0].gradients) / batches
     spread(axis, passes, [r.accuracies for r in results], name)
 axis.set(xlabel="gradients of the whole training set", ylabel="test accuracy (clean labels)")
 axis.legend()

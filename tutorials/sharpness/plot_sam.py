@@ -15,28 +15,36 @@ same ball, and with Adam on as many gradients as SAM computes.
 
 import numpy as np
 
-from trref.experiments.classifiers import digits_task, train
+from trref.experiments.classifiers import at_random, digits_task, train
 from trref.experiments.figures import spread, use_style
+from trref.sharpness.sam import perturbed_gradient
 
 plt = use_style()
 seeds, epochs = range(5), 80
 task = digits_task(noise=0.3)
-choices = {  # radius, at random, epochs, gradients a step
-    "Adam": (0.0, False, epochs, 1),
-    "Adam, as many gradients": (0.0, False, 2 * epochs, 1),
-    "SAM, radius 0.1": (0.1, False, epochs, 2),
-    "SAM, radius 0.3": (0.3, False, epochs, 2),
-    "random direction, radius 0.3": (0.3, True, epochs, 1),
+
+
+def at_worst(rho):
+    return lambda loss, theta, rng: perturbed_gradient(loss, theta, rho=rho)
+
+
+choices = {  # gradient (None for the plain one), epochs
+    "Adam": (None, epochs),
+    "Adam, as many gradients": (None, 2 * epochs),
+    "SAM, radius 0.1": (at_worst(0.1), epochs),
+    "SAM, radius 0.3": (at_worst(0.3), epochs),
+    "random direction, radius 0.3": (at_random(0.3), epochs),
 }
 runs = {
-    name: [train(task, seed=s, rho=rho, at_random=at_random, epochs=n, lr=2e-3) for s in seeds]
-    for name, (rho, at_random, n, _) in choices.items()
+    name: [train(task, seed=s, gradient=gradient, epochs=n, lr=2e-3) for s in seeds]
+    for name, (gradient, n) in choices.items()
 }
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.6))
-for name, (_, _, n, gradients) in choices.items():
-    passes = gradients * np.arange(1, n + 1)
-    spread(axes[0], passes, [r.losses for r in runs[name]], name)
-    spread(axes[1], passes, [r.accuracies for r in runs[name]], name)
+batches = 400 // 50
+for name, results in runs.items():
+    passes = np.array(results[0].gradients) / batches
+    spread(axes[0], passes, [r.losses for r in results], name)
+    spread(axes[1], passes, [r.accuracies for r in results], name)
 axes[0].set(xlabel="gradients of the whole training set", ylabel="training loss (noisy labels)")
 axes[1].set(xlabel="gradients of the whole training set", ylabel="test accuracy (clean labels)")
 axes[0].legend()
