@@ -106,7 +106,7 @@ CASES = {
     "fiberpo": (fiberpo.fiberpo, {}, _fiber),
     "fiberpo, small budgets": (
         fiberpo.fiberpo,
-        {"budget_up": 0.12, "budget_down": 0.05, "clip": 0.04},
+        {"budget_up": 0.12, "budget_down": 0.05, "residual_clip": 0.04},
         lambda x: _fiber(x, 0.12, 0.05, 0.04),
     ),
     "fiberpo by domain": (fiberpo_domain.fiberpo_domain, {"domain_factor": 0.4}, lambda x: _fiber(x, nested=True)),

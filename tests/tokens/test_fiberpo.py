@@ -35,26 +35,30 @@ def _log_gate(x, budget_up, budget_down, clip):
 # ---- the gate
 
 
+def _gate(x, budget, length):
+    return aggregate_gate(x, budget, np.full_like(x, length))
+
+
 def test_gate_by_hand():
     """C = 0.3, T = 2: passes up to 0.3, falls to 0 at 0.45 with slope -2, is odd."""
     x = np.array([0.0, 0.1, 0.3, 0.35, 0.4, 0.45, 0.6])
-    value, slope = aggregate_gate(x, 0.3, 2.0)
+    value, slope = _gate(x, 0.3, 2)
     assert np.allclose(value, [0, 0.1, 0.3, 0.2, 0.1, 0, 0], atol=1e-15)
     assert slope.tolist() == [1, 1, 1, -2, -2, 0, 0]
-    assert np.allclose(aggregate_gate(-x, 0.3, 2.0)[0], -value)
+    assert np.allclose(_gate(-x, 0.3, 2)[0], -value)
 
 
 def test_the_gate_is_continuous():
     for T in (1.0, 3.0, 10.0):
         x = np.linspace(-1, 1, 20001)
-        value = aggregate_gate(x, 0.4, T)[0]
+        value = _gate(x, 0.4, T)[0]
         assert abs(np.diff(value)).max() <= (T + 1e-6) * 1e-4 and abs(value).max() == pytest.approx(0.4)
 
 
 def test_channels():
     x = np.array([[0.3, -0.1, 0.4, 0.0]])
     up, down, T = sign_channels(x, np.array([[1.0, 1.0, 1.0, 0.0]]))
-    assert (up[0, 0], down[0, 0], T[0, 0]) == (pytest.approx(0.7 / 3), pytest.approx(0.1 / 3), 3)
+    assert (up[0], down[0], T[0]) == (pytest.approx(0.7 / 3), pytest.approx(0.1 / 3), 3)
 
 
 # ---- the product
@@ -68,7 +72,7 @@ def test_against_the_definitions(seed, hyper):
     for i in range(8):
         n = int(mask[i].sum())
         total += A[i] * sum(math.exp(v) for v in _log_gate((log_prob - old)[i, :n], *hyper)) / n
-    names = dict(zip(("budget_up", "budget_down", "clip"), hyper, strict=True))
+    names = dict(zip(("budget_up", "budget_down", "residual_clip"), hyper, strict=True))
     assert fiberpo(log_prob, old, A, mask, **names)[0] == pytest.approx(-total / 8, rel=1e-12)
 
 
@@ -77,7 +81,7 @@ def test_jacobian(seed):
     """Every regime of both gates, and clipped and free residuals, against differences."""
     rng = np.random.default_rng(seed)
     log_prob, old, A, mask = token_batch(seed, B=30, spread=0.25)
-    options = {"budget_up": 0.2, "budget_down": 0.12, "clip": 0.1}
+    options = {"budget_up": 0.2, "budget_down": 0.12, "residual_clip": 0.1}
     seen = gate_regimes(log_prob, old, mask, budget_up=0.2, budget_down=0.12)
     gradient = fiberpo(log_prob, old, A, mask, **options)[1]
     check_gradient(lambda x: fiberpo(x, old, A, mask, **options)[0], log_prob, gradient, rng=rng)
@@ -106,7 +110,7 @@ def test_the_jacobians_entries():
     G = np.exp(_log_gate(x, C_up, C_down, clip))
     for A in np.eye(4):
         gradient = fiberpo(
-            x[None], np.zeros((1, 4)), A[None], np.ones((1, 4)), budget_up=C_up, budget_down=C_down, clip=clip
+            x[None], np.zeros((1, 4)), A[None], np.ones((1, 4)), budget_up=C_up, budget_down=C_down, residual_clip=clip
         )[1]
         assert np.allclose(gradient[0], -(A * G) @ expected / T, rtol=1e-12)
 
@@ -124,7 +128,7 @@ def test_unsaturated_it_is_the_importance_ratio():
     up, down, _ = sign_channels(mask * (log_prob - old), mask)
     x = mask * (log_prob - old)
     residual, own, other = fiber_residual(x, up, down, 0.2)
-    assert own.all() and other.all() and np.allclose(up - down + residual, x, atol=1e-15)
+    assert own.all() and other.all() and np.allclose((up - down)[:, None] + residual, x, atol=1e-15)
     loss, gradient = fiberpo(log_prob, old, A, mask)
     unclipped = grpo(log_prob, old, A, mask, clip=1e9)
     assert loss == pytest.approx(unclipped[0], rel=1e-12) and np.allclose(gradient, unclipped[1], atol=1e-14)
@@ -163,11 +167,11 @@ def test_rollback_is_a_restoring_force():
 def test_switched_off_channels_leave_the_residual():
     x, mask = np.array([[1.0, -1.2, 0.9, -0.8]]), np.ones((1, 4))
     assert gate_regimes(x, 0 * x, mask).tolist() == [[0, 0, 1], [0, 0, 1]]
-    loss, _ = fiberpo(x, 0 * x, np.ones(1), mask, clip=5.0)
+    loss, _ = fiberpo(x, 0 * x, np.ones(1), mask, residual_clip=5.0)
     up, down = 1.9 / 4, 2.0 / 4
     residual = x[0] - up + down
     assert loss == pytest.approx(-np.exp(residual).mean())
-    assert fiberpo(x, 0 * x, np.ones(1), mask, clip=0.01)[0] == pytest.approx(-1, abs=0.03)
+    assert fiberpo(x, 0 * x, np.ones(1), mask, residual_clip=0.01)[0] == pytest.approx(-1, abs=0.03)
 
 
 # ---- limits
@@ -184,7 +188,7 @@ def test_one_token_is_the_gated_ratio():
 def test_open_gates_clip_around_the_drift():
     """A common shift of all tokens is not clipped; deviations from it are."""
     x = 0.8 + np.array([[0.05, -0.05, 0.3, -0.3]])
-    _, gradient = fiberpo(x, 0 * x, np.ones(1), np.ones((1, 4)), **WIDE, clip=0.1)
+    _, gradient = fiberpo(x, 0 * x, np.ones(1), np.ones((1, 4)), **WIDE, residual_clip=0.1)
     log_G = 0.8 + np.array([0.05, -0.05, 0.1, -0.1])
     through_mean = np.exp(log_G[2:]).sum() / 4
     assert np.allclose(-4 * gradient[0], np.append(np.exp(log_G[:2]), [0, 0]) + through_mean)
@@ -205,7 +209,7 @@ def test_pullback_is_the_adjoint():
 
     _, own, other = residual(x)
     pushed = (residual(x + 1e-6 * v)[0] - residual(x - 1e-6 * v)[0]) / 2e-6
-    T = np.full((4, 1), 6.0)
+    T = np.full(4, 6.0)
     assert (c * pushed).sum() == pytest.approx((residual_pullback(c, x, T, own, other) * v).sum(), rel=1e-7)
 
 

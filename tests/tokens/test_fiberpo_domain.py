@@ -8,7 +8,7 @@ import pytest
 from tests.tokens.batches import token_batch
 from trref.checks import check_gradient
 from trref.tokens.fiberpo import aggregate_gate, sign_channels
-from trref.tokens.fiberpo_domain import drift_hierarchy, fiberpo_domain
+from trref.tokens.fiberpo_domain import drift_hierarchy, fiberpo_domain, hierarchy_pullback
 from trref.tokens.grpo import grpo
 
 GROUP, DOMAIN = np.array([3, 3, 3, 1, 1, 2, 2, 2]), np.array([0, 0, 0, 0, 0, 5, 5, 5])
@@ -21,7 +21,7 @@ def _log_gates(x, mask, group, domain, budgets, clip):
     S = [{1: sum(max(v, 0) for v in r) / max(len(r), 1), -1: sum(max(-v, 0) for v in r) / max(len(r), 1)} for r in rows]
 
     def g(v, C, T):
-        return float(aggregate_gate(np.array(v), C, float(max(T, 1)))[0])
+        return float(aggregate_gate(np.array([v]), C, np.array([float(max(T, 1))]))[0][0])
 
     def mean(l, members):
         return sum(S[j][l] for j in members) / len(members)
@@ -52,7 +52,7 @@ def test_against_the_definition(seed):
     mask[4] = 0
     gates = _log_gates(log_prob - old, mask, GROUP, DOMAIN, [(0.08, 0.06), (0.06, 0.045), (0.2, 0.15)], 0.1)
     total = sum(a * sum(math.exp(v) for v in row) / max(len(row), 1) for a, row in zip(A, gates, strict=True))
-    options = {"budget_up": 0.2, "budget_down": 0.15, "clip": 0.1, "group_factor": 0.3, "domain_factor": 0.4}
+    options = {"budget_up": 0.2, "budget_down": 0.15, "residual_clip": 0.1, "group_factor": 0.3, "domain_factor": 0.4}
     assert fiberpo_domain(log_prob, old, A, mask, GROUP, DOMAIN, **options)[0] == pytest.approx(-total / 8, rel=1e-12)
 
 
@@ -60,7 +60,7 @@ def test_against_the_definition(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_jacobian(seed, factors):
     log_prob, old, A, mask = token_batch(seed, spread=0.35)
-    options = {"budget_up": 0.15, "budget_down": 0.12, "clip": 0.1}
+    options = {"budget_up": 0.15, "budget_down": 0.12, "residual_clip": 0.1}
     options |= dict(zip(("group_factor", "domain_factor"), factors, strict=True))
     gradient = fiberpo_domain(log_prob, old, A, mask, GROUP, DOMAIN, **options)[1]
     rng = np.random.default_rng(seed)
@@ -71,19 +71,19 @@ def test_the_adjoint_of_the_hierarchy():
     """The Jacobian of the module, entry by entry, at a point where gates are in different regimes."""
     drift = np.array([0.5, 0.1, 0.15, 0.02, 0.05, 0.3, 0.36, 0.1])
     length = np.array([4.0, 3, 5, 2, 2, 6, 1, 3])
-    budgets = (0.2, 0.06, 0.13)
+    budgets = {"domain_budget": 0.2, "group_budget": 0.06, "answer_budget": 0.13}
     J = np.array(
         [
             (
-                drift_hierarchy(drift + 1e-7 * e, length, GROUP, DOMAIN, budgets)[0]
-                - drift_hierarchy(drift - 1e-7 * e, length, GROUP, DOMAIN, budgets)[0]
+                drift_hierarchy(drift + 1e-7 * e, length, GROUP, DOMAIN, **budgets).value
+                - drift_hierarchy(drift - 1e-7 * e, length, GROUP, DOMAIN, **budgets).value
             )
             / 2e-7
             for e in np.eye(8)
         ]
     ).T
-    pull = drift_hierarchy(drift, length, GROUP, DOMAIN, budgets)[1]
-    pulled = np.array([pull(e) for e in np.eye(8)])
+    gated = drift_hierarchy(drift, length, GROUP, DOMAIN, **budgets)
+    pulled = np.array([hierarchy_pullback(e, gated, GROUP, DOMAIN) for e in np.eye(8)])
     assert np.allclose(pulled, J, atol=1e-6) and len(np.unique(np.round(J, 6))) > 8
 
 
@@ -111,7 +111,7 @@ def test_who_is_coupled():
     assert _coupled(batch, 0, domain_factor=(up - 0.002) / 0.3) == {0, 1, 2, 3, 4}
     drifting = log_prob + np.where(GROUP == 3, 0.25, 0.05)[:, None], old, A, np.ones((8, 5))
     assert _coupled(drifting, 0) == {0}
-    drift = sign_channels(drifting[0] - old, drifting[3])[0][:, 0]
+    drift = sign_channels(drifting[0] - old, drifting[3])[0]
     excess = float(drift[:3].mean() - drift[:5].mean())
     assert {0, 1, 2} <= _coupled(drifting, 0, group_factor=(excess - 0.001) / 0.3) <= {0, 1, 2, 3, 4}
 
@@ -129,6 +129,7 @@ def test_a_domains_budget_is_its_own():
 def test_the_gate_is_odd():
     """A prompt that drifts less than its domain is gated as one that drifts more."""
     drift = np.array([0.0, 0.0, 0.2, 0.2])
-    gated, _ = drift_hierarchy(drift, np.full(4, 3.0), np.array([0, 0, 1, 1]), np.zeros(4, int), (9.0, 0.095, 9.0))
-    value = float(aggregate_gate(np.array(0.1), 0.095, 6.0)[0])
+    budgets = {"domain_budget": 9.0, "group_budget": 0.095, "answer_budget": 9.0}
+    gated = drift_hierarchy(drift, np.full(4, 3.0), np.array([0, 0, 1, 1]), np.zeros(4, int), **budgets).value
+    value = float(aggregate_gate(np.array([0.1]), 0.095, np.array([6.0]))[0][0])
     assert 0 < value < 0.1 and np.allclose(gated, [0.1 - value] * 2 + [0.1 + value] * 2)

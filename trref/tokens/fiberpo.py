@@ -57,6 +57,14 @@ switched off, channel by channel, is
 drifts faster; and :math:`\epsilon \ll C^+ + C^-`. The rollback zone has width C/T: for long answers a step can jump
 over it.
 
+==================  =================================================
+:math:`C^+,\; C^-`  `budget_up`, `budget_down`
+:math:`\epsilon`    `residual_clip`
+:math:`T`           `length`, that of the answer and not of the batch
+==================  =================================================
+
+At :math:`x_t = 0` the label is 1. An answer without tokens contributes nothing, though it counts in B.
+
 **Where implementations differ.** A label of 0 at :math:`x_t = 0` would lose gradients on fresh samples. The
 reproduction alphadl/FibrationPO clips the mean log-ratio (no channels, no rollback) and takes the residual from the
 clipped mean.
@@ -67,212 +75,222 @@ thresholds are those of figures, the defaults here are of the order of one inner
 Li, Tsu, Zhang, Xue and He, *Fibration Policy Optimization*, 2026, arXiv:2603.08239.
 """
 
-from trref import validate
+from typing import NamedTuple
+
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method, Objective
-from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS, one_advantage
-from trref.tokens.deviations import fiberpo as deviations
-from trref.tokens.interfaces import TOKEN_OBJECTIVE, token_objective
-from trref.tokens.terms import token_weights
+from trref.signature import (
+    B,
+    C,
+    Lead,
+    LogProb,
+    Mask,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    Prob,
+    R,
+    Real,
+    Scalar,
+    T,
+    checked,
+)
+from trref.tokens.terms import per_token, seq_mean
 
 __all__ = [
+    "Channels",
+    "Residual",
     "aggregate_gate",
     "fiber_residual",
     "fiberpo",
     "gate_regimes",
     "residual_pullback",
     "sign_channels",
-    "uneven",
 ]
 
-RATIOS = token_objective(without=("advantage",))
+
+class Channels(NamedTuple):
+    """Drift of each answer upwards and downwards, and its length: 1 where it has no tokens."""
+
+    up: NonNegative[B]
+    down: NonNegative[B]
+    length: Positive[B]
 
 
-def sign_channels(x, mask):
-    """Building block, unchecked: the drift upwards and downwards of each answer, and its length, each (B, 1).
+class Residual(NamedTuple):
+    """Residual of each token, and where its two parts are not clipped, 0 or 1."""
+
+    value: Real[B, T]
+    own: Mask[B, T]
+    other: Mask[B, T]
+
+
+@checked
+def sign_channels(log_ratio: Real[B, T], mask: Mask[B, T]) -> Channels:
+    """Split the drift of each answer.
 
     Parameters
     ----------
-    x : array (B, T)
-        Log-ratios, 0 where the mask is 0.
-    mask : array (B, T), 0 or 1
+    log_ratio
+        Of the tokens: 0 where the mask is 0.
     """
-    T = xp.maximum(mask.sum(1, keepdims=True), 1)
-    up, down = (xp.maximum(s, 0).sum(1, keepdims=True) / T for s in (x, -x))  # eq. fiberpo-channels
-    return up, down, T
+    length = xp.maximum(mask.sum(1), 1)
+    # eq. fiberpo-channels
+    up, down = (xp.maximum(x, 0).sum(1) / length for x in (log_ratio, -log_ratio))
+    return Channels(up, down, length)
 
 
-def aggregate_gate(x, C, T):
-    """Building block, unchecked: the gated aggregate and its slope; arrays of one shape."""
-    # eq. fiberpo-gate
-    size = abs(x)
-    passes, rolls = size <= C, (C < size) & (size < (1 + 1 / T) * C)
-    value = xp.where(passes, x, xp.where(rolls, xp.sign(x) * (T + 1) * C - T * x, 0))
-    return value, xp.where(passes, 1, xp.where(rolls, -T, 0))
-
-
-def fiber_residual(x, up, down, clip):
-    """Building block, unchecked: the tokens' residuals (B, T), and where its two parts are not clipped, 0 or 1.
+@checked
+def aggregate_gate(
+    drift: Real[Lead], budget: PositiveFloat, length: Positive[Lead]
+) -> tuple[Real[Lead], Real[Lead]]:
+    """Gate a drift.
 
     Parameters
     ----------
-    x : array (B, T)
-    up, down : array (B, 1)
-        As of `sign_channels`.
-    clip : float
+    drift
+        Of answers, or of what they add to a larger drift.
+    budget
+        C, in nats.
+    length
+        How many tokens the drift is a mean of.
+
+    Returns
+    -------
+    value
+    slope
+    """
+    # eq. fiberpo-gate
+    size = abs(drift)
+    passes, rolls = size <= budget, (budget < size) & (size < (1 + 1 / length) * budget)
+    rolled = xp.sign(drift) * (length + 1) * budget - length * drift
+    value = xp.where(passes, drift, xp.where(rolls, rolled, 0))
+    return value, xp.where(passes, 1, xp.where(rolls, -length, 0))
+
+
+@checked
+def fiber_residual(
+    log_ratio: Real[B, T],
+    up: NonNegative[B],
+    down: NonNegative[B],
+    residual_clip: PositiveFloat,
+) -> Residual:
+    """What each token adds to the drift of its answer.
+
+    Parameters
+    ----------
+    up
+        The drift upwards, of `sign_channels`.
+    down
+        The drift downwards.
+    residual_clip
+        By how much a token's log-ratio may deviate from the drift.
     """
     # eq. fiberpo-residual
-    own = xp.where(x >= 0, x - up, x + down)
-    other = xp.where(x >= 0, -down, up)
-    value = xp.clip(own, -clip, clip) - xp.clip(other, -clip, clip)
-    return value, (abs(own) < clip).astype(x.dtype), (abs(other) < clip).astype(x.dtype)
+    rises, up, down = log_ratio >= 0, up[:, None], down[:, None]
+    own = xp.where(rises, log_ratio - up, log_ratio + down)
+    other = xp.where(rises, -down, up)
+    low, high = -residual_clip, residual_clip
+    value = xp.clip(own, low, high) - xp.clip(other, low, high)
+    free = [(abs(x) < residual_clip).astype(log_ratio.dtype) for x in (own, other)]
+    return Residual(value, *free)
 
 
-def residual_pullback(cotangent, x, T, own, other):
-    """Building block, unchecked: cotangents of the residuals (B, T), taken to the log-ratios."""
-    rises = (x >= 0).astype(x.dtype)
+@checked
+def residual_pullback(
+    cotangent: Real[B, T],
+    log_ratio: Real[B, T],
+    length: Positive[B],
+    own: Mask[B, T],
+    other: Mask[B, T],
+) -> Real[B, T]:
+    """Take cotangents of the residuals to the log-ratios.
+
+    Parameters
+    ----------
+    cotangent
+        Of the residuals.
+    own, other
+        Of the `Residual`.
+    """
+    rises = (log_ratio >= 0).astype(log_ratio.dtype)
 
     def of_each_label(values):
-        plus, minus = (values * rises).sum(1, keepdims=True), (values * (1 - rises)).sum(1, keepdims=True)
-        return xp.where(x >= 0, plus, minus), xp.where(x >= 0, minus, plus)
+        """Sums over the tokens of a token's own label, and over those of the other."""
+        plus = (values * rises).sum(1, keepdims=True)
+        minus = (values * (1 - rises)).sum(1, keepdims=True)
+        return xp.where(rises > 0, plus, minus), xp.where(rises > 0, minus, plus)
 
     same, _ = of_each_label(cotangent * own)
     _, opposite = of_each_label(cotangent * other)
-    return cotangent * own - (same + opposite) / T
+    return cotangent * own - (same + opposite) / length[:, None]
 
 
-def fiberpo(log_prob, old_log_prob, advantage, mask, *, budget_up=0.3, budget_down=0.25, clip=0.2):
+@checked
+def fiberpo(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    *,
+    budget_up: PositiveFloat = 0.3,
+    budget_down: PositiveFloat = 0.25,
+    residual_clip: PositiveFloat = 0.2,
+) -> tuple[Scalar, Real[B, T]]:
     """FiberPO loss.
 
     Parameters
     ----------
-    log_prob, old_log_prob : array (B, T)
-        Log-probabilities of the tokens, under the current and the sampling policy.
-    advantage : array (B,) or (B, T)
-        As of `trref.tokens.grpo.group_advantage`.
-    mask : array (B, T), 0 or 1
-        The tokens of the answers.
-    budget_up, budget_down : float
-        Of an answer's mean drift in nats: C of the two channels, in (0, inf).
-    clip : float
-        ε, by which a token's log-ratio may deviate from the drift, in (0, inf).
+    budget_up
+        C of an answer's drift upwards, in nats.
+    budget_down
+        C of an answer's drift downwards, in nats.
 
     Returns
     -------
-    loss : scalar array
-        To minimise.
-    gradient : array (B, T)
-        With respect to `log_prob`; exactly 0 where the mask is 0. At a log-ratio of 0, the derivative to the right.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, numbers out of range.
+    loss
+    gradient
+        At a log-ratio of 0, the derivative to the right.
     """
-    validate.inputs(TOKEN_OBJECTIVE.inputs, log_prob, old_log_prob, advantage, mask)
-    validate.interval("(0, inf)", budget_up=budget_up, budget_down=budget_down, clip=clip)
     x = mask * (log_prob - old_log_prob)
-    up, down, T = sign_channels(x, mask)
-    (base_up, slope_up), (base_down, slope_down) = (
-        aggregate_gate(up, budget_up, T),
-        aggregate_gate(down, budget_down, T),
-    )
+    up, down, length = sign_channels.unchecked(x, mask)
+    base_up, slope_up = aggregate_gate.unchecked(up, budget_up, length)
+    base_down, slope_down = aggregate_gate.unchecked(down, budget_down, length)
     base = base_up - base_down  # eq. fiberpo-base
-    residual, own, other = fiber_residual(x, up, down, clip)
-    A = advantage[:, None] if advantage.ndim == 1 else advantage
-    terms = token_weights(mask, "seq_mean") * xp.exp(base + residual) * A
+    residual = fiber_residual.unchecked(x, up, down, residual_clip)
+    log_G = base[:, None] + residual.value
+    terms = seq_mean(mask) * xp.exp(log_G) * per_token(advantage)
     J = terms.sum()  # eq. fiberpo-objective
 
     # eq. fiberpo-jacobian
-    through_base = xp.where(x >= 0, slope_up, slope_down) / T * terms.sum(1, keepdims=True)
-    gradient = mask * (through_base + residual_pullback(terms, x, T, own, other))
-    return -J, -gradient
+    slope = xp.where(x >= 0, slope_up[:, None], slope_down[:, None])
+    through_base = slope / length[:, None] * terms.sum(1, keepdims=True)
+    through_residual = residual_pullback.unchecked(
+        terms, x, length, residual.own, residual.other
+    )
+    dJ = mask * (through_base + through_residual)
+    return -J, -dJ
 
 
-def gate_regimes(log_prob, old_log_prob, mask, *, budget_up=0.3, budget_down=0.25):
+@checked
+def gate_regimes(
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    mask: Mask[B, T],
+    *,
+    budget_up: PositiveFloat = 0.3,
+    budget_down: PositiveFloat = 0.25,
+) -> Prob[C, R]:
     """Which shares of the answers pass, roll back and are switched off, by channel.
-
-    Parameters
-    ----------
-    log_prob, old_log_prob, mask, budget_up, budget_down
-        As in `fiberpo`.
 
     Returns
     -------
-    array (2, 3)
-        First row: the channel upwards.
-
-    Raises
-    ------
-    ValueError
-        As `fiberpo`.
+    shares
+        A row of 3 for each of the 2 channels, first that upwards.
     """
-    validate.inputs(RATIOS.inputs, log_prob, old_log_prob, mask)
-    validate.interval("(0, inf)", budget_up=budget_up, budget_down=budget_down)
-    up, down, T = sign_channels(mask * (log_prob - old_log_prob), mask)
+    x = mask * (log_prob - old_log_prob)
+    up, down, length = sign_channels.unchecked(x, mask)
     shares = []
-    for drift, C in ((up, budget_up), (down, budget_down)):
-        off = drift >= (1 + 1 / T) * C
-        shares += [r[:, 0] for r in (drift <= C, (drift > C) & ~off, off)]  # eq. fiberpo-regimes
+    for drift, budget in ((up, budget_up), (down, budget_down)):
+        passes, off = drift <= budget, drift >= (1 + 1 / length) * budget
+        shares += [passes, ~passes & ~off, off]  # eq. fiberpo-regimes
     return xp.stack(shares).astype(log_prob.dtype).mean(1).reshape(2, 3)
-
-
-def _regimes_by_loops(log_prob, old_log_prob, mask, *, budget_up=0.3, budget_down=0.25):
-    counts = [[0, 0, 0], [0, 0, 0]]
-    for row, m in zip((log_prob - old_log_prob).tolist(), mask.tolist(), strict=True):
-        x = [v for v, kept in zip(row, m, strict=True) if kept]
-        T = max(len(x), 1)
-        for channel, (sign, C) in enumerate(((1, budget_up), (-1, budget_down))):
-            drift = sum(max(sign * v, 0) for v in x) / T
-            counts[channel][0 if drift <= C else 1 if drift < (1 + 1 / T) * C else 2] += 1
-    return [[n / len(mask) for n in channel] for channel in counts]
-
-
-def uneven(edges):
-    """Building block: edge cases in which equal answers of opposite advantage don't cancel to rounding errors."""
-
-    def make(edge):
-        batch = edge()
-        growth = 1 + 0.125 * xp.arange(len(batch["mask"]))
-        return {**batch, "advantage": (batch["advantage"].T * growth).T}
-
-    return {name: lambda edge=edge: make(edge) for name, edge in edges.items()}
-
-
-def _one_advantage_an_answer(inputs):
-    """one advantage an answer, no token just at the drift"""
-    columns = xp.arange(inputs["mask"].shape[1])
-    return {**one_advantage(inputs), "log_prob": inputs["log_prob"] - 0.01 * columns**2}
-
-
-OPEN = {"budget_up": 1e3, "budget_down": 1e3, "clip": 1e3}
-UNCLIPPED = {"clip_low": 1e14, "clip_high": 1e14}
-METHOD = Method(
-    key="li2026fibration",
-    provenance="confirmed",
-    functions=(
-        Objective(
-            f=fiberpo,
-            interface=TOKEN_OBJECTIVE,
-            edges=uneven(TOKEN_OBJECTIVE.edges),
-            wrt="log_prob",
-            settings={
-                "default": {},
-                "of a figure": {"budget_up": 0.12, "budget_down": 0.05, "clip": 0.04},
-                "probe": {"budget_up": 0.6, "budget_down": 0.4, "clip": 0.35},
-            },
-            limits=(
-                Limit("grpo.grpo", OPEN, {"clip": 1e14}),
-                Limit("gspo.gspo", {**OPEN, "clip": 1e-13}, UNCLIPPED, where=_one_advantage_an_answer),
-                REINFORCE_OVER_ANSWERS,
-            ),
-            deviations=(deviations.BASE_CLIPPED,),
-        ),
-        Estimator(
-            f=gate_regimes,
-            interface=RATIOS,
-            settings={"default": {}, "probe": {"budget_up": 0.1, "budget_down": 0.05}},
-            brute_force=_regimes_by_loops,
-        ),
-    ),
-)

@@ -28,6 +28,11 @@ The differences may be negative; the gate is odd. Residuals and objective are th
 with D and g those of i: as soon as a domain's or a prompt's gate leaves its first regime, answers are coupled within
 the domain; between domains they never are. With one answer a prompt and one prompt a domain this is FiberPO.
 
+==================  ===========================================
+:math:`C^+,\; C^-`  `budget_up`, `budget_down`
+:math:`C_g,\; C_D`  these times `group_factor`, `domain_factor`
+==================  ===========================================
+
 **Where implementations differ.** The formula has the same :math:`C^\pm` at each level, while the text speaks of
 independent budgets: here those of prompt and domain are multiples of the answer's, 1 by default.
 
@@ -37,155 +42,162 @@ has no training run.
 Li, Tsu, Zhang, Xue and He, *Fibration Policy Optimization*, 2026, arXiv:2603.08239.
 """
 
-from trref import validate
+from typing import NamedTuple
+
 from trref.backend import xp
-from trref.catalog import Limit, Method, Objective
-from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS
-from trref.tokens.fiberpo import aggregate_gate, fiber_residual, residual_pullback, sign_channels, uneven
-from trref.tokens.interfaces import token_objective
-from trref.tokens.terms import group_mean, token_weights
+from trref.signature import (
+    B,
+    Index,
+    LogProb,
+    Mask,
+    NonNegative,
+    PositiveFloat,
+    Real,
+    Scalar,
+    T,
+    checked,
+)
+from trref.tokens.fiberpo import (
+    aggregate_gate,
+    fiber_residual,
+    residual_pullback,
+    sign_channels,
+)
+from trref.tokens.terms import group_mean, per_token, seq_mean
 
-__all__ = ["drift_hierarchy", "fiberpo_domain"]
-
-NESTED = token_objective("group", "domain")
+__all__ = ["GatedDrift", "drift_hierarchy", "fiberpo_domain", "hierarchy_pullback"]
 
 
-def drift_hierarchy(drift, length, group, domain, budgets):
-    """Building block, unchecked: the gated drift (B,) of one channel, and its derivative's adjoint.
+class GatedDrift(NamedTuple):
+    """The gated drift of each answer, and the slopes of the three gates that it went through."""
+
+    value: Real[B]
+    domain_slope: Real[B]
+    group_slope: Real[B]
+    answer_slope: Real[B]
+
+
+@checked
+def drift_hierarchy(
+    drift: Real[B],
+    length: NonNegative[B],
+    group: Index[B],
+    domain: Index[B],
+    *,
+    domain_budget: PositiveFloat,
+    group_budget: PositiveFloat,
+    answer_budget: PositiveFloat,
+) -> GatedDrift:
+    """Gate the drift of one channel, level by level.
 
     Parameters
     ----------
-    drift, length : array (B,)
-        Mean drift and number of tokens of each answer.
-    group, domain : array (B,), integer
-    budgets : tuple of float
-        Of domain, prompt and answer.
-
-    Returns
-    -------
-    gated : array (B,)
-    pull : callable
-        Takes cotangents (B,) of the gated drifts to those of the drifts.
+    drift
+        Mean of each answer.
+    length
+        Number of tokens of each answer.
+    domain_budget
+        C of a domain's drift.
+    group_budget
+        C of what a prompt adds to its domain's drift.
+    answer_budget
+        C of what an answer adds to its prompt's drift.
     """
-
-    def of_group(values):
-        return group_mean(values, group)[0]
-
-    def of_domain(values):
-        return group_mean(values, domain)[0]
-
-    S_g, S_D = of_group(drift), of_domain(drift)  # eq. fiberpo-domain-aggregates
-    T_g, T_D = (xp.maximum(mean * count, 1) for mean, count in (group_mean(length, n) for n in (group, domain)))
+    # eq. fiberpo-domain-aggregates
+    (S_g, n_g), (S_D, n_D) = group_mean(drift, group), group_mean(drift, domain)
+    T_g, T_D = group_mean(length, group)[0] * n_g, group_mean(length, domain)[0] * n_D
     # eq. fiberpo-domain-base
-    top, slope_D = aggregate_gate(S_D, budgets[0], T_D)
-    middle, slope_g = aggregate_gate(S_g - S_D, budgets[1], T_g)
-    bottom, slope_i = aggregate_gate(drift - S_g, budgets[2], xp.maximum(length, 1))
-
-    def pull(cotangent):
-        # eq. fiberpo-domain-jacobian
-        at_D, at_g, at_i = cotangent * slope_D, cotangent * slope_g, cotangent * slope_i
-        return of_domain(at_D - at_g) + of_group(at_g - at_i) + at_i
-
-    return top + middle + bottom, pull
+    levels = (
+        (S_D, domain_budget, T_D),
+        (S_g - S_D, group_budget, T_g),
+        (drift - S_g, answer_budget, length),
+    )
+    gates = [aggregate_gate.unchecked(x, C, xp.maximum(n, 1)) for x, C, n in levels]
+    (top, at_D), (middle, at_g), (bottom, at_i) = gates
+    return GatedDrift(top + middle + bottom, at_D, at_g, at_i)
 
 
+@checked
+def hierarchy_pullback(
+    cotangent: Real[B], gated: GatedDrift, group: Index[B], domain: Index[B]
+) -> Real[B]:
+    """Take cotangents of the gated drifts to the drifts.
+
+    Parameters
+    ----------
+    cotangent
+        Of the gated drifts.
+    gated
+        Of `drift_hierarchy`.
+    """
+    # eq. fiberpo-domain-jacobian
+    at_D, at_g, at_i = (cotangent * slope for slope in gated[1:])
+    return group_mean(at_D - at_g, domain)[0] + group_mean(at_g - at_i, group)[0] + at_i
+
+
+@checked
 def fiberpo_domain(
-    log_prob,
-    old_log_prob,
-    advantage,
-    mask,
-    group,
-    domain,
+    log_prob: LogProb[B, T],
+    old_log_prob: LogProb[B, T],
+    advantage: Real[B] | Real[B, T],
+    mask: Mask[B, T],
+    group: Index[B],
+    domain: Index[B],
     *,
-    budget_up=0.3,
-    budget_down=0.25,
-    clip=0.2,
-    group_factor=1.0,
-    domain_factor=1.0,
-):
+    budget_up: PositiveFloat = 0.3,
+    budget_down: PositiveFloat = 0.25,
+    residual_clip: PositiveFloat = 0.2,
+    group_factor: PositiveFloat = 1.0,
+    domain_factor: PositiveFloat = 1.0,
+) -> tuple[Scalar, Real[B, T]]:
     """FiberPO loss with budgets on four levels.
 
     Parameters
     ----------
-    log_prob, old_log_prob : array (B, T)
-        Log-probabilities of the tokens, under the current and the sampling policy.
-    advantage : array (B,) or (B, T)
-        As of `trref.tokens.grpo.group_advantage`.
-    mask : array (B, T), 0 or 1
-        The tokens of the answers.
-    group, domain : array (B,), integer
-        The prompt of each answer, and the domain of the prompt.
-    budget_up, budget_down : float
-        C of the two channels for an answer's drift from its prompt's, in (0, inf).
-    clip : float
-        ε, by which a token's log-ratio may deviate from its answer's drift, in (0, inf).
-    group_factor, domain_factor : float
-        The budgets of prompts and domains, in those of answers; in (0, inf).
+    budget_up
+        C upwards of what an answer adds to its prompt's drift, in nats.
+    budget_down
+        C downwards of the same.
+    residual_clip
+        By how much a token's log-ratio may deviate from its answer's drift.
+    group_factor
+        The budget of prompts, in those of answers.
+    domain_factor
+        The budget of domains, in those of answers.
 
     Returns
     -------
-    loss : scalar array
-        To minimise.
-    gradient : array (B, T)
-        With respect to `log_prob`; exactly 0 where the mask is 0. At a log-ratio of 0, the derivative to the right.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, log-probabilities more than 30 apart, numbers out of range.
+    loss
+    gradient
+        At a log-ratio of 0, the derivative to the right.
     """
-    validate.inputs(NESTED.inputs, log_prob, old_log_prob, advantage, mask, group, domain)
-    validate.interval("(0, inf)", budget_up=budget_up, budget_down=budget_down, clip=clip)
-    validate.interval("(0, inf)", group_factor=group_factor, domain_factor=domain_factor)
     x = mask * (log_prob - old_log_prob)
-    up, down, T = sign_channels(x, mask)
-    levels = domain_factor, group_factor, 1.0
-    nested = mask.sum(1), group, domain
-    gated_up, pull_up = drift_hierarchy(up[:, 0], *nested, [budget_up * f for f in levels])
-    gated_down, pull_down = drift_hierarchy(down[:, 0], *nested, [budget_down * f for f in levels])
-    residual, own, other = fiber_residual(x, up, down, clip)
-    A = advantage[:, None] if advantage.ndim == 1 else advantage
-    terms = token_weights(mask, "seq_mean") * xp.exp((gated_up - gated_down)[:, None] + residual) * A
+    up, down, length = sign_channels.unchecked(x, mask)
+
+    def gated(drift, budget):
+        return drift_hierarchy.unchecked(
+            drift,
+            mask.sum(1),
+            group,
+            domain,
+            domain_budget=budget * domain_factor,
+            group_budget=budget * group_factor,
+            answer_budget=budget,
+        )
+
+    rise, fall = gated(up, budget_up), gated(down, budget_down)
+    residual = fiber_residual.unchecked(x, up, down, residual_clip)
+    log_G = (rise.value - fall.value)[:, None] + residual.value
+    terms = seq_mean(mask) * xp.exp(log_G) * per_token(advantage)
     J = terms.sum()
 
-    answers = terms.sum(1)
-    through_base = xp.where(x >= 0, pull_up(answers)[:, None], pull_down(answers)[:, None]) / T
-    gradient = mask * (through_base + residual_pullback(terms, x, T, own, other))
-    return -J, -gradient
-
-
-def _alone(inputs):
-    """one answer a prompt, one prompt a domain"""
-    each = xp.arange(len(inputs["group"]))
-    return {**inputs, "group": each, "domain": each}
-
-
-OPEN = {"budget_up": 1e3, "budget_down": 1e3}
-METHOD = Method(
-    key="li2026fibration",
-    provenance="confirmed",
-    functions=(
-        Objective(
-            f=fiberpo_domain,
-            interface=NESTED,
-            edges=uneven(NESTED.edges),
-            wrt="log_prob",
-            settings={
-                "default": {},
-                "probe": {
-                    "budget_up": 0.2,
-                    "budget_down": 0.13,
-                    "clip": 0.35,
-                    "group_factor": 0.7,
-                    "domain_factor": 0.4,
-                },
-            },
-            limits=(
-                Limit("fiberpo.fiberpo", {}, where=_alone),
-                Limit("fiberpo.fiberpo", OPEN, OPEN),
-                Limit("grpo.grpo", {**OPEN, "clip": 1e3}, {"clip": 1e14}),
-                REINFORCE_OVER_ANSWERS,
-            ),
-        ),
-    ),
-)
+    of_up, of_down = (
+        hierarchy_pullback.unchecked(terms.sum(1), each, group, domain)[:, None]
+        for each in (rise, fall)
+    )
+    through_base = xp.where(x >= 0, of_up, of_down) / length[:, None]
+    through_residual = residual_pullback.unchecked(
+        terms, x, length, residual.own, residual.other
+    )
+    dJ = mask * (through_base + through_residual)
+    return -J, -dJ

@@ -26,7 +26,8 @@ from trref.tokens.terms import logit_gradient
 plt = use_style()
 figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.7))
 drift = np.linspace(0, 0.5, 251)
-base = aggregate_gate(drift, 0.3, 4.0)[0][None, :] - aggregate_gate(drift, 0.25, 4.0)[0][:, None]
+four = np.full_like(drift, 4.0)
+base = aggregate_gate(drift, 0.3, four)[0][None, :] - aggregate_gate(drift, 0.25, four)[0][:, None]
 image = axes[0].pcolormesh(drift, drift, base, cmap="PuOr", vmin=-0.3, vmax=0.3, shading="auto", rasterized=True)
 figure.colorbar(image, ax=axes[0], label="log of the base weight")
 axes[0].set(xlabel="drift upwards", ylabel="drift downwards", title="pass, roll back, off")
@@ -77,7 +78,7 @@ OBJECTIVES = {
     "GRPO": grpo,
     "GSPO": gspo,
     "FiberPO": fiberpo,
-    "FiberPO, small budgets": lambda *b: fiberpo(*b, budget_up=0.3 / 7, budget_down=0.25 / 7, clip=0.2 / 7),
+    "FiberPO, small budgets": lambda *b: fiberpo(*b, budget_up=0.3 / 7, budget_down=0.25 / 7, residual_clip=0.2 / 7),
     "no clip": lambda *b: grpo(*b, clip=1e9),
 }
 

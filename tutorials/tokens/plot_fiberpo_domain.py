@@ -32,7 +32,9 @@ def response(x, **hyper):
     rows = []
     for i in range(len(x)):
         A = len(x) * np.eye(len(x))[i]
-        loss, gradient = fiberpo_domain(x, np.zeros_like(x), A, np.ones_like(x), GROUP, DOMAIN, clip=5.0, **hyper)
+        loss, gradient = fiberpo_domain(
+            x, np.zeros_like(x), A, np.ones_like(x), GROUP, DOMAIN, residual_clip=5.0, **hyper
+        )
         rows.append(gradient.sum(1) / loss)
     return np.array(rows)
 
@@ -41,7 +43,7 @@ rng = np.random.default_rng(0)
 x = 0.2 + 0.02 * rng.random((12, T))
 of_domain = sign_channels(x, np.ones_like(x))[0][:6].mean()
 raised = x + 0.1 * (GROUP == 0)[:, None]
-drift = sign_channels(raised, np.ones_like(x))[0][:, 0]
+drift = sign_channels(raised, np.ones_like(x))[0]
 excess = drift[:3].mean() - drift[:6].mean()
 panels = {
     "all gates pass": response(x),
