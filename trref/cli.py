@@ -22,6 +22,8 @@ CONFORMS, DEVIATES, COULD_NOT_RUN = 0, 1, 2
 EXIT = {"conforms": CONFORMS, "deviates": DEVIATES, "could not run": COULD_NOT_RUN}
 BY_SIGNAL = 128  # and the signal's number, as shells have it
 BACKENDS = ("numpy", "cupy", "strict")
+FRAMEWORKS = ("auto", "numpy", "torch")
+MANY = {"action": "append", "default": []}
 LONGEST_LIMIT = 86400.0  # seconds
 
 
@@ -135,6 +137,9 @@ def _parser():
     )
     command.add_argument("name", help="such as ppo.clipped_surrogate")
     _implementation_arguments(command)
+    command.add_argument(
+        "--setting", action="append", metavar="NAME", help="this one alone, of all"
+    )
     command.set_defaults(run=_verify)
 
     command = commands.add_parser(
@@ -209,6 +214,8 @@ def _check(options):
     methods, failed = _chosen(options.filter), 0
     if not methods:
         return _could_not_run(f"no catalogued function contains {options.filter!r}")
+    if sys.flags.optimize > 1:
+        return _could_not_run("the contracts read docstrings, which Python drops (-OO)")
     try:
         with use_backend(options.backend):
             pass
@@ -255,54 +262,40 @@ def _seconds(text):
 
 
 def _implementation_arguments(command):
-    command.add_argument(
-        "implementation", help="file.py:function or package.module:function"
-    )
-    command.add_argument(
-        "--framework", default="auto", choices=("auto", "numpy", "torch")
-    )
-    command.add_argument(
+    add = command.add_argument
+    add("implementation", help="file.py:function or package.module:function")
+    add("--framework", default="auto", choices=FRAMEWORKS)
+    add(
         "--map",
-        action="append",
-        default=[],
+        **MANY,
         metavar="OURS=THEIRS",
         help="rename an argument; a,b: two of them",
     )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="pass a constant",
-    )
-    command.add_argument(
-        "--maximise",
-        action="store_true",
-        help="the implementation returns what is maximised",
-    )
-    command.add_argument(
-        "--backend", default="numpy", choices=BACKENDS, help="where its arrays are"
-    )
-    command.add_argument(
-        "--limit",
-        type=_seconds,
-        default=10.0,
-        metavar="SECONDS",
-        help="time limit of one call",
-    )
-    command.add_argument(
-        "--json", metavar="FILE", help="also write the verdict as JSON"
-    )
+    add("--set", **MANY, metavar="NAME=VALUE", help="pass a constant to both")
+    add("--reference", **MANY, metavar="NAME=VALUE", help="a constant of ours alone")
+    add("--theirs", **MANY, metavar="NAME=VALUE", help="a constant of theirs alone")
+    add("--maximise", action="store_true", help="it returns what is maximised")
+    add("--no-gradient", action="store_true", help="compare values alone")
+    add("--backend", default="numpy", choices=BACKENDS, help="where its arrays are")
+    add("--limit", type=_seconds, default=10.0, metavar="SECONDS", help="of one call")
+    add("--json", metavar="FILE", help="also write the verdict as JSON")
 
 
 def _called(options):
     from trref.conformance import Options
 
+    def constants(name):
+        pairs = _pairs(getattr(options, name), name)
+        return {k: _literal(v) for k, v in pairs.items()}
+
     return Options(
         framework=options.framework,
         names=_pairs(options.map, "map"),
-        constants={k: _literal(v) for k, v in _pairs(options.set, "set").items()},
+        constants=constants("set"),
+        reference=constants("reference"),
+        theirs=constants("theirs"),
         maximise=options.maximise,
+        gradient=not options.no_gradient,
         backend=options.backend,
     )
 
@@ -328,6 +321,7 @@ def _verify(options):
             options.name,
             options.implementation,
             _called(options),
+            settings=options.setting,
             limit=options.limit,
             progress=_bar(),
         )

@@ -38,22 +38,33 @@ class Options:
     Parameters
     ----------
     framework : {"auto", "numpy", "torch"}
-        Automatic: torch where the function's module has imported it, else NumPy (or anything with ``__array__``).
+        Automatic: torch where the function names it, else NumPy (or anything with
+        ``__array__``); where its module has imported torch and that fails, the other.
     names : dict
-        From the catalogue's argument names to the function's; ``"betas[0]"`` fills an entry of a tuple, and
-        ``"low, high"`` gives one value to two arguments.
+        From the catalogue's argument names to the function's; ``"betas[0]"`` fills an
+        entry of a tuple, and ``"low, high"`` gives one value to two arguments.
     constants : dict
-        Passed in every case. Where a constant is one of the catalogue's hyper-parameters the reference gets it too.
+        Passed in every case, to the implementation and, where it is one of its
+        hyper-parameters, to the catalogue's function.
+    reference, theirs : dict
+        Passed in every case, to the catalogue's function or to the implementation
+        alone (under its own names).
     maximise : bool
         The implementation returns the quantity to maximise.
+    gradient : bool
+        Whether gradients and derivatives are asked for.
     backend : {"numpy", "cupy", "strict"}
-        Where the arrays are that it gets: CuPy's in the place of NumPy's, or torch tensors on the GPU (for "cupy").
+        Where the arrays are that it gets: CuPy's in the place of NumPy's, or torch
+        tensors on the GPU (for "cupy").
     """
 
     framework: str = "auto"
     names: dict = dataclasses.field(default_factory=dict)
     constants: dict = dataclasses.field(default_factory=dict)
+    reference: dict = dataclasses.field(default_factory=dict)
+    theirs: dict = dataclasses.field(default_factory=dict)
     maximise: bool = False
+    gradient: bool = True
     backend: str = "numpy"
 
 
@@ -171,11 +182,10 @@ class Implementation:
             "__globals__",
             vars(sys.modules.get(function.__module__, sys)),
         )
-        self.framework = (
-            _framework(function, scope)
-            if options.framework == "auto"
-            else options.framework
-        )
+        guesses = (options.framework,)
+        if options.framework == "auto":
+            guesses = _frameworks(function, scope)
+        self.framework, *self.others = guesses
         if isinstance(function, type) and hasattr(function, "step"):
             self.framework = "torch optimizer"
         try:
@@ -214,9 +224,9 @@ class Implementation:
         )
 
     def arguments(self, named):
-        """Rename, fill tuples, add constants; what the function does not accept is left out."""
+        """Rename, fill tuples, add constants; what is not accepted is left out."""
         found, tuples = {}, {}
-        for name, value in named.items():
+        for name, value in {**self.options.constants, **named}.items():
             for place in self.theirs(name) if self.accepts(name) else ():
                 if entry := re.fullmatch(r"(\w+)\[(\d+)\]", place):
                     tuples.setdefault(entry[1], {})[int(entry[2])] = value
@@ -226,7 +236,7 @@ class Implementation:
             name: tuple(entries[i] for i in sorted(entries))
             for name, entries in tuples.items()
         }
-        return found | self.options.constants
+        return found | self.options.theirs
 
     def given(self, named):
         """Move named values to the implementation's framework and device."""
@@ -256,12 +266,13 @@ class Implementation:
     def objective(self, inputs, hyper, wrt):
         """Value, and gradients by name where there are any: by autograd, or as returned."""
         named = {**inputs, **hyper}
-        if self.framework == "torch":
+        if self.framework == "torch" and self.options.gradient:
             return self._autograd(named, wrt)
         result = self.call(named)
         value, *more = result if isinstance(result, tuple) and result else (result,)
         found = {"value": self.sign * _array(value)}
-        return found | self._returned(more[0], wrt) if more else found
+        given = more and self.options.gradient
+        return found | self._returned(more[0], wrt) if given else found
 
     def _returned(self, gradients, wrt):
         """Gradients as returned: one array, or several by name or in order."""
@@ -308,7 +319,7 @@ class Implementation:
     def transform(self, inputs, hyper, wrt, cotangent=None):
         """Result, and in torch the vjp by autograd."""
         named = {**inputs, **hyper}
-        if self.framework != "torch":
+        if self.framework != "torch" or not self.options.gradient:
             return {"result": _array(self.call(named))}
         import torch
 
@@ -373,15 +384,15 @@ class Implementation:
         }
 
 
-def _framework(function, scope):
-    """What the function's code names, or else what its module has imported."""
-    used = _packages(function)
-    if "torch" in used or (function.__module__ or "").partition(".")[0] == "torch":
-        return "torch"
-    imported = any(
-        _is(v, types.ModuleType) and v.__name__ == "torch" for v in list(scope.values())
-    )
-    return "torch" if imported and not used & {"numpy", "scipy"} else "numpy"
+def _frameworks(function, scope):
+    """What to call it with, the likeliest first: by the names in its code, then in its module."""
+    used = _packages(function) | {(function.__module__ or "").partition(".")[0]}
+    modules = [v for v in list(scope.values()) if _is(v, types.ModuleType)]
+    if "torch" in used:
+        return "torch", "numpy"
+    if not any(m.__name__ == "torch" for m in modules):
+        return ("numpy",)
+    return ("numpy", "torch") if used & {"numpy", "scipy"} else ("torch", "numpy")
 
 
 def _packages(function):

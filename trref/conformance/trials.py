@@ -1,6 +1,7 @@
 """What an implementation is asked, and how its answer is judged. Everything comes from the catalogue's record."""
 
 import dataclasses
+import inspect
 import warnings
 
 import numpy as np
@@ -17,6 +18,7 @@ __all__ = [
     "align",
     "ask",
     "close",
+    "completed",
     "hull",
     "inside_hull",
     "judge",
@@ -62,6 +64,8 @@ class Trial:
         A solver stopped after a few iterations, on the way to its solution.
     solved : NamedTuple, optional
         The whole result of a solver that was not stopped.
+    withheld : collection of str
+        Hyper-parameters that the implementation is not given.
     """
 
     label: str
@@ -72,6 +76,7 @@ class Trial:
     single: bool = False
     iterate: bool = False
     solved: tuple | None = None
+    withheld: tuple = ()
 
     @property
     def double_inputs(self):
@@ -97,6 +102,15 @@ class Failure:
         entry = self.worst
         at = f"[{', '.join(map(str, entry))}]" if entry else ""
         return f"{self.trial.label}: {self.part}{at} is {self.found[entry]:.10g}, expected {self.expected[entry]:.10g}"
+
+    @property
+    def distance(self):
+        """The largest error, relative to what differences of the part are relative to."""
+        if self.error:
+            return 0.0
+        parts, single = self.trial.expected, self.trial.single
+        error = float(np.nanmax(abs(self.found - self.expected)))
+        return error / scale(parts, self.part, single)
 
     @property
     def worst(self):
@@ -147,7 +161,17 @@ def _path(record, inputs, hyper):
     }
 
 
-def trials(record, settings, constants, *, seeds=(0, 1), sizes=(4, 8, 64), single=True):
+def trials(
+    record,
+    settings,
+    constants,
+    *,
+    withheld=(),
+    without=(),
+    seeds=(0, 1),
+    sizes=(4, 8, 64),
+    single=True,
+):
     """Yield the trials of a record under some of its settings.
 
     Parameters
@@ -155,60 +179,53 @@ def trials(record, settings, constants, *, seeds=(0, 1), sizes=(4, 8, 64), singl
     record : Record
     settings : mapping of str to mapping
     constants : dict
-        Hyper-parameters that the implementation has fixed; the reference gets them too.
+        Hyper-parameters that are the same in every trial.
+    withheld : collection of str
+        Those that the implementation is not given.
+    without : collection of str
+        Optional inputs that are left out, because the implementation does not take them.
     seeds, sizes : sequences of int
     single : bool
         Also in float32.
     """
-    defaults = {k: v for k, v in record.hyper_parameters.items() if v is not None}
-    chosen = dataclasses.replace(record, settings=settings)
-    for case in checks.cases(chosen, sizes=sizes, seeds=seeds):
-        inputs, hyper = case.inputs, {**defaults, **case.hyper, **constants}
-        if isinstance(record, catalog.UpdateRule):
-            inputs = _lengthen(record, inputs)
-        if isinstance(record, catalog.Solver):
-            solved = _result(record, inputs, hyper)
-            yield Trial(
-                case.label,
-                case.setting,
-                inputs,
-                hyper,
-                solver_parts(solved),
-                solved=solved,
+    missing = (None, inspect.Parameter.empty)
+    defaults = {k: v for k, v in record.hyper_parameters.items() if v not in missing}
+    for setting, own in settings.items():
+        alone = dataclasses.replace(record, settings={"default": own})
+        for case in checks.cases(alone, sizes=sizes, seeds=seeds):
+            inputs = {n: v for n, v in case.inputs.items() if n not in without}
+            if isinstance(record, catalog.UpdateRule):
+                inputs = _lengthen(record, inputs)
+            hyper = {**defaults, **case.hyper, **constants}
+            label = case.label.replace("default", setting, 1)
+            trial = Trial(label, setting, inputs, hyper, {}, withheld=withheld)
+            yield from _variants(record, trial, single)
+
+
+def _variants(record, trial, single):
+    """Yield a trial with the reference's parts, and what is asked beside it: float32, or iterates."""
+    inputs, hyper, replace = trial.inputs, trial.hyper, dataclasses.replace
+    if isinstance(record, catalog.Solver):
+        solved = _result(record, inputs, hyper)
+        yield replace(trial, expected=solver_parts(solved), solved=solved)
+    else:
+        yield replace(trial, expected=reference(record, inputs, hyper))
+        if single:
+            rounded = checks.convert(inputs, checks.as_dtype(np.float32))
+            again = checks.convert(rounded, checks.as_dtype(np.float64))
+            expected = reference(record, again, hyper)
+            label = f"{trial.label}, float32"
+            yield replace(
+                trial, label=label, inputs=rounded, expected=expected, single=True
             )
-        else:
-            yield Trial(
-                case.label,
-                case.setting,
-                inputs,
-                hyper,
-                reference(record, inputs, hyper),
+    if _has_iterates(record) and "size" in trial.label:
+        for k in ITERATES:
+            limited = {**hyper, "max_iter": k}
+            expected = reference(record, inputs, limited)
+            label = f"{trial.label}, iterate {k}"
+            yield replace(
+                trial, label=label, hyper=limited, expected=expected, iterate=True
             )
-            if single:
-                rounded = checks.convert(inputs, checks.as_dtype(np.float32))
-                expected = reference(
-                    record, checks.convert(rounded, checks.as_dtype(np.float64)), hyper
-                )
-                yield Trial(
-                    f"{case.label}, float32",
-                    case.setting,
-                    rounded,
-                    hyper,
-                    expected,
-                    single=True,
-                )
-        if _has_iterates(record) and "size" in case.label:
-            for k in ITERATES:
-                limited = {**hyper, "max_iter": k}
-                label = f"{case.label}, iterate {k}"
-                yield Trial(
-                    label,
-                    case.setting,
-                    inputs,
-                    limited,
-                    reference(record, inputs, limited),
-                    iterate=True,
-                )
 
 
 def _has_iterates(record):
@@ -233,7 +250,8 @@ def _lengthen(record, inputs):
 
 def request(record, trial):
     """Return what to ask the implementation for a trial."""
-    arguments, kind = {"hyper": trial.hyper}, type(record).__name__.lower()
+    hyper = {k: v for k, v in trial.hyper.items() if k not in trial.withheld}
+    arguments, kind = {"hyper": hyper}, type(record).__name__.lower()
     if isinstance(record, catalog.Objective):
         arguments["wrt"] = record.wrt_names
     if isinstance(record, catalog.Transform):
@@ -250,6 +268,20 @@ def request(record, trial):
     )
 
 
+def completed(record, trial, answer):
+    """Return the trial with the derivative that the answer gives, where it is a transform's."""
+    if "vjp" not in (answer.parts or ()):
+        return trial
+    expected = {**trial.expected, "vjp": _vjp(record, trial, trial.double_inputs)}
+    return dataclasses.replace(trial, expected=expected)
+
+
+def _vjp(record, trial, inputs):
+    with backend.use_backend("numpy"):
+        cotangent = _cotangent(trial.expected["result"])
+        return record.vjp(**inputs, cotangent=cotangent, **trial.hyper)
+
+
 def _cotangent(result):
     return np.random.default_rng(result.size).standard_normal(result.shape)
 
@@ -264,13 +296,8 @@ def judge(record, trial, answer):
             "inputs",
             error=f"changed its input {', '.join(answer.changed)} in place",
         )
-    expected = dict(trial.expected)
-    if "vjp" in answer.parts:
-        with backend.use_backend("numpy"):
-            cotangent = _cotangent(expected["result"])
-            expected["vjp"] = record.vjp(
-                **trial.double_inputs, cotangent=cotangent, **trial.hyper
-            )
+    trial = completed(record, trial, answer)
+    expected = trial.expected
     first = next(iter(expected))
     if first not in answer.parts:
         return Failure(
@@ -371,10 +398,12 @@ def inside_hull(record, trial, part, found, allowed):
 def hull(record, trial, part):
     """Return the smallest and largest reference over perturbations of ±64 units in the last place of the inputs."""
     around, wanted = [trial.expected[part]], trial.expected[part]
-    for moved in checks.nearby(
-        record, trial.double_inputs, precision=2.0 ** (-24 if trial.single else -53)
-    ):
-        around.append(reference(record, moved, trial.hyper).get(part, wanted))
+    precision = 2.0 ** (-24 if trial.single else -53)
+    for moved in checks.nearby(record, trial.double_inputs, precision=precision):
+        if part == "vjp":
+            around.append(_vjp(record, trial, moved))
+        else:
+            around.append(reference(record, moved, trial.hyper).get(part, wanted))
     return np.min(around, 0), np.max(around, 0)
 
 

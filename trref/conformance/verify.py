@@ -1,6 +1,5 @@
 """Does an implementation compute the published equations, gradient included, and if not, what does it compute?"""
 
-import collections
 import dataclasses
 import time
 
@@ -12,6 +11,7 @@ from trref.checks.contracts import DOMAINS
 from trref.checks.gradient import ContractError
 from trref.conformance import hypotheses, trials
 from trref.conformance.load import LoadError, Options
+from trref.conformance.verdict import Verdict
 from trref.conformance.worker import Answer, Child, InProcess
 
 __all__ = ["Verdict", "verify"]
@@ -19,185 +19,12 @@ __all__ = ["Verdict", "verify"]
 MOST_LOSSES = 3  # calls that do not come back
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What `verify` found.
-
-    Attributes
-    ----------
-    function, framework : str
-    cases : int
-    failures : tuple of Failure
-    settings, skipped : tuple of str
-        Compared, and not compared for want of a keyword.
-    compared : str
-        Which parts of the results, and how the gradient was obtained.
-    explanations : tuple of Explanation
-        Hypotheses that fit all answers, the simplest first.
-    smallest : Failure or None
-        The smallest failing input that was found.
-    notes : tuple of str
-    seconds : float
-    """
-
-    function: str
-    framework: str
-    cases: int
-    failures: tuple
-    settings: tuple[str, ...]
-    skipped: tuple[str, ...]
-    compared: str
-    explanations: tuple
-    smallest: object
-    notes: tuple[str, ...]
-    seconds: float
-
-    @property
-    def status(self):
-        """``"conforms"``, ``"deviates"``, or ``"could not run"``.
-
-        The last where no case had an answer, or where a call did not come back and no answer differs.
-        """
-        unanswered = [f for f in self.failures if f.part in ("error", "lost")]
-        if not self.failures and self.cases:
-            return "conforms"
-        if len(unanswered) == self.cases:
-            return "could not run"
-        lost = any(f.part == "lost" for f in unanswered)
-        return (
-            "could not run"
-            if lost and len(unanswered) == len(self.failures)
-            else "deviates"
-        )
-
-    @property
-    def conforms(self):
-        return self.status == "conforms"
-
-    def __str__(self):
-        lines = [f"{self.status.upper()}: {self.function} ({self.framework})"]
-        lines.append(
-            f"  {self.cases} cases in {self.seconds:.2f} s; settings {', '.join(self.settings)};"
-            f" compared: {self.compared}"
-        )
-        if self.skipped:
-            lines.append(
-                f"  not compared, for want of the keyword: {', '.join(self.skipped)}"
-            )
-        lines += [f"  note: {note}" for note in self.notes]
-        if not self.failures:
-            return "\n".join(lines)
-        if self.status == "could not run":
-            reasons = collections.Counter(f.error for f in self.failures)
-            lines += [f"  {len(self.failures)} of {self.cases} calls gave no answer"]
-            return "\n".join(
-                lines
-                + [f"    {error} ({n} cases)" for error, n in reasons.most_common(3)]
-            )
-        lines.append(f"  {len(self.failures)} of {self.cases} cases differ")
-        if self.explanations:
-            lines += [f"  it {_verb(e)}" for e in self.explanations]
-        else:
-            lines.append("  no hypothesis explains all of them; they differ")
-            lines += [f"    {line}" for line in self.groups()]
-        lines += [f"    {failure}" for failure in self.failures[:2]]
-        if self.smallest:
-            lines.append("  smallest failing input:")
-            lines += [f"    {line}" for line in _print_input(self.smallest)]
-        return "\n".join(lines)
-
-    def groups(self):
-        """Say which groups of cases fail, and how many of each."""
-        failed = collections.Counter(f.trial.setting for f in self.failures)
-        parts = collections.Counter(f.part for f in self.failures)
-        single = sum(f.trial.single for f in self.failures)
-        edges = sorted(
-            {
-                f.trial.label.split("edge ")[1].split("'")[1]
-                for f in self.failures
-                if "edge" in f.trial.label
-            }
-        )
-        lines = [f"in {part}: {n} cases" for part, n in parts.most_common()]
-        lines += [f"under the setting {s}: {n} cases" for s, n in failed.most_common()]
-        if single == len(self.failures):
-            lines.append("in float32 only")
-        if all("edge" in f.trial.label for f in self.failures):
-            lines.append("in edge cases only: " + ", ".join(edges))
-        return lines
-
-    def as_dict(self):
-        """Return everything as what JSON can hold."""
-        return {
-            "function": self.function,
-            "framework": self.framework,
-            "status": self.status,
-            "conforms": self.conforms,
-            "cases": self.cases,
-            "failures": [_failure_dict(f) for f in self.failures],
-            "settings": list(self.settings),
-            "skipped": list(self.skipped),
-            "compared": self.compared,
-            "explanations": [dataclasses.asdict(e) for e in self.explanations],
-            "smallest": _failure_dict(self.smallest) if self.smallest else None,
-            "notes": list(self.notes),
-            "seconds": self.seconds,
-        }
-
-
-def _verb(explanation):
-    text = str(explanation)
-    return (
-        text
-        if text.startswith(("computes", "ignores", "takes"))
-        else f"is the published function, but for this: {text}"
-    )
-
-
-def _failure_dict(failure):
-    return {
-        "case": failure.trial.label,
-        "setting": failure.trial.setting,
-        "part": failure.part,
-        "message": str(failure),
-        "inputs": {
-            k: v.tolist()
-            for k, v in failure.trial.inputs.items()
-            if isinstance(v, np.ndarray)
-        },
-    }
-
-
-def _print_input(failure):
-    trial = failure.trial
-    with np.printoptions(precision=6, suppress=True, linewidth=100, threshold=40):
-        lines = [
-            f"{k} = {np.array2string(v, separator=', ')}".replace("\n", " ")
-            for k, v in trial.inputs.items()
-            if isinstance(v, np.ndarray)
-        ]
-        lines.append(
-            f"({', '.join(f'{k} = {v}' for k, v in trial.hyper.items())})"
-            if trial.hyper
-            else ""
-        )
-        if failure.error:
-            lines.append(failure.error)
-        else:
-            lines.append(
-                f"expected {failure.part} {np.array2string(np.asarray(failure.expected), separator=', ')}"
-            )
-            lines.append(
-                f"found    {failure.part} {np.array2string(np.asarray(failure.found), separator=', ')}"
-            )
-    return [line for line in lines if line]
-
-
 def verify(
     name,
     implementation,
     options=None,
     *,
+    settings=None,
     limit=10.0,
     progress=None,
     explain=True,
@@ -218,6 +45,8 @@ def verify(
         solver returns its solution; what else its result names as the reference's does is compared, too.
     options : Options, optional
         Framework, renamed arguments, constants, sign.
+    settings : sequence of str, optional
+        Only these; by default all, or the default alone where constants are given.
     limit : float
         Seconds a call in a child process.
     progress : callable, optional
@@ -238,61 +67,53 @@ def verify(
     LoadError
         The implementation cannot be loaded, or does not fit the function's arguments.
     """
-    record, options, start = (
-        catalog.find(name),
-        options or Options(),
-        time.perf_counter(),
-    )
+    record, options = catalog.find(name), options or Options()
     if isinstance(record, catalog.Sampler) or getattr(record, "random", False):
         raise ValueError(
-            f"{record.name} draws for itself ({type(record).__name__}); there is no case by case to compare"
+            f"{record.name} draws for itself ({type(record).__name__});"
+            " there is no case by case to compare"
         )
-    runner = (
-        Child(implementation, options, limit=limit)
-        if isinstance(implementation, str)
-        else None
-    )
-    runner = runner or InProcess(implementation, options)
+    runner, start = _runner(implementation, options, limit), time.perf_counter()
     try:
         described = runner.setup()
         _require_fit(record, described, options)
-        constants = {
-            k: v for k, v in options.constants.items() if k in record.hyper_parameters
-        }
-        settings = {"default": {}} if constants else record.settings
-        usable = {
-            s: h
-            for s, h in settings.items()
-            if s == "default" or all(described.accepts(k) for k in h)
-        }
-        judged = _Judge(record, runner, described)
-        everything = list(
-            trials.trials(record, usable, constants, seeds=seeds, sizes=sizes)
-        )
-        if (
-            not described.accepts("max_iter") or "max_iter" in constants
-        ):  # it cannot be stopped on its way
-            everything = [trial for trial in everything if not trial.iterate]
+        asked = _Asked(record, described, options, settings)
+        everything = asked.trials(seeds=seeds, sizes=sizes)
+        notes = []
+        for other in described.others:  # what its code names was only a guess
+            if not trials.ask(runner, record, everything[0]).error:
+                break
+            changed = dataclasses.replace(options, framework=other)
+            again = _runner(implementation, changed, limit)
+            if trials.ask(again, record, everything[0]).error:
+                again.close()
+            else:
+                notes += [f"called with {other}; with {described.framework} it fails"]
+                runner.close()
+                runner, described = again, again.setup()
+        judged = _Judge(record, runner, described, notes)
         for number, trial in enumerate(everything, start=1):
             judged.add(trial)
             if progress:
                 progress(number, len(everything))
             if judged.lost >= MOST_LOSSES:
+                plural = "s" if judged.lost > 1 else ""
                 judged.notes.append(
-                    f"{MOST_LOSSES} calls did not come back; the other cases were not run"
+                    f"{judged.lost} call{plural} did not come back;"
+                    " the other cases were not run"
                 )
                 break
         explanations, smallest = (), None
         if judged.failures and explain and judged.answered:
             explanations = tuple(_explanations(record, judged))
-            smallest = _shrink(record, judged, usable, constants)
+            smallest = _shrink(record, judged, asked)
         return Verdict(
             function=record.name,
             framework=described.framework,
             cases=judged.cases,
             failures=tuple(judged.failures),
-            settings=tuple(usable),
-            skipped=tuple(s for s in settings if s not in usable),
+            settings=tuple(asked.settings),
+            skipped=asked.skipped,
             compared=", ".join(judged.compared) or "nothing",
             explanations=explanations,
             smallest=smallest,
@@ -303,52 +124,119 @@ def verify(
         runner.close()
 
 
+def _runner(implementation, options, limit):
+    if isinstance(implementation, str):
+        return Child(implementation, options, limit=limit)
+    return InProcess(implementation, options)
+
+
+class _Asked:
+    """What an implementation is asked: under which settings, and with which constants."""
+
+    def __init__(self, record, described, options, only):
+        own = record.hyper_parameters
+        fixed = {**options.constants, **options.reference}
+        self.constants = {k: v for k, v in fixed.items() if k in own}
+        self.record, self.withheld = record, tuple(options.reference)
+        self.without = tuple(
+            n
+            for n, spec in record.inputs.items()
+            if spec.optional and not described.accepts(n)
+        )
+        if unknown := [s for s in only or () if s not in record.settings]:
+            known = ", ".join(record.settings)
+            raise LoadError(f"no setting {', '.join(unknown)}; there are {known}")
+        default = ["default"] if self.constants else list(record.settings)
+        chosen = {s: record.settings[s] for s in only or default}
+        self.settings = {
+            s: h
+            for s, h in chosen.items()
+            if s == "default" or all(described.accepts(k) for k in h)
+        }
+        self.skipped = tuple(s for s in chosen if s not in self.settings)
+        self.skipped += self.without
+        # without max_iter, it cannot be stopped on its way
+        self.iterates = described.accepts("max_iter") and "max_iter" not in fixed
+
+    def trials(self, settings=None, **choice):
+        """The trials, as `trref.conformance.trials.trials` gives them."""
+        try:
+            every = trials.trials(
+                self.record,
+                settings or self.settings,
+                self.constants,
+                withheld=self.withheld,
+                without=self.without,
+                **choice,
+            )
+            return [trial for trial in every if self.iterates or not trial.iterate]
+        except (TypeError, ValueError) as error:
+            raise LoadError(
+                f"{self.record.name} does not take that: {error}"
+            ) from error
+
+
 def _require_fit(record, described, options):
+    """Raise LoadError where the arguments do not fit, or an option names none."""
+    own = tuple(record.inputs)
+    if isinstance(record, catalog.UpdateRule):
+        own = ("params", "grads")
+    ours = (*own, *record.hyper_parameters, *getattr(record, "stopped", ()), "state")
+    _require_options(record, described, options, ours)
     if described.framework == "torch optimizer":
         return
-    own = (
-        ("params", "grads")
-        if isinstance(record, catalog.UpdateRule)
-        else tuple(record.inputs)
-    )
-    optional = (
-        [n for n in record.inputs if record.inputs[n].optional]
-        if own == tuple(record.inputs)
-        else []
-    )
+    optional = [n for n, spec in record.inputs.items() if spec.optional]
     missing = [n for n in own if n not in optional and not described.accepts(n)]
-    ours = (*own, *record.hyper_parameters, "state")
-    given = {
-        place.partition("[")[0] for name in ours for place in described.theirs(name)
-    }
-    unfilled = [
-        p for p in described.required if p not in given and p not in options.constants
-    ]
+    given = {place.partition("[")[0] for n in ours for place in described.theirs(n)}
+    given |= {*options.theirs, *options.constants}
+    unfilled = [p for p in described.required if p not in given]
     if missing or unfilled:
-        text = f"expected a function of {', '.join(own)}; found one of {', '.join(described.parameters)}"
+        text = f"expected a function of {', '.join(own)};"
+        text += f" found one of {', '.join(described.parameters)}"
         if missing:
-            text += (
-                f"; nothing takes {', '.join(missing)} (rename with --map OURS=THEIRS)"
-            )
+            text += f"; nothing takes {', '.join(missing)}"
+            text += " (rename with --map OURS=THEIRS)"
         if unfilled:
-            text += (
-                f"; nothing fills {', '.join(unfilled)} (set it with --set NAME=VALUE)"
-            )
+            text += f"; nothing fills {', '.join(unfilled)}"
+            text += " (set it with --set NAME=VALUE)"
         raise LoadError(text)
+
+
+def _require_options(record, described, options, ours):
+    """Raise LoadError where a name or a constant has no place."""
+    for name in options.names:
+        if name not in ours:
+            known = ", ".join(ours)
+            raise LoadError(f"{record.name} has no argument {name!r}; it has {known}")
+    for name in [*options.names, *options.constants]:
+        if not described.accepts(name):
+            places, known = described.theirs(name), ", ".join(described.parameters)
+            raise LoadError(
+                f"the implementation takes no {', '.join(places)}; it takes {known}"
+            )
+    for name in {**options.constants, **options.reference}:
+        if name in record.inputs:
+            raise LoadError(
+                f"{name} is an input of {record.name}; every case has its own"
+            )
+    if unknown := [n for n in options.reference if n not in record.hyper_parameters]:
+        known = ", ".join(record.hyper_parameters)
+        raise LoadError(f"{record.name} has no constant {unknown[0]!r}; it has {known}")
+    if not described.takes_any:
+        if unknown := [n for n in options.theirs if n not in described.parameters]:
+            known = ", ".join(described.parameters)
+            raise LoadError(
+                f"the implementation takes no {unknown[0]}; it takes {known}"
+            )
 
 
 class _Judge:
     """Asks, judges, and keeps what the explanation needs."""
 
-    def __init__(self, record, runner, described):
+    def __init__(self, record, runner, described, notes):
         self.record, self.runner, self.described = record, runner, described
-        self.cases, self.lost, self.failures, self.answered, self.notes = (
-            0,
-            0,
-            [],
-            [],
-            [],
-        )
+        self.cases, self.lost, self.notes = 0, 0, notes
+        self.failures, self.answered = [], []
         self.compared = {}  # as an ordered set
 
     def ask(self, trial):
@@ -361,12 +249,14 @@ class _Judge:
     def add(self, trial):
         self.cases += 1
         answer = self.ask(trial)
+        trial = trials.completed(self.record, trial, answer)
         if answer.printed:
             self.notes.append(f"prints while it computes: {answer.printed[:60]!r}")
         failure = trials.judge(self.record, trial, answer)
-        known = {*trial.expected, "vjp"}
         self.compared |= dict.fromkeys(
-            p for p in answer.parts or () if p in known and not p.startswith("gradient")
+            p
+            for p in answer.parts or ()
+            if p in trial.expected and not p.startswith("gradient")
         )
         if answer.parts and not (trial.single or trial.iterate):
             self.answered.append((trial, _first_part(self.record, answer)))
@@ -388,6 +278,9 @@ class _Judge:
             k: catalog.call(f, trial.inputs, trial.hyper)
             for k, f in record.stopped.items()
         }
+        if not self.described.options.gradient:
+            self.compared["no gradient (it was not asked for)"] = None
+            return None
         if not all(self.described.accepts(k) for k in frozen):
             self.compared["no gradient (a value alone cannot show a stop-gradient)"] = (
                 None
@@ -460,26 +353,20 @@ def _first_part(record, answer):
     )
 
 
-def _shrink(record, judged, settings, constants, tries=150):
+def _shrink(record, judged, asked, tries=150):
     """Look for a failing input that fits on a screen: small, with short numbers."""
-    if (
-        not isinstance(
-            record, catalog.Objective | catalog.Transform | catalog.Estimator
-        )
-        or judged.lost
-    ):
+    kinds = catalog.Objective | catalog.Transform | catalog.Estimator
+    if not isinstance(record, kinds) or judged.lost:
         return None
     failing = [f for f in judged.failures if not f.trial.single]
     if not failing:
         return None
-    best = min(failing, key=_entries)
-    setting = {"default": settings[best.trial.setting]}
-    for trial in trials.trials(
-        record, setting, constants, seeds=(0, 1, 2), sizes=(1, 2, 3), single=False
-    ):
+    best = min(failing, key=_size)
+    setting = {"default": asked.settings[best.trial.setting]}
+    for trial in asked.trials(setting, seeds=(0, 1, 2), sizes=(1, 2, 3), single=False):
         tries -= 1
         failure = trials.judge(record, trial, judged.ask(trial))
-        if failure and not failure.error and _entries(failure) < _entries(best):
+        if failure and not failure.error and _size(failure) < _size(best):
             best = failure
     for name, array in best.trial.inputs.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
@@ -494,10 +381,10 @@ def _shrink(record, judged, settings, constants, tries=150):
     return best
 
 
-def _entries(failure):
-    return sum(
-        a.size for a in failure.trial.inputs.values() if isinstance(a, np.ndarray)
-    )
+def _size(failure):
+    """How large the input is; of equal ones that with the largest error comes first."""
+    arrays = [a for a in failure.trial.inputs.values() if isinstance(a, np.ndarray)]
+    return sum(a.size for a in arrays), -failure.distance
 
 
 def _simpler(array):

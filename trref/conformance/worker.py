@@ -333,16 +333,11 @@ class _Lost(Exception):
 class Signature:
     """What the parent needs to know of an implementation that lives in a child."""
 
-    def __init__(self, options, framework, takes_any, parameters, required):
-        self.options, self.framework, self.takes_any = (
-            options,
-            plain(framework),
-            bool(takes_any),
-        )
-        self.parameters, self.required = (
-            [plain(p) for p in parameters],
-            [plain(p) for p in required],
-        )
+    def __init__(self, options, framework, others, takes_any, parameters, required):
+        self.options, self.takes_any = options, bool(takes_any)
+        self.framework, self.others = plain(framework), [plain(f) for f in others]
+        self.parameters = [plain(p) for p in parameters]
+        self.required = [plain(p) for p in required]
 
     theirs, accepts = Implementation.theirs, Implementation.accepts
 
@@ -365,11 +360,8 @@ def serve(descriptor):
         return reply(token, {}, error=str(error))
     except BaseException as error:
         return reply(token, {}, error=f"{target} cannot be called: {described(error)}")
-    described_ = {
-        name: getattr(found, name)
-        for name in ("framework", "takes_any", "parameters", "required")
-    }
-    reply(token, {}, **described_)
+    fields = ("framework", "others", "takes_any", "parameters", "required")
+    reply(token, {}, **{name: getattr(found, name) for name in fields})
     while wanted := protocol.read_request(source):
         token, request = wanted
         answer = _answer(found, request, caught=BaseException)

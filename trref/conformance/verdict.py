@@ -1,0 +1,181 @@
+"""What `verify` found, in words."""
+
+import collections
+import dataclasses
+
+import numpy as np
+
+__all__ = ["Verdict"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What `verify` found.
+
+    Attributes
+    ----------
+    function, framework : str
+    cases : int
+    failures : tuple of Failure
+    settings, skipped : tuple of str
+        Compared, and not compared for want of a keyword.
+    compared : str
+        Which parts of the results, and how the gradient was obtained.
+    explanations : tuple of Explanation
+        Hypotheses that fit all answers, the simplest first.
+    smallest : Failure or None
+        The smallest failing input that was found.
+    notes : tuple of str
+    seconds : float
+    """
+
+    function: str
+    framework: str
+    cases: int
+    failures: tuple
+    settings: tuple[str, ...]
+    skipped: tuple[str, ...]
+    compared: str
+    explanations: tuple
+    smallest: object
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def status(self):
+        """``"conforms"``, ``"deviates"``, or ``"could not run"``.
+
+        The last where no case had an answer, or where a call did not come back and no answer differs.
+        """
+        unanswered = [f for f in self.failures if f.part in ("error", "lost")]
+        if not self.failures and self.cases:
+            return "conforms"
+        if len(unanswered) == self.cases:
+            return "could not run"
+        lost = any(f.part == "lost" for f in unanswered)
+        return (
+            "could not run"
+            if lost and len(unanswered) == len(self.failures)
+            else "deviates"
+        )
+
+    @property
+    def conforms(self):
+        return self.status == "conforms"
+
+    def __str__(self):
+        lines = [f"{self.status.upper()}: {self.function} ({self.framework})"]
+        lines.append(
+            f"  {self.cases} cases in {self.seconds:.2f} s; settings {', '.join(self.settings)};"
+            f" compared: {self.compared}"
+        )
+        if self.skipped:
+            lines.append(
+                f"  not compared, for want of the keyword: {', '.join(self.skipped)}"
+            )
+        lines += [f"  note: {note}" for note in self.notes]
+        if not self.failures:
+            return "\n".join(lines)
+        if self.status == "could not run":
+            reasons = collections.Counter(f.error for f in self.failures)
+            lines += [f"  {len(self.failures)} of {self.cases} calls gave no answer"]
+            return "\n".join(
+                lines
+                + [f"    {error} ({n} cases)" for error, n in reasons.most_common(3)]
+            )
+        lines.append(f"  {len(self.failures)} of {self.cases} cases differ")
+        if self.explanations:
+            lines += [f"  it {_verb(e)}" for e in self.explanations]
+        else:
+            lines.append("  no hypothesis explains all of them; they differ")
+            lines += [f"    {line}" for line in self.groups()]
+        shown = [f for f in self.failures if not f.error][:2]
+        shown += [f for f in self.failures if f.error][: 3 - len(shown)]
+        lines += [f"    {failure}" for failure in shown]
+        if self.smallest:
+            lines.append("  smallest failing input:")
+            lines += [f"    {line}" for line in _print_input(self.smallest)]
+        return "\n".join(lines)
+
+    def groups(self):
+        """Say which groups of cases fail, and how many of each."""
+        failed = collections.Counter(f.trial.setting for f in self.failures)
+        parts = collections.Counter(f.part for f in self.failures)
+        single = sum(f.trial.single for f in self.failures)
+        edges = sorted(
+            {
+                f.trial.label.split("edge ")[1].split("'")[1]
+                for f in self.failures
+                if "edge" in f.trial.label
+            }
+        )
+        lines = [f"in {part}: {n} cases" for part, n in parts.most_common()]
+        lines += [f"under the setting {s}: {n} cases" for s, n in failed.most_common()]
+        if single == len(self.failures):
+            lines.append("in float32 only")
+        if all("edge" in f.trial.label for f in self.failures):
+            lines.append("in edge cases only: " + ", ".join(edges))
+        return lines
+
+    def as_dict(self):
+        """Return everything as what JSON can hold."""
+        return {
+            "function": self.function,
+            "framework": self.framework,
+            "status": self.status,
+            "conforms": self.conforms,
+            "cases": self.cases,
+            "failures": [_failure_dict(f) for f in self.failures],
+            "settings": list(self.settings),
+            "skipped": list(self.skipped),
+            "compared": self.compared,
+            "explanations": [dataclasses.asdict(e) for e in self.explanations],
+            "smallest": _failure_dict(self.smallest) if self.smallest else None,
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+        }
+
+
+def _verb(explanation):
+    text = str(explanation)
+    return (
+        text
+        if text.startswith(("computes", "ignores", "takes"))
+        else f"is the published function, but for this: {text}"
+    )
+
+
+def _failure_dict(failure):
+    return {
+        "case": failure.trial.label,
+        "setting": failure.trial.setting,
+        "part": failure.part,
+        "message": str(failure),
+        "inputs": {
+            k: v.tolist()
+            for k, v in failure.trial.inputs.items()
+            if isinstance(v, np.ndarray)
+        },
+    }
+
+
+def _print_input(failure):
+    trial, shown = failure.trial, 6
+    if (
+        not failure.error and 0 < failure.distance < np.inf
+    ):  # digits that show the difference
+        shown = min(17, max(shown, 2 - int(np.floor(np.log10(failure.distance)))))
+    inputs = {k: v for k, v in trial.inputs.items() if isinstance(v, np.ndarray)}
+    with np.printoptions(suppress=True, linewidth=100, threshold=40):
+        lines = [f"{k} = {_text(v, 6)}" for k, v in inputs.items()]
+        if trial.hyper:
+            lines.append(f"({', '.join(f'{k} = {v}' for k, v in trial.hyper.items())})")
+        if failure.error:
+            return [*lines, failure.error]
+        lines.append(f"expected {failure.part} {_text(failure.expected, shown)}")
+        return [*lines, f"found    {failure.part} {_text(failure.found, shown)}"]
+
+
+def _text(array, digits):
+    text = np.array2string(np.asarray(array), separator=", ", precision=digits)
+    return " ".join(text.split())
