@@ -25,21 +25,11 @@ STRANGERS = {"conformance", "experiments"}  # on one floor, and neither imports 
 
 # Modules whose form is still the old one: they name the catalogue. Each conversion takes its own off this list.
 OLD_FORM = {
-    f"trref.{family}.{module}"
-    for family, modules in {
-        "diffusion": ("score_matching "),
-        "manifolds": ("_decentralised deviations drcgd drdgd interfaces "),
-        "optimization": (
-            "deviations interfaces more_sorensen steihaug trust_region_minimize trust_region_steps "
-            "trust_region_subproblem "
-        ),
-        "sharpness": ("asam deviations interfaces "),
-        "tokens": (
-            "_r2vpo_cases deviations.fiberpo deviations.noisy_rlvr deviations.pspo deviations.r2vpo fiberpo fiberpo_domain interfaces "
-            "lens_likelihood noisy_rlvr noisy_verifier pspo pspo_extensions r2vpo trusted_direction "
-        ),
-    }.items()
-    for module in modules.split()
+    "trref.diffusion.score_matching",
+    "trref.sharpness.asam",
+    "trref.sharpness.deviations",
+    "trref.sharpness.interfaces",
+    "trref.tokens.interfaces",
 }
 
 OPEN = {("trref.conformance.supervisor", "trref.conformance.worker")}  # imports that still close a circle
