@@ -38,6 +38,15 @@ much of a gradient is trusted, and how far two runs' directions agree (the cosin
 
     (\cos\theta_1, \dots, \cos\theta_r) = \text{singular values of } U_r^\top U_r'
 
+==============  ===============================
+:math:`\Delta`  `change`
+:math:`G`       `grad`
+:math:`r`       `rank`
+:math:`c`       1, or what `keep_norm` asks for
+==============  ===============================
+
+Of a change of 0 nothing is trusted.
+
 **Where implementations differ.** No public code was found. Libraries that keep weights as inputs by outputs turn output
 directions into right singular vectors.
 
@@ -48,12 +57,20 @@ Deng et al., *Directional Alignment Mitigates Reward Hacking in Reinforcement Le
 arXiv:2605.25189.
 """
 
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
-from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Estimator, Input, Method, Transform
-from trref.tokens import _trusted_direction_cases as cases
+from trref.signature import (
+    M,
+    N,
+    NonNegative,
+    NonNegativeInt,
+    PositiveInt,
+    R,
+    Real,
+    Scalar,
+    checked,
+)
 
 __all__ = [
     "Directions",
@@ -65,213 +82,122 @@ __all__ = [
 ]
 
 
-PAIR = {"gradient": Input("M N"), "delta": Input("M N")}
-
-
 class Directions(NamedTuple):
-    """Orthonormal vectors, as columns (M, r), and their singular values (r,), falling.
+    """Orthonormal vectors, as columns, and their singular values, falling.
 
     Columns are 0 where the value is less than a millionth of the first: nothing has moved there.
     """
 
-    vectors: Any
-    values: Any
+    vectors: Real[M, R]
+    values: NonNegative[R]
 
 
-def dominant_directions(delta, rank):
-    """Building block, unchecked: the first `rank` output directions of a change; their signs are arbitrary.
+@checked
+def dominant_directions(change: Real[M, N], rank: NonNegativeInt) -> Directions:
+    """First output directions of a change; their signs are arbitrary.
+
+    The input directions are the output directions of its transpose.
 
     Parameters
     ----------
-    delta : array (M, N)
-        Rows stand for outputs. The input directions are the output directions of its transpose.
-    rank : int
-        At least 0; no more directions than the matrix has.
-
-    Returns
-    -------
-    Directions
-        Fields vectors, values.
+    change
+        Of one weight matrix in the warm-up, a constant; rows stand for outputs.
+    rank
+        How many directions; no more than the matrix has.
     """
-    U, s, _ = linalg.svd(delta, full_matrices=False)  # eq. trusted-direction-svd
+    U, s, _ = linalg.svd(change, full_matrices=False)  # eq. trusted-direction-svd
     return Directions((U * (s > 1e-6 * s[0]))[:, :rank], s[:rank])
 
 
-def project_gradient(gradient, delta, *, rank=2, side="output"):
+@checked
+def project_gradient(
+    grad: Real[M, N],
+    change: Real[M, N],
+    *,
+    rank: NonNegativeInt = 2,
+    side: Literal["output", "input", "both"] = "output",
+) -> Real[M, N]:
     """Hard projection of a gradient onto the dominant directions of a change.
 
     Parameters
     ----------
-    gradient, delta : array (M, N)
-        Of one weight matrix; `delta` is a constant.
-    rank : int
-        At least 0: 0 freezes the matrix.
-    side : {"output", "input", "both"}
-
-    Returns
-    -------
-    array (M, N)
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, a negative rank, an unknown side.
+    grad
+        Of the loss in the weight matrix.
+    rank
+        0 freezes the matrix.
+    side
+        Which directions.
     """
-    validate.inputs(PAIR, gradient, delta)
-    validate.integer("[0, inf)", rank=rank)
-    validate.choice(("output", "input", "both"), side=side)
     # eq. trusted-direction-hard
     if side != "input":
-        U = dominant_directions(delta, rank).vectors
-        gradient = U @ (U.T @ gradient)
+        U = dominant_directions.unchecked(change, rank).vectors
+        grad = U @ (U.T @ grad)
     if side != "output":
-        V = dominant_directions(delta.T, rank).vectors
-        gradient = (gradient @ V) @ V.T
+        V = dominant_directions.unchecked(change.T, rank).vectors
+        grad = (grad @ V) @ V.T
 
-    return gradient
+    return grad
 
 
-def weighted_projection(gradient, delta, *, rank=2, keep_norm=False):
+@checked
+def weighted_projection(
+    grad: Real[M, N],
+    change: Real[M, N],
+    *,
+    rank: NonNegativeInt = 2,
+    keep_norm: bool = False,
+) -> Real[M, N]:
     """Projection onto the dominant output directions, each weighted by its singular value over the first.
 
     Parameters
     ----------
-    gradient, delta : array (M, N)
-    rank : int
-        At least 0.
-    keep_norm : bool
+    keep_norm
         Scale the result to the gradient's norm, for comparisons at equal steps.
-
-    Returns
-    -------
-    array (M, N)
-
-    Raises
-    ------
-    ValueError
-        As `project_gradient`.
     """
-    validate.inputs(PAIR, gradient, delta)
-    validate.integer("[0, inf)", rank=rank)
-    U, s = dominant_directions(delta, rank)
+    U, s = dominant_directions.unchecked(change, rank)
     # eq. trusted-direction-weighted
     tiny = float(xp.finfo(s.dtype).tiny)
     w = s / xp.maximum(s[:1], tiny)
-    projected = U @ (w[:, None] * (U.T @ gradient))
+    projected = U @ (w[:, None] * (U.T @ grad))
     if keep_norm:
-        projected = projected / xp.maximum(linalg.norm(projected), tiny) * linalg.norm(gradient)
+        unit = projected / xp.maximum(linalg.norm(projected), tiny)
+        projected = unit * linalg.norm(grad)
 
     return projected
 
 
-def explained_share(gradient, delta, *, rank=2):
+@checked
+def explained_share(
+    grad: Real[M, N], change: Real[M, N], *, rank: NonNegativeInt = 2
+) -> Scalar:
     """Share of a gradient's squared norm that lies along the dominant output directions: an alarm when it falls.
-
-    Parameters
-    ----------
-    gradient, delta : array (M, N)
-    rank : int
-        At least 0.
 
     Returns
     -------
-    scalar array
-        In [0, 1]; 0 for a gradient of 0.
-
-    Raises
-    ------
-    ValueError
-        As `project_gradient`.
+    share
+        0 for a gradient of 0.
     """
-    validate.inputs(PAIR, gradient, delta)
-    validate.integer("[0, inf)", rank=rank)
-    U = dominant_directions(delta, rank).vectors
-    whole, tiny = (gradient**2).sum(), float(xp.finfo(gradient.dtype).tiny)
-    return ((U.T @ gradient) ** 2).sum() / xp.maximum(whole, tiny)  # eq. trusted-direction-share
+    U = dominant_directions.unchecked(change, rank).vectors
+    whole, tiny = (grad**2).sum(), float(xp.finfo(grad.dtype).tiny)
+    # eq. trusted-direction-share
+    return ((U.T @ grad) ** 2).sum() / xp.maximum(whole, tiny)
 
 
-def direction_similarity(delta, other, *, rank=2):
+@checked
+def direction_similarity(
+    change: Real[M, N], other: Real[M, N], *, rank: PositiveInt = 2
+) -> NonNegative[R]:
     """Canonical correlations of the dominant output directions of two changes.
 
     Parameters
     ----------
-    delta, other : array (M, N)
-    rank : int
-        At least 1.
+    other
+        The other change.
 
     Returns
     -------
-    array (r,)
-        Cosines of the principal angles, falling; the usual figure is their mean.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, `rank` below 1.
+    cosines
+        Of the principal angles, falling; the usual figure is their mean.
     """
-    validate.inputs({"delta": Input("M N"), "other": Input("M N")}, delta, other)
-    validate.integer("[1, inf)", rank=rank)
-    U, Z = (dominant_directions(x, rank).vectors for x in (delta, other))
+    U, Z = (dominant_directions.unchecked(x, rank).vectors for x in (change, other))
     return linalg.svd(U.T @ Z, compute_uv=False)  # eq. trusted-direction-similarity
-
-
-def _output_by_gram(delta, rank):
-    """Eigenvectors of the Gram matrix, up to signs; 0 where the eigenvalue is."""
-    values, vectors = linalg.eigh(delta @ delta.T)
-    return (vectors * (values > 1e-12 * values[-1]))[:, ::-1][:, : min(rank, *delta.shape)]
-
-
-def _share_by_gram(gradient, delta, *, rank=2):
-    U = _output_by_gram(delta, rank)
-    whole = float((gradient**2).sum())
-    return float(sum(((U[:, k] @ gradient) ** 2).sum() for k in range(U.shape[1]))) / (whole or 1.0)
-
-
-def _cosines_by_gram(delta, other, *, rank=2):
-    """Square roots of the eigenvalues of the product of the projectors."""
-    U, Z = (_output_by_gram(x, rank) for x in (delta, other))
-    values = linalg.eigh(U.T @ Z @ Z.T @ U)[0]
-    return xp.sqrt(xp.maximum(values[::-1], 0))
-
-
-METHOD = Method(
-    key="deng2026directional",
-    provenance={"partly": ("svd", "hard", "similarity"), "reconstructed": ("weighted", "share")},
-    functions=(
-        Transform(
-            f=project_gradient,
-            inputs=PAIR,
-            example=cases.example,
-            edges=cases.EDGES,
-            wrt="gradient",
-            idempotent=True,
-            jvp=lambda gradient, delta, tangent, **hyper: project_gradient(tangent, delta, **hyper),
-            vjp=lambda gradient, delta, cotangent, **hyper: project_gradient(cotangent, delta, **hyper),
-            settings={"default": {}, "input": {"side": "input"}, "probe": {"rank": 3, "side": "both"}},
-        ),
-        Transform(
-            f=weighted_projection,
-            inputs=PAIR,
-            example=cases.example,
-            edges=cases.EDGES,
-            wrt="gradient",
-            settings={"default": {}, "probe": {"rank": 3, "keep_norm": True}},
-        ),
-        Estimator(
-            f=explained_share,
-            inputs=PAIR,
-            example=cases.example,
-            edges=cases.EDGES,
-            settings={"default": {}, "probe": {"rank": 3}},
-            brute_force=_share_by_gram,
-        ),
-        Estimator(
-            f=direction_similarity,
-            inputs={"delta": Input("M N"), "other": Input("M N")},
-            example=cases.pair,
-            edges=cases.PAIRS,
-            settings={"default": {}, "probe": {"rank": 3}},
-            brute_force=_cosines_by_gram,
-        ),
-    ),
-)
