@@ -150,12 +150,12 @@ def test_the_slope_of_a_surrogate_is_its_derivative_by_the_logits():
 def test_mirror_steps_never_fall_and_greedy_ones_reach_the_optimum():
     process = processes.random_mdp(_rng(8), states=6, actions=3, gamma=0.8)
     mirror = tabular_policies.iterate(process, lambda log_p, e, k: log_p + 0.5 * e.advantage, steps=40)
-    assert mirror.log_policies.shape == (41, 6, 3) and np.allclose(mirror.log_policies[0], -np.log(3))
+    assert mirror.log_action_probs.shape == (41, 6, 3) and np.allclose(mirror.log_action_probs[0], -np.log(3))
     assert (np.diff(mirror.returns) > -1e-12).all() and mirror.divergences.min() > 0
     best = process(processes.optimal_policy(process)).expected_return
     greedy = tabular_policies.iterate(process, lambda log_p, e, k: 1e3 * e.advantage, steps=20)
     assert greedy.returns[-1] == pytest.approx(best, abs=1e-6) and mirror.returns[-1] <= best + 1e-12
-    first = np.exp(mirror.log_policies[:2])
+    first = np.exp(mirror.log_action_probs[:2])
     visits = process(first[0]).visits
     kl = (first[0] * np.log(first[0] / first[1])).sum(1)
     assert mirror.divergences[0] == pytest.approx((visits * kl).sum() / visits.sum(), rel=1e-12)

@@ -137,7 +137,7 @@ def test_visits_are_those_of_a_simulation():
 
 def test_wrong_shapes_are_named():
     _, old, mdp = _case(5)
-    with pytest.raises(ValueError, match="policy must have shape"):
+    with pytest.raises(ValueError, match="action_prob must have shape"):
         expected_return(old[:, :1], mdp)
     with pytest.raises(ValueError, match="gamma must lie in"):
         TabularMDP(mdp.transition, mdp.reward, mdp.start, 1.0)

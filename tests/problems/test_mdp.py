@@ -24,12 +24,12 @@ def test_soft_values_are_the_fixed_point(gamma, temperature, scale):
     rng = _rng(1)
     mdp = problems.random_mdp(rng, states=6, actions=3, gamma=gamma)
     reward = scale * rng.uniform(-1, 1, (6, 3))
-    value, q, log_policy = problems.soft_values(mdp, reward, temperature)
+    value, q, log_action_prob = problems.soft_values(mdp, reward, temperature)
     again = temperature * np.log(np.exp((q - q.max(1, keepdims=True)) / temperature).sum(1)) + q.max(1)
     size = scale / (1 - gamma)  # of the values; rounding is relative to them
     assert np.allclose(value, again, atol=1e-13 * size)
     assert np.allclose(q, reward + gamma * mdp.transition @ value, atol=1e-13 * size)
-    assert np.allclose(log_policy, (q - value[:, None]) / temperature, atol=1e-13 * size / temperature)
+    assert np.allclose(log_action_prob, (q - value[:, None]) / temperature, atol=1e-13 * size / temperature)
     more = problems.soft_values(mdp, reward, temperature, steps=40)
     assert np.allclose(more.q, q, atol=1e-12 * size), "15 steps are enough"
 

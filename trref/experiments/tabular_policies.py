@@ -19,41 +19,45 @@ class Iteration(NamedTuple):
     A step's length is the mean KL(old‖new), weighted by how often the old policy visits a state.
     """
 
-    log_policies: Any
+    log_action_probs: Any
     returns: Any
     divergences: Any
 
 
-def iterate(mdp, improve, *, steps, log_policy=None):
+def iterate(mdp, improve, *, steps, log_action_prob=None):
     """Improve a policy step by step, with everything known exactly.
 
     Parameters
     ----------
     mdp : trref.problems.mdp.TabularMDP
     improve : callable
-        ``improve(log_policy (S, A), evaluation, k) -> logits (S, A)``: the next policy's, normalised or not, from the
-        `trref.problems.mdp.Evaluation` of the last one.
+        ``improve(log_action_prob (S, A), evaluation, k) -> logits (S, A)``: the next policy's, normalised or not,
+        from the `trref.problems.mdp.Evaluation` of the last one.
     steps : int
         K.
-    log_policy : array (S, A), optional
+    log_action_prob : array (S, A), optional
         The first policy's; the uniform one if not given.
 
     Returns
     -------
     Iteration
     """
-    log_policy = log_softmax(
-        xp.zeros_like(mdp.reward) if log_policy is None else log_policy
+    log_action_prob = log_softmax(
+        xp.zeros_like(mdp.reward) if log_action_prob is None else log_action_prob
     )
-    policies, divergences, evaluation = [log_policy], [], mdp(xp.exp(log_policy))
+    policies, divergences, evaluation = (
+        [log_action_prob],
+        [],
+        mdp(xp.exp(log_action_prob)),
+    )
     returns = [float(evaluation.expected_return)]
     for k in range(steps):
-        following = log_softmax(improve(log_policy, evaluation, k))
-        kl = (xp.exp(log_policy) * (log_policy - following)).sum(1)
+        following = log_softmax(improve(log_action_prob, evaluation, k))
+        kl = (xp.exp(log_action_prob) * (log_action_prob - following)).sum(1)
         divergences.append(
             float((evaluation.visits * kl).sum() / evaluation.visits.sum())
         )
-        log_policy, evaluation = following, mdp(xp.exp(following))
-        policies.append(log_policy)
+        log_action_prob, evaluation = following, mdp(xp.exp(following))
+        policies.append(log_action_prob)
         returns.append(float(evaluation.expected_return))
     return Iteration(xp.stack(policies), np.array(returns), np.array(divergences))

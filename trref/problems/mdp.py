@@ -38,7 +38,7 @@ class Evaluation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TabularMDP:
-    """States 0 … S-1, actions 0 … A-1; ``mdp(policy) -> Evaluation`` for a table of probabilities (S, A).
+    """States 0 … S-1, actions 0 … A-1; ``mdp(action_prob (S, A)) -> Evaluation`` of a policy.
 
     Parameters
     ----------
@@ -66,24 +66,24 @@ class TabularMDP:
         if not 0 < self.gamma < 1:
             raise ValueError(f"gamma must lie in (0, 1), not {self.gamma}")
 
-    def __call__(self, policy):
+    def __call__(self, action_prob):
         """Evaluate a policy by solving two linear systems."""
-        if policy.shape != self.reward.shape:
+        if action_prob.shape != self.reward.shape:
             raise ValueError(
-                f"policy must have shape {tuple(self.reward.shape)}, not {tuple(policy.shape)}"
+                f"action_prob must have shape {tuple(self.reward.shape)}, not {tuple(action_prob.shape)}"
             )
-        if policy.dtype != self.reward.dtype:
+        if action_prob.dtype != self.reward.dtype:
             raise TypeError(
-                f"policy is {policy.dtype}, but the mdp is {self.reward.dtype}: give all one dtype"
+                f"action_prob is {action_prob.dtype}, but the mdp is {self.reward.dtype}: give all one dtype"
             )
-        P = (policy[:, :, None] * self.transition).sum(1)
+        P = (action_prob[:, :, None] * self.transition).sum(1)
         system = xp.eye(len(P), dtype=P.dtype) - self.gamma * P
-        value = linalg.solve(system, (policy * self.reward).sum(1))
+        value = linalg.solve(system, (action_prob * self.reward).sum(1))
         visits = linalg.solve(system.T, self.start)
         q = self.reward + self.gamma * (self.transition * value).sum(2)
         return Evaluation(
             value,
-            q - (policy * q).sum(1, keepdims=True),
+            q - (action_prob * q).sum(1, keepdims=True),
             visits,
             (self.start * value).sum(),
         )
@@ -112,20 +112,20 @@ def random_mdp(rng, *, states, actions, gamma=0.9, scale=1.0, concentration=0.5)
 
 
 class SoftValues(NamedTuple):
-    """Values of the policy that is optimal with an entropy bonus: value (S,), q (S, A), log_policy (S, A)."""
+    """Values of the policy that is optimal with an entropy bonus: value (S,), q (S, A), log_action_prob (S, A)."""
 
     value: Any
     q: Any
-    log_policy: Any
+    log_action_prob: Any
 
 
 def soft_values(mdp, reward, temperature=1.0, *, steps=15):
     """Solve a decision process with the bonus ``temperature * entropy`` by soft policy iteration.
 
-    ``V = temperature * logsumexp(q / temperature)``, ``q = reward + gamma P V`` and ``log_policy = (q - V) /
-    temperature``. Each step evaluates a policy exactly and takes its soft-greedy one: the number of right digits
-    doubles, so that a fixed number of steps is enough, where soft value iteration needs thousands; and nothing is
-    synchronised.
+    ``V = temperature * logsumexp(q / temperature)``, ``q = reward + gamma P V`` and
+    ``log_action_prob = (q - V) / temperature``. Each step evaluates a policy exactly and takes its soft-greedy one: the
+    number of right digits doubles, so that a fixed number of steps is enough, where soft value iteration needs
+    thousands; and nothing is synchronised.
 
     For trirl (its dual, and its trust region by ``reward + eta * log old policy``), bpo and mdpo (the exact optimum
     that training is compared with).
@@ -147,27 +147,27 @@ def soft_values(mdp, reward, temperature=1.0, *, steps=15):
         raise ValueError(
             f"reward must have shape {tuple(mdp.reward.shape)}, not {tuple(reward.shape)}"
         )
-    eye, log_policy = (
+    eye, log_action_prob = (
         xp.eye(len(reward), dtype=reward.dtype),
         log_softmax(xp.zeros_like(reward)),
     )
     for _ in range(steps):
-        policy = xp.exp(log_policy)
-        P = (policy[:, :, None] * mdp.transition).sum(1)
-        gain = (policy * (reward - temperature * log_policy)).sum(1)
+        action_prob = xp.exp(log_action_prob)
+        P = (action_prob[:, :, None] * mdp.transition).sum(1)
+        gain = (action_prob * (reward - temperature * log_action_prob)).sum(1)
         value = linalg.solve(eye - mdp.gamma * P, gain)
         q = reward + mdp.gamma * (mdp.transition * value).sum(2)
-        log_policy = log_softmax(q / temperature)
-    value = (q - temperature * log_policy)[:, 0]
-    return SoftValues(value, q, log_policy)
+        log_action_prob = log_softmax(q / temperature)
+    value = (q - temperature * log_action_prob)[:, 0]
+    return SoftValues(value, q, log_action_prob)
 
 
-def occupancy(mdp, policy):
+def occupancy(mdp, action_prob):
     """Return the discounted occupancy (S, A) of a policy (S, A): it sums to 1.
 
     For trirl and odice (densities of expert and data) and counterpol, whose reference visits are ``occupancy.sum(1)``.
     """
-    return (1 - mdp.gamma) * mdp(policy).visits[:, None] * policy
+    return (1 - mdp.gamma) * mdp(action_prob).visits[:, None] * action_prob
 
 
 def optimal_policy(mdp):
@@ -178,15 +178,15 @@ def optimal_policy(mdp):
     S, A = mdp.reward.shape
     actions = xp.zeros(S, dtype=int)
     for _ in range(A * S + 1):
-        policy = one_hot(actions, A, mdp.reward.dtype)
-        advantage = mdp(policy).advantage
+        action_prob = one_hot(actions, A, mdp.reward.dtype)
+        advantage = mdp(action_prob).advantage
         better = advantage.max(1) > 1e-10 * (
             1 + abs(advantage).max()
         )  # of no more than rounding nothing is made
         if not bool(better.any()):
             break
         actions = xp.where(better, advantage.argmax(1), actions)
-    return policy
+    return action_prob
 
 
 def gridworld(

@@ -33,9 +33,9 @@ class PreferenceBandit:
         """Return the probabilities (M, K, K) that the answer of the row beats that of the column."""
         return special.expit(self.reward[:, :, None] - self.reward[:, None])
 
-    def expected_reward(self, policy):
-        """Return the mean over prompts of the expected reward of a policy (M, K)."""
-        return (policy * self.reward).sum(1).mean()
+    def expected_reward(self, action_prob):
+        """Return the mean over prompts of a policy's expected reward; action_prob is (M, K)."""
+        return (action_prob * self.reward).sum(1).mean()
 
     def compare(self, rng, draws, *, law=None):
         """Draw comparisons of two different answers to a random prompt.

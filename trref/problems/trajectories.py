@@ -29,9 +29,9 @@ class Trajectories:
     chance: Any
     gamma: float
 
-    def probabilities(self, policy):
-        """Return the probability (M,) of each trajectory under a policy (S, A); they sum to 1."""
-        return self.chance * policy[self.states, self.actions].prod(1)
+    def probabilities(self, action_prob):
+        """Return the probability (M,) of each trajectory under a policy's action_prob (S, A); they sum to 1."""
+        return self.chance * action_prob[self.states, self.actions].prod(1)
 
     def returns(self, reward, *, discounted=True):
         """Return the sum (M,) of each trajectory's rewards, for a reward (S, A), discounted or not."""
