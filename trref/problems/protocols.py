@@ -6,7 +6,28 @@ the protocol.
 
 from typing import Any, Protocol
 
-__all__ = ["DecisionProcess", "Policy", "SampleLoss", "ValueFunction"]
+__all__ = [
+    "CurvedLoss",
+    "DecisionProcess",
+    "DenoisingModel",
+    "DenoisingNetwork",
+    "DomainLosses",
+    "Policy",
+    "RowNetwork",
+    "SampleLoss",
+    "SeparableLoss",
+    "ValueFunction",
+]
+
+
+class CurvedLoss(Protocol):
+    """A loss that also multiplies its Hessian, as those of `trref.problems.convex` and `trref.problems.networks`."""
+
+    def __call__(self, theta) -> Any:
+        """The loss and its gradient."""
+
+    def hessian_product(self, theta, v) -> Any:
+        """The Hessian at theta, times v."""
 
 
 class DecisionProcess(Protocol):
@@ -23,6 +44,39 @@ class DecisionProcess(Protocol):
 
     def __call__(self, action_prob) -> Any:
         """What a policy (S, A) is worth: fields value, advantage, visits and expected_return."""
+
+
+class DenoisingModel(Protocol):
+    """A model of noise, data or velocity, with its derivative, as those of `trref.problems.mixtures`."""
+
+    def __call__(self, x, t) -> Any:
+        """The prediction (N, D) at points (N, D) and noise times (N,)."""
+
+    def vjp(self, x, t, cotangent) -> Any:
+        """The derivative by x of ``sum(cotangent * model(x, t))``."""
+
+
+class DenoisingNetwork(Protocol):
+    """Such a model with parameters, as those of `trref.problems.denoisers`."""
+
+    def forward(self, theta, x, t) -> Any:
+        """The prediction (N, D), and the cache for `vjp`."""
+
+    def vjp(self, cache, cotangent) -> Any:
+        """The derivatives of ``sum(cotangent * prediction)`` by theta and x."""
+
+
+class DomainLosses(Protocol):
+    """One loss a domain, as `trref.problems.domains.DomainLosses`."""
+
+    def __call__(self, theta) -> Any:
+        """The losses (E,) and their gradients (E, P)."""
+
+    def hessian_products(self, theta, V) -> Any:
+        """Each domain's Hessian times its row of V (E, P)."""
+
+    def __len__(self) -> int:
+        """The number of domains."""
 
 
 class Policy(Protocol):
@@ -53,6 +107,19 @@ class Policy(Protocol):
         """What must hold for the values, as pairs for `trref.validate.require`."""
 
 
+class RowNetwork(Protocol):
+    """A value a row of the input, of a network that can be looked into, as in `trref.problems.rows`."""
+
+    def __call__(self, x) -> Any:
+        """The values (N,) and their gradients by x (N, D)."""
+
+    def logits(self, x) -> Any:
+        """The network's outputs (N, K)."""
+
+    def jvp(self, x, tangent) -> Any:
+        """The derivative (N, K) of the outputs along a tangent of x."""
+
+
 class SampleLoss(Protocol):
     """A mean loss over samples that can be had on some of them, as `trref.problems.networks.ClassifierLoss`."""
 
@@ -64,6 +131,22 @@ class SampleLoss(Protocol):
 
     def on(self, rows) -> Any:
         """The loss on some samples: a slice of their numbers."""
+
+
+class SeparableLoss(Protocol):
+    """A mean loss that knows each sample's gradient, as those of `trref.problems.samples`."""
+
+    def __call__(self, theta) -> Any:
+        """The loss and its gradient."""
+
+    def __len__(self) -> int:
+        """The number of samples."""
+
+    def each(self, theta) -> Any:
+        """Each sample's loss (N,) and gradient (N, P)."""
+
+    def on(self, rows) -> Any:
+        """The loss on some samples: a slice or an array of their numbers."""
 
 
 class ValueFunction(Protocol):
