@@ -45,7 +45,9 @@ def cases(record, *, sizes=None, seeds=None, edges=True):
     for setting, hyper in record.settings.items():
         for size, seed in itertools.product(sizes, seeds):
             example = example_of(record, size, seed)
-            yield Case(f"{setting}, size {size}, seed {seed}", example, dict(hyper), setting)
+            yield Case(
+                f"{setting}, size {size}, seed {seed}", example, dict(hyper), setting
+            )
         if edges:
             for name, make in record.edges.items():
                 with backend.use_backend("numpy"):
@@ -72,7 +74,10 @@ def convert(value, change):
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return change(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: convert(getattr(value, f.name), change) for f in dataclasses.fields(value)}
+        fields = {
+            f.name: convert(getattr(value, f.name), change)
+            for f in dataclasses.fields(value)
+        }
         return dataclasses.replace(value, **fields)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(convert(v, change) for v in value))
@@ -105,7 +110,14 @@ def flatten(value, name="result"):
     if isinstance(value, bool | str) or value is None:
         return []
     if hasattr(value, "dtype") or isinstance(value, int | float):
-        return [(name, backend.to_host(value) if hasattr(value, "dtype") else np.asarray(value))]
+        return [
+            (
+                name,
+                backend.to_host(value)
+                if hasattr(value, "dtype")
+                else np.asarray(value),
+            )
+        ]
     if dataclasses.is_dataclass(value):
         parts = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
     elif hasattr(value, "_fields"):
@@ -125,7 +137,9 @@ def run(record, inputs, hyper=None, *, seed=0):
     if isinstance(record, catalog.UpdateRule):
         params, state = inputs["params"], record.init(inputs["params"])
         for k, grads in enumerate(inputs["gradients"]):
-            params, state = record.f(params, grads, state, **record.at_step(inputs, k), **hyper)
+            params, state = record.f(
+                params, grads, state, **record.at_step(inputs, k), **hyper
+            )
         return params, state
     if isinstance(record, catalog.Sampler) or getattr(record, "random", False):
         return record.f(np.random.default_rng(seed), **inputs, **hyper)
@@ -147,7 +161,11 @@ def compared(result):
 
 def essence(record, result):
     """What a method and its limit or deviation can be compared in: of an update rule the parameters, not the state."""
-    return {"params": result[0]} if isinstance(record, catalog.UpdateRule) else compared(result)
+    return (
+        {"params": result[0]}
+        if isinstance(record, catalog.UpdateRule)
+        else compared(result)
+    )
 
 
 def nearby(record, inputs, *, precision=2.0**-53, seed=0):
@@ -166,13 +184,21 @@ def nearby(record, inputs, *, precision=2.0**-53, seed=0):
     ------
     dict
     """
-    movable = [name for name in inputs if record.inputs[name].kind in ("real", "log_prob", "positive")]
+    movable = [
+        name
+        for name in inputs
+        if record.inputs[name].kind in ("real", "log_prob", "positive")
+    ]
     for draw, sign in itertools.product(range(4), (1.0, -1.0)):
         rng = generator(seed, draw)
 
         def shift(a, rng=rng, sign=sign):
             step = sign * 64 * precision * abs(a)
-            return np.asarray(a + step * rng.choice((-1.0, 1.0), a.shape)) if a.dtype.kind == "f" else a
+            return (
+                np.asarray(a + step * rng.choice((-1.0, 1.0), a.shape))
+                if a.dtype.kind == "f"
+                else a
+            )
 
         yield {**inputs, **{name: convert(inputs[name], shift) for name in movable}}
 
@@ -186,4 +212,6 @@ def arrays_of(inputs):
 
 def generator(*seed):
     """A generator of random numbers from numbers and text; of 0 without any."""
-    return np.random.default_rng([zlib.crc32(s.encode()) if isinstance(s, str) else s for s in seed] or 0)
+    return np.random.default_rng(
+        [zlib.crc32(s.encode()) if isinstance(s, str) else s for s in seed] or 0
+    )

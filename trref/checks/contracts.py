@@ -90,9 +90,14 @@ PROJECTED = 1e-12
 BRUTE_FORCE = 1e-10
 DEVICE = 1e-10  # a real one; the strict device agrees bitwise
 SETUP_SYNCS = 10  # of a solver, beside three an iteration
-SHAPE_PARAMETERS = ("dtype", "draws", "dims")  # these have no neutral value that a probe could avoid
+# what has no neutral value that a probe could avoid
+SHAPE_PARAMETERS = ("dtype", "draws", "dims")
 REAL_LINE = (-math.inf, math.inf)
-DOMAINS = {"prob": (0.0, 1.0), "positive": (0.0, math.inf), "nonnegative": (0.0, math.inf)}
+DOMAINS = {
+    "prob": (0.0, 1.0),
+    "positive": (0.0, math.inf),
+    "nonnegative": (0.0, math.inf),
+}
 OUTSIDE = {  # entries that a kind refuses
     "prob": (1.5, -0.5),
     "simplex": (1.5, -0.5),
@@ -108,11 +113,16 @@ def record_is_complete(record):
     for section in ("Parameters", "Returns", "Raises"):
         require(f"{section}\n---" in doc, f"the docstring has no section {section}")
     for name in getattr(record.f, "undocumented", ()):
-        raise ContractError(f"neither the glossary nor the docstring says what {name} is, or no argument has that name")
+        raise ContractError(
+            f"neither the glossary nor the docstring says what {name} is, or no argument has that name"
+        )
     if isinstance(record, catalog.Objective):
         said = re.sub(r"`(\w+)`", r"\1", " ".join(doc.split()))
         wanted = f"ith respect to {' and '.join(record.wrt_names)}"
-        require(not hasattr(record.f, "unchecked") or wanted in said, f"the docstring does not say 'W{wanted}'")
+        require(
+            not hasattr(record.f, "unchecked") or wanted in said,
+            f"the docstring does not say 'W{wanted}'",
+        )
     if record.hyper_parameters:
         require("probe" in record.settings, "settings have no 'probe'")
         probe = record.settings["probe"]
@@ -121,18 +131,28 @@ def record_is_complete(record):
                 continue
             if default is inspect.Parameter.empty or default is not None:
                 require(name in probe, f"the probe leaves {name} at its default")
-                neutral = probe[name] == default or (type(probe[name]) is not bool and probe[name] in (0, 1))
+                neutral = probe[name] == default or (
+                    type(probe[name]) is not bool and probe[name] in (0, 1)
+                )
                 require(not neutral, f"the probe's {name} is neutral")
     if isinstance(record, catalog.UpdateRule):
         return
     for case in cases(record):
-        require(list(case.inputs) == list(record.inputs), f"{case.label}: inputs are {list(case.inputs)}")
+        require(
+            list(case.inputs) == list(record.inputs),
+            f"{case.label}: inputs are {list(case.inputs)}",
+        )
         with backend.use_backend("numpy"):
             validate.inputs(record.inputs, *case.inputs.values())
     if not isinstance(record, catalog.Sampler):
         size = max(record.sizes)
-        longest = max((s for a in arrays_of(example_of(record, size)) for s in a.shape), default=size)
-        require(longest >= size, f"the example of size {size} holds no array of that length")
+        longest = max(
+            (s for a in arrays_of(example_of(record, size)) for s in a.shape),
+            default=size,
+        )
+        require(
+            longest >= size, f"the example of size {size} holds no array of that length"
+        )
 
 
 def pure(record):
@@ -141,20 +161,30 @@ def pure(record):
         inputs = convert(case.inputs, read_only)
         before = [(n, a.copy()) for n, a in flatten(_plain(inputs))]
         first, second = run(record, inputs, case.hyper), run(record, inputs, case.hyper)
-        require(not _holds_none(first), f"{case.label}: the result is None, or a part of it")
+        require(
+            not _holds_none(first), f"{case.label}: the result is None, or a part of it"
+        )
         for (name, a), (_, b) in zip(before, flatten(_plain(inputs)), strict=True):
             require(np.array_equal(a, b), f"{case.label}: input {name} was changed")
         for (name, a), (_, b) in zip(flatten(first), flatten(second), strict=True):
-            require(np.array_equal(a, b), f"{case.label}: {name} differs between two equal calls")
+            require(
+                np.array_equal(a, b),
+                f"{case.label}: {name} differs between two equal calls",
+            )
             require(np.isfinite(a).all(), f"{case.label}: {name} is not finite")
             for source in arrays_of(inputs):
-                require(not np.shares_memory(a, source), f"{case.label}: {name} shares memory with an input")
+                require(
+                    not np.shares_memory(a, source),
+                    f"{case.label}: {name} shares memory with an input",
+                )
 
 
 def _holds_none(value):
     if isinstance(value, dict):
         value = tuple(value.values())
-    return value is None or (isinstance(value, list | tuple) and any(map(_holds_none, value)))
+    return value is None or (
+        isinstance(value, list | tuple) and any(map(_holds_none, value))
+    )
 
 
 def shapes(record):
@@ -164,34 +194,54 @@ def shapes(record):
             first, *others = (example_of(record, size, seed) for seed in range(20))
             wanted = _shapes(first)
             for other in [other for other in others if _shapes(other) == wanted][:1]:
-                ours, theirs = (_shapes(_fixed(run(record, inputs, dict(hyper)))) for inputs in (first, other))
-                require(ours == theirs, f"{setting}, size {size}: inputs of equal shapes give {ours} and {theirs}")
+                ours, theirs = (
+                    _shapes(_fixed(run(record, inputs, dict(hyper))))
+                    for inputs in (first, other)
+                )
+                require(
+                    ours == theirs,
+                    f"{setting}, size {size}: inputs of equal shapes give {ours} and {theirs}",
+                )
 
 
 def _shapes(value):
-    return [(name, array.shape) for name, array in flatten(_plain(value) if isinstance(value, dict) else value)]
+    return [
+        (name, array.shape)
+        for name, array in flatten(_plain(value) if isinstance(value, dict) else value)
+    ]
 
 
 def _fixed(result):
     """A solver's result without its histories."""
     if hasattr(result, "iterations"):
-        return {n: v for n, v in zip(result._fields, result, strict=True) if not isinstance(v, list)}
+        return {
+            n: v
+            for n, v in zip(result._fields, result, strict=True)
+            if not isinstance(v, list)
+        }
     return result
 
 
 def _plain(value):
     """Dataclasses as dicts, so that their fields are seen."""
-    return {k: v for k, v in value.items() if not callable(v) or dataclasses.is_dataclass(v)}
+    return {
+        k: v for k, v in value.items() if not callable(v) or dataclasses.is_dataclass(v)
+    }
 
 
 def lengths(record):
     """Each named length of the inputs takes several values, so that a formula with 1/D is not one with a constant."""
     seen = {}
     for case in cases(record):
-        for name, length in validate.inputs(record.inputs, *case.inputs.values()).items():
+        for name, length in validate.inputs(
+            record.inputs, *case.inputs.values()
+        ).items():
             seen.setdefault(name, set()).add(length)
     for name, values in seen.items():
-        require(len(values) > 1, f"in all cases {name} is {values}: let the examples vary it")
+        require(
+            len(values) > 1,
+            f"in all cases {name} is {values}: let the examples vary it",
+        )
 
 
 def _result_note(record):
@@ -204,25 +254,47 @@ def returns(record):
         sizes = {}
         if not isinstance(record, catalog.UpdateRule):
             sizes = validate.inputs(record.inputs, *case.inputs.values())
-        _promised(run(record, case.inputs, case.hyper), _result_note(record), sizes, f"{case.label}: the result")
+        _promised(
+            run(record, case.inputs, case.hyper),
+            _result_note(record),
+            sizes,
+            f"{case.label}: the result",
+        )
 
 
 def _promised(value, note, sizes, what):
     """Hold a result to its annotation; lengths that it names first are added to the sizes."""
     if isinstance(note, Input) and note.kind == "arrays":
-        require(isinstance(value, list) and all(hasattr(a, "dtype") for a in value), f"{what} is no list of arrays")
+        require(
+            isinstance(value, list) and all(hasattr(a, "dtype") for a in value),
+            f"{what} is no list of arrays",
+        )
     elif isinstance(note, Input):
         dtypes = "iu" if note.kind == "index" else "f"
-        require(hasattr(value, "dtype") and value.dtype.kind in dtypes, f"{what} has another dtype than {note}")
-        fits = (validate.fits(value.shape, option, sizes) for option in validate.parse_shape(note.shape))
+        require(
+            hasattr(value, "dtype") and value.dtype.kind in dtypes,
+            f"{what} has another dtype than {note}",
+        )
+        fits = (
+            validate.fits(value.shape, option, sizes)
+            for option in validate.parse_shape(note.shape)
+        )
         found = next((f for f in fits if f is not None), None)
-        require(found is not None, f"{what} has shape {value.shape}, not that of {note} with {sizes}")
+        require(
+            found is not None,
+            f"{what} has shape {value.shape}, not that of {note} with {sizes}",
+        )
         sizes.update(found)
         test, needed = validate.KINDS[note.kind]
         require(bool(test(value)), f"{what} {needed}")
     elif typing.get_origin(note) in (tuple, list) or hasattr(note, "_fields"):
-        fields = getattr(note, "__annotations__", None) or dict(enumerate(typing.get_args(note)))
-        require(isinstance(value, typing.get_origin(note) or note), f"{what} is a {type(value).__name__}")
+        fields = getattr(note, "__annotations__", None) or dict(
+            enumerate(typing.get_args(note))
+        )
+        require(
+            isinstance(value, typing.get_origin(note) or note),
+            f"{what} is a {type(value).__name__}",
+        )
         if typing.get_origin(note) is list:
             fields = dict.fromkeys(range(len(value)), typing.get_args(note)[0])
         for part, (name, inner) in zip(value, fields.items(), strict=True):
@@ -235,12 +307,23 @@ def gradient(record):
     """The gradient equals the derivative of the value, with the stopped quantities held constant."""
     for case in cases(record):
         inputs = convert(case.inputs, as_dtype(np.float64))
-        frozen = {k: catalog.call(f, inputs, case.hyper) for k, f in record.stopped.items()}
+        frozen = {
+            k: catalog.call(f, inputs, case.hyper) for k, f in record.stopped.items()
+        }
         value, grad = record(inputs, case.hyper)
-        parts = [grad] if isinstance(record.wrt, str) else [getattr(grad, name) for name in record.wrt]
-        require(np.ndim(value) == 0, f"{case.label}: the value has shape {np.shape(value)}")
+        parts = (
+            [grad]
+            if isinstance(record.wrt, str)
+            else [getattr(grad, name) for name in record.wrt]
+        )
+        require(
+            np.ndim(value) == 0, f"{case.label}: the value has shape {np.shape(value)}"
+        )
         held = record(inputs, {**case.hyper, **frozen})
-        require(held[0] == value, f"{case.label}: passing the stopped quantities changes the value")
+        require(
+            held[0] == value,
+            f"{case.label}: passing the stopped quantities changes the value",
+        )
         for name, part in zip(record.wrt_names, parts, strict=True):
 
             def at(x, name=name, inputs=inputs, case=case, frozen=frozen):
@@ -265,19 +348,33 @@ def stop_gradients(record):
         differs = False
         for case in cases(record, sizes=record.sizes[:2], edges=False):
             inputs = case.inputs
-            others = {k: catalog.call(f, inputs, case.hyper) for k, f in record.stopped.items() if k != keyword}
+            others = {
+                k: catalog.call(f, inputs, case.hyper)
+                for k, f in record.stopped.items()
+                if k != keyword
+            }
             frozen = {**others, keyword: catalog.call(compute, inputs, case.hyper)}
             for name in record.wrt_names:
                 direction = generator(7).choice((-1.0, 1.0), size=inputs[name].shape)
                 slopes = []
                 for fixed in (frozen, others):
                     ahead, behind = (
-                        float(record({**inputs, name: inputs[name] + h * direction}, {**case.hyper, **fixed})[0])
+                        float(
+                            record(
+                                {**inputs, name: inputs[name] + h * direction},
+                                {**case.hyper, **fixed},
+                            )[0]
+                        )
                         for h in (1e-5, -1e-5)
                     )
                     slopes.append((ahead - behind) / 2e-5)
-                differs |= abs(slopes[0] - slopes[1]) > STOPPED * max(abs(slopes[0]), abs(slopes[1]))
-        require(differs, f"holding {keyword} constant changes no derivative: it is not a stop-gradient")
+                differs |= abs(slopes[0] - slopes[1]) > STOPPED * max(
+                    abs(slopes[0]), abs(slopes[1])
+                )
+        require(
+            differs,
+            f"holding {keyword} constant changes no derivative: it is not a stop-gradient",
+        )
 
 
 def float32(record):
@@ -294,14 +391,25 @@ def float32(record):
             if b.dtype.kind != "f":
                 continue
             if b.ndim or not isinstance(record, catalog.Solver):
-                require(a.dtype == np.float32, f"{case.label}: {name} is {a.dtype} for float32 inputs")
+                require(
+                    a.dtype == np.float32,
+                    f"{case.label}: {name} is {a.dtype} for float32 inputs",
+                )
             if not close(a, b, SINGLE):
                 around = nearby(record, rounded, precision=2.0**-24, seed=number)
-                hull = np.array([dict(flatten(compared(run(record, x, case.hyper))))[name] for x in around])
+                hull = np.array(
+                    [
+                        dict(flatten(compared(run(record, x, case.hyper))))[name]
+                        for x in around
+                    ]
+                )
                 slack = SINGLE * float(abs(b).max())
                 inside = (a >= hull.min(0) - slack) & (a <= hull.max(0) + slack)
                 worst = float(abs(a - b).max() / max(float(abs(b).max()), 1e-300))
-                require(inside.all(), f"{case.label}: {name} in float32 is off by {worst:.1e} (relative)")
+                require(
+                    inside.all(),
+                    f"{case.label}: {name} in float32 is off by {worst:.1e} (relative)",
+                )
 
 
 def batch_of_one(record):
@@ -309,7 +417,10 @@ def batch_of_one(record):
     example = example_of(record, 1)
     for setting, hyper in record.settings.items():
         for name, array in flatten(run(record, example, dict(hyper))):
-            require(np.isfinite(array).all(), f"{setting}: {name} is not finite for a batch of one")
+            require(
+                np.isfinite(array).all(),
+                f"{setting}: {name} is not finite for a batch of one",
+            )
 
 
 def strict_device(record):
@@ -318,7 +429,11 @@ def strict_device(record):
         counts = []
         for size in record.sizes[:2]:
             example = example_of(record, size)
-            calls = len(example["gradients"]) if isinstance(record, catalog.UpdateRule) else 1
+            calls = (
+                len(example["gradients"])
+                if isinstance(record, catalog.UpdateRule)
+                else 1
+            )
             expected = run(record, example, dict(hyper))
             with backend.use_backend("strict"):
                 device = to_device(example)
@@ -327,13 +442,30 @@ def strict_device(record):
                 counts.append(count())
                 actual = flatten(result)
             for (name, a), (_, b) in zip(actual, flatten(expected), strict=True):
-                require(np.array_equal(a, b), f"{setting}, size {size}: {name} differs from NumPy's")
+                require(
+                    np.array_equal(a, b),
+                    f"{setting}, size {size}: {name} differs from NumPy's",
+                )
             if isinstance(record, catalog.Solver) and not record.random:
-                allowed = 3 * (result.iterations + getattr(result, "inner_iterations", 0)) + SETUP_SYNCS
-                require(counts[-1] <= allowed, f"{setting}: {counts[-1]} synchronisations, {allowed} allowed")
-        if isinstance(record, catalog.Objective | catalog.Transform | catalog.UpdateRule):
-            require(counts[0] == counts[1], f"{setting}: synchronisations grow with the size: {counts}")
-            require(counts[0] <= calls, f"{setting}: {counts[0] / calls:g} synchronisations a call")
+                allowed = (
+                    3 * (result.iterations + getattr(result, "inner_iterations", 0))
+                    + SETUP_SYNCS
+                )
+                require(
+                    counts[-1] <= allowed,
+                    f"{setting}: {counts[-1]} synchronisations, {allowed} allowed",
+                )
+        if isinstance(
+            record, catalog.Objective | catalog.Transform | catalog.UpdateRule
+        ):
+            require(
+                counts[0] == counts[1],
+                f"{setting}: synchronisations grow with the size: {counts}",
+            )
+            require(
+                counts[0] <= calls,
+                f"{setting}: {counts[0] / calls:g} synchronisations a call",
+            )
 
 
 def bad_input(record):
@@ -344,13 +476,26 @@ def bad_input(record):
     for name, spec in record.inputs.items():
         value = example.get(name)
         if spec.kind == "callable":
-            _expect(record, {**example, name: "not callable"}, TypeError, f"{name}, a string")
+            _expect(
+                record,
+                {**example, name: "not callable"},
+                TypeError,
+                f"{name}, a string",
+            )
             if spec.methods != ("__call__",):
-                _expect(record, {**example, name: lambda *_: None}, TypeError, f"{name}, a function without methods")
+                _expect(
+                    record,
+                    {**example, name: lambda *_: None},
+                    TypeError,
+                    f"{name}, a function without methods",
+                )
             continue
         if value is None:
             continue
-        wrong = {"one dimension more": value[None], "empty": value[:0] if value.ndim else np.zeros(0, value.dtype)}
+        wrong = {
+            "one dimension more": value[None],
+            "empty": value[:0] if value.ndim else np.zeros(0, value.dtype),
+        }
         if value.ndim:
             wrong["one entry more"] = np.concatenate([value, value[:1]])
             wrong["one dimension less"] = value[0]
@@ -359,32 +504,61 @@ def bad_input(record):
             if not _fits_specification(record, inputs):
                 _expect(record, inputs, ValueError | TypeError, f"{name}, {what}")
         if spec.kind != "index":
-            _expect(record, {**example, name: value.astype(np.int64)}, TypeError, f"{name}, integers")
+            _expect(
+                record,
+                {**example, name: value.astype(np.int64)},
+                TypeError,
+                f"{name}, integers",
+            )
             for entry in (math.nan, math.inf, *OUTSIDE.get(spec.kind, ())):
                 bad = np.array(value)
                 bad.flat[-1] = entry
-                _expect(record, {**example, name: bad}, ValueError, f"{name}, an entry {entry}")
+                _expect(
+                    record,
+                    {**example, name: bad},
+                    ValueError,
+                    f"{name}, an entry {entry}",
+                )
         with backend.use_backend("strict"):
             device = to_device(example)
-            _expect(record, {**device, name: np.array(value)}, TypeError, f"{name}, a host array on a device")
+            _expect(
+                record,
+                {**device, name: np.array(value)},
+                TypeError,
+                f"{name}, a host array on a device",
+            )
         _expect(record, {**example, name: value.tolist()}, TypeError, f"{name}, a list")
     for name, compute in getattr(record, "stopped", {}).items():
-        _bad_stopped(record, example, name, catalog.call(compute, example, record.settings["default"]))
+        _bad_stopped(
+            record,
+            example,
+            name,
+            catalog.call(compute, example, record.settings["default"]),
+        )
 
 
 def _bad_stopped(record, example, name, value):
     """A quantity that is passed to be held constant is checked like an input."""
-    for what, bad in {"one dimension more": np.array(value)[None], "an entry NaN": _with_nan(value)}.items():
+    for what, bad in {
+        "one dimension more": np.array(value)[None],
+        "an entry NaN": _with_nan(value),
+    }.items():
         try:
             record(example, {**record.settings["default"], name: bad})
         except (ValueError, TypeError) as error:
-            require(name in str(error), f"{name}, {what}: the message does not name it: {error}")
+            require(
+                name in str(error),
+                f"{name}, {what}: the message does not name it: {error}",
+            )
         else:
             raise ContractError(f"{name}, {what}: accepted")
 
 
 def _bad_update(record):
-    example, hyper = example_of(record, record.sizes[0]), dict(record.settings["default"])
+    example, hyper = (
+        example_of(record, record.sizes[0]),
+        dict(record.settings["default"]),
+    )
     params, grads, init = example["params"], example["gradients"][0], record.init
     step = record.at_step(example, 0)
     wrong = {
@@ -394,13 +568,31 @@ def _bad_update(record):
         "NaN": ("grads", _with_nan(grads), ValueError),
         "no list": ("grads", None, TypeError),
     }
-    wrong |= {f"NaN in {name}": (name, _with_nan(value), ValueError) for name, value in step.items()}
+    wrong |= {
+        f"NaN in {name}": (name, _with_nan(value), ValueError)
+        for name, value in step.items()
+    }
     for what, (name, bad, expected) in wrong.items():
-        given = {"params": params, "grads": grads, "state": init(params), **step, name: bad}
+        given = {
+            "params": params,
+            "grads": grads,
+            "state": init(params),
+            **step,
+            name: bad,
+        }
         try:
-            record.f(given.pop("params"), given.pop("grads"), given.pop("state"), **given, **hyper)
+            record.f(
+                given.pop("params"),
+                given.pop("grads"),
+                given.pop("state"),
+                **given,
+                **hyper,
+            )
         except expected as error:
-            require(name in str(error), f"{name}, {what}: the message does not name it: {error}")
+            require(
+                name in str(error),
+                f"{name}, {what}: the message does not name it: {error}",
+            )
         else:
             raise ContractError(f"{name}, {what}: accepted")
 
@@ -425,9 +617,13 @@ def _fits_specification(record, inputs):
 def _expect(record, inputs, expected, what, hyper=None):
     kinds = expected.__args__ if hasattr(expected, "__args__") else (expected,)
     try:
-        run(record, inputs, dict(record.settings["default"]) if hyper is None else hyper)
+        run(
+            record, inputs, dict(record.settings["default"]) if hyper is None else hyper
+        )
     except kinds as error:
-        named = any(name in str(error) for name in (*record.inputs, *record.hyper_parameters))
+        named = any(
+            name in str(error) for name in (*record.inputs, *record.hyper_parameters)
+        )
         require(named, f"{what}: the message names no argument: {error}")
     except Exception as error:
         raise ContractError(f"{what}: {type(error).__name__}: {error}") from error
@@ -449,26 +645,52 @@ def limits(record):
             if case.setting != "default":
                 continue
             there = limit.where(case.inputs) if limit.where else case.inputs
-            both = zip((record, other), there if isinstance(there, tuple) else (there, there), strict=True)
-            ours, theirs = ({k: inputs[k] for k in r.inputs if k in inputs} for r, inputs in both)
+            both = zip(
+                (record, other),
+                there if isinstance(there, tuple) else (there, there),
+                strict=True,
+            )
+            ours, theirs = (
+                {k: inputs[k] for k in r.inputs if k in inputs} for r, inputs in both
+            )
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", validate.ConvergenceWarning)  # of iterates on their way
-                actual = flatten(_at_limit(limit, record, run(record, ours, {**case.hyper, **limit.hyper})))
-                expected = flatten(_at_limit(limit, other, run(other, theirs, dict(limit.to_hyper))))
+                warnings.simplefilter(
+                    "ignore", validate.ConvergenceWarning
+                )  # of iterates on their way
+                actual = flatten(
+                    _at_limit(
+                        limit, record, run(record, ours, {**case.hyper, **limit.hyper})
+                    )
+                )
+                expected = flatten(
+                    _at_limit(limit, other, run(other, theirs, dict(limit.to_hyper)))
+                )
             factor = limit.factor(ours) if callable(limit.factor) else limit.factor
             expected = [(name, factor * b) for name, b in expected]
             # a loss that cancels to 0 is compared on the scale of its gradient
             largest = max(float(abs(b).max(initial=0.0)) for _, b in expected)
             # the value comes first
-            for (name, a), (_, b) in list(zip(actual, expected, strict=True))[limit.gradient_only :]:
+            for (name, a), (_, b) in list(zip(actual, expected, strict=True))[
+                limit.gradient_only :
+            ]:
                 if isinstance(there, tuple) and a.size == b.size:
                     a = a.reshape(b.shape)
-                same = close(a, b, EQUAL) or (a.shape == b.shape and abs(a - b).max(initial=0.0) <= 1e-12 * largest)
-                require(same, f"{case.label}: not {limit.to} under {dict(limit.hyper)}: {name} differs")
+                same = close(a, b, EQUAL) or (
+                    a.shape == b.shape
+                    and abs(a - b).max(initial=0.0) <= 1e-12 * largest
+                )
+                require(
+                    same,
+                    f"{case.label}: not {limit.to} under {dict(limit.hyper)}: {name} differs",
+                )
 
 
 def _at_limit(limit, record, result):
-    return getattr(result, limit.part) if hasattr(result, limit.part or "") else essence(record, result)
+    return (
+        getattr(result, limit.part)
+        if hasattr(result, limit.part or "")
+        else essence(record, result)
+    )
 
 
 def deviations(record):
@@ -476,16 +698,34 @@ def deviations(record):
     for deviation in record.deviations:
         taken = inspect.signature(deviation.f).parameters
         # inputs come by their names anyway, but of the settings only what is named
-        hides = [p.name for p in taken.values() if p.kind is p.VAR_KEYWORD and p.name != "inputs"]
-        require(not hides, f"the deviation {deviation.name!r} takes **{''.join(hides)}: name the keywords")
+        hides = [
+            p.name
+            for p in taken.values()
+            if p.kind is p.VAR_KEYWORD and p.name != "inputs"
+        ]
+        require(
+            not hides,
+            f"the deviation {deviation.name!r} takes **{''.join(hides)}: name the keywords",
+        )
         differs = False
         for case in cases(record):
             hyper = {k: v for k, v in case.hyper.items() if k in taken}
-            other = run(dataclasses.replace(record, f=deviation.f, settings={"default": {}}), case.inputs, hyper)
+            other = run(
+                dataclasses.replace(record, f=deviation.f, settings={"default": {}}),
+                case.inputs,
+                hyper,
+            )
             reference = run(record, case.inputs, case.hyper)
-            pairs = zip(flatten(essence(record, other)), flatten(essence(record, reference)), strict=True)
+            pairs = zip(
+                flatten(essence(record, other)),
+                flatten(essence(record, reference)),
+                strict=True,
+            )
             differs |= not all(close(a, b, EQUAL) for (_, a), (_, b) in pairs)
-        require(differs, f"the deviation {deviation.name!r} never differs from the reference")
+        require(
+            differs,
+            f"the deviation {deviation.name!r} never differs from the reference",
+        )
 
 
 def derivatives(record):
@@ -497,24 +737,42 @@ def derivatives(record):
         return
     for case in cases(record):
         inputs, hyper, rng = case.inputs, case.hyper, generator(case.label)
-        x, at = inputs[record.wrt], lambda y, case=case: record({**case.inputs, record.wrt: y}, case.hyper)
+        x, at = (
+            inputs[record.wrt],
+            lambda y, case=case: record({**case.inputs, record.wrt: y}, case.hyper),
+        )
         near = room(x, DOMAINS.get(record.inputs[record.wrt].kind, REAL_LINE))
         tangent, result = rng.standard_normal(x.shape) * near, at(x)
         size = float(abs(result).max())
-        error = record.tolerance * size + 4 * max(EPS * size, rounding_error(at, x, result, near, rng))
-        low, high, allowed = differences(at, x, tangent, result, error=error, tolerance=PUSHED)
+        error = record.tolerance * size + 4 * max(
+            EPS * size, rounding_error(at, x, result, near, rng)
+        )
+        low, high, allowed = differences(
+            at, x, tangent, result, error=error, tolerance=PUSHED
+        )
         if record.jvp:
             pushed = record.jvp(**inputs, tangent=tangent, **hyper)
-            require(pushed.shape == result.shape, f"{case.label}: jvp has shape {pushed.shape}")
+            require(
+                pushed.shape == result.shape,
+                f"{case.label}: jvp has shape {pushed.shape}",
+            )
             between = (low - allowed <= pushed) & (pushed <= high + allowed)
             require(between.all(), f"{case.label}: jvp differs from differences")
             low, high, allowed = pushed, pushed, 0 * allowed
         if record.vjp:
             cotangent = rng.standard_normal(result.shape)
             pulled = record.vjp(**inputs, cotangent=cotangent, **hyper)
-            require(pulled.shape == x.shape, f"{case.label}: vjp has shape {pulled.shape}")
-            there, ends = float((pulled * tangent).sum()), (cotangent * low, cotangent * high)
-            slack = float(ADJOINT * norm(cotangent) * norm(high) + (abs(cotangent) * allowed).sum())
+            require(
+                pulled.shape == x.shape, f"{case.label}: vjp has shape {pulled.shape}"
+            )
+            there, ends = (
+                float((pulled * tangent).sum()),
+                (cotangent * low, cotangent * high),
+            )
+            slack = float(
+                ADJOINT * norm(cotangent) * norm(high)
+                + (abs(cotangent) * allowed).sum()
+            )
             least, most = float(np.minimum(*ends).sum()), float(np.maximum(*ends).sum())
             require(
                 least - slack <= there <= most + slack,
@@ -531,7 +789,9 @@ def projection(record):
             require(close(again, result, PROJECTED), f"{case.label}: not idempotent")
         if record.feasible:
             off = record.feasible(result, **case.inputs)
-            require(float(off) <= PROJECTED, f"{case.label}: infeasible by {float(off):.1e}")
+            require(
+                float(off) <= PROJECTED, f"{case.label}: infeasible by {float(off):.1e}"
+            )
 
 
 def certificate(record):
@@ -540,14 +800,29 @@ def certificate(record):
         result = run(record, case.inputs, case.hyper)
         for field in ("iterations", "converged"):
             require(hasattr(result, field), f"the result has no field {field!r}")
-        require(type(result.converged) is bool, f"converged is a {type(result.converged).__name__}")
-        require(type(result.iterations) is int, f"iterations is a {type(result.iterations).__name__}")
+        require(
+            type(result.converged) is bool,
+            f"converged is a {type(result.converged).__name__}",
+        )
+        require(
+            type(result.iterations) is int,
+            f"iterations is a {type(result.iterations).__name__}",
+        )
         histories = [v for v in result if isinstance(v, list)]
         require(histories, "the result holds no history")
-        require(all(type(x) is float for h in histories for x in h), "a history must hold host floats")
-        require(result.converged, f"{case.label}: not converged after {result.iterations} iterations")
+        require(
+            all(type(x) is float for h in histories for x in h),
+            "a history must hold host floats",
+        )
+        require(
+            result.converged,
+            f"{case.label}: not converged after {result.iterations} iterations",
+        )
         figures = record.certificate(result, **case.inputs, **case.hyper)
-        require(set(figures) == set(record.tolerances), f"the certificate gives {set(figures)}")
+        require(
+            set(figures) == set(record.tolerances),
+            f"the certificate gives {set(figures)}",
+        )
         for name, figure in figures.items():
             require(
                 float(figure) <= record.tolerances[name],
@@ -558,24 +833,34 @@ def certificate(record):
 def failures(record):
     """Where it cannot converge, a solver warns, says ``converged=False``, and what it returns is still good."""
     known = bool(record.failures) != record.direct
-    require(known, "name cases that end in converged=False (failures), or say that there are none (direct)")
+    require(
+        known,
+        "name cases that end in converged=False (failures), or say that there are none (direct)",
+    )
     for case in special_cases(record, record.failures):
         name, inputs, hyper = case.label, convert(case.inputs, read_only), case.hyper
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             result = run(record, inputs, hyper)
         require(result.converged is False, f"{name}: converged is {result.converged}")
-        warned = any(issubclass(w.category, validate.ConvergenceWarning) for w in caught)
+        warned = any(
+            issubclass(w.category, validate.ConvergenceWarning) for w in caught
+        )
         require(warned, f"{name}: no ConvergenceWarning")
         for part, array in flatten(result):
             require(np.isfinite(array).all(), f"{name}: {part} is not finite")
         for figure, (value, bound) in remains(record, result, inputs, hyper).items():
-            require(float(value) <= bound, f"{name}: {figure} is {float(value):.3e}, {bound:.1e} allowed")
+            require(
+                float(value) <= bound,
+                f"{name}: {figure} is {float(value):.3e}, {bound:.1e} allowed",
+            )
         with backend.use_backend("strict"), warnings.catch_warnings():
             warnings.simplefilter("ignore", validate.ConvergenceWarning)
             there = flatten(run(record, to_device(inputs), hyper))
         for (part, a), (_, b) in zip(there, flatten(result), strict=True):
-            require(np.array_equal(a, b), f"{name}: {part} differs on the strict device")
+            require(
+                np.array_equal(a, b), f"{name}: {part} differs on the strict device"
+            )
 
 
 def remains(record, result, inputs, hyper):
@@ -589,21 +874,39 @@ def remains(record, result, inputs, hyper):
 def brute_force(record):
     """The estimator equals brute force or the closed form, part by part."""
     for case in cases(record, sizes=record.sizes[:2]):
-        expected, found = record.brute_force(**case.inputs, **case.hyper), flatten(record(case.inputs, case.hyper))
+        expected, found = (
+            record.brute_force(**case.inputs, **case.hyper),
+            flatten(record(case.inputs, case.hyper)),
+        )
         each = [expected] if len(found) == 1 else list(expected)
-        require(len(found) == len(each), f"{case.label}: {len(found)} parts, but {len(each)} by brute force")
+        require(
+            len(found) == len(each),
+            f"{case.label}: {len(found)} parts, but {len(each)} by brute force",
+        )
         for (name, a), b in zip(found, each, strict=True):
-            require(close(a, np.asarray(b), BRUTE_FORCE), f"{case.label}: {name} differs from brute force")
+            require(
+                close(a, np.asarray(b), BRUTE_FORCE),
+                f"{case.label}: {name} differs from brute force",
+            )
 
 
 def sampling(record):
     """Same seed same draws, another seed others, and the moments within their stated confidence."""
     for setting, hyper in record.settings.items():
         example = example_of(record, record.sizes[-1])
-        first, again, other = (run(record, example, dict(hyper), seed=s) for s in (0, 0, 1))
-        require(np.array_equal(first, again), f"{setting}: the same seed gives other draws")
-        require(not np.array_equal(first, other), f"{setting}: another seed gives the same draws")
-        for name, (seen, expected, allowance) in record.moments(first, **example, **hyper).items():
+        first, again, other = (
+            run(record, example, dict(hyper), seed=s) for s in (0, 0, 1)
+        )
+        require(
+            np.array_equal(first, again), f"{setting}: the same seed gives other draws"
+        )
+        require(
+            not np.array_equal(first, other),
+            f"{setting}: another seed gives the same draws",
+        )
+        for name, (seen, expected, allowance) in record.moments(
+            first, **example, **hyper
+        ).items():
             require(
                 abs(seen - expected) <= allowance,
                 f"{setting}: {name} is {seen:.4g}, expected {expected:.4g} within {allowance:.2g}",
@@ -612,13 +915,18 @@ def sampling(record):
 
 def agrees_with_numpy(record, on):
     """On another backend: NumPy's numbers to 1e-10, histories and counts aside."""
-    for case in cases(record, sizes=(record.sizes[0], record.sizes[-1]), seeds=record.seeds[:1]):
+    for case in cases(
+        record, sizes=(record.sizes[0], record.sizes[-1]), seeds=record.seeds[:1]
+    ):
         with backend.use_backend("numpy"):
             expected = flatten(compared(run(record, case.inputs, case.hyper)))
         with backend.use_backend(on):
             actual = flatten(compared(run(record, to_device(case.inputs), case.hyper)))
         for (name, a), (_, b) in zip(actual, expected, strict=True):
-            require(close(a, b, DEVICE), f"{case.label}: {name} on {on} differs from NumPy's")
+            require(
+                close(a, b, DEVICE),
+                f"{case.label}: {name} on {on} differs from NumPy's",
+            )
 
 
 EVERYWHERE = (
@@ -648,11 +956,17 @@ CONTRACTS = {
 def contracts_of(record):
     """Return the contracts that apply to a record, as functions of the record."""
     own, new = CONTRACTS[type(record)], hasattr(record.f, "unchecked")
-    skipped = {contract for contract in (refused, limits, deviations) if not getattr(record, contract.__name__)}
+    skipped = {
+        contract
+        for contract in (refused, limits, deviations)
+        if not getattr(record, contract.__name__)
+    }
     skipped |= {returns} if _result_note(record) is None else set()
     skipped |= {lengths} if isinstance(record, catalog.UpdateRule) or not new else set()
     drawn = isinstance(record, catalog.Sampler) or getattr(record, "random", False)
-    skipped |= ({failures} if drawn or not new else set()) | ({shapes} if drawn else set())
+    skipped |= ({failures} if drawn or not new else set()) | (
+        {shapes} if drawn else set()
+    )
     skipped |= {stop_gradients} if not getattr(record, "stopped", None) else set()
     return tuple(c for c in (*EVERYWHERE, *own) if c not in skipped)
 
@@ -669,7 +983,11 @@ class Outcome:
 
 def check_method(family, slug, on="numpy"):
     """Run all contracts of a method's functions; return a list of `Outcome`."""
-    return [outcome for record in catalog.method(family, slug).functions for outcome in check_record(record, on=on)]
+    return [
+        outcome
+        for record in catalog.method(family, slug).functions
+        for outcome in check_record(record, on=on)
+    ]
 
 
 def check_methods(methods, *, on="numpy", jobs=None):

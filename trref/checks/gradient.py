@@ -8,7 +8,10 @@ __all__ = ["SLOPE", "TAYLOR", "ContractError", "check_gradient", "complex_step"]
 
 STEPS = (2.0**-9, 2.0**-13, 2.0**-17, 2.0**-21)
 EPS = float(np.finfo(float).eps)
-SLOPE, TAYLOR = 1e-6, 1.9  # what is allowed of a slope, relative, and what the remainder's slope must be
+SLOPE, TAYLOR = (
+    1e-6,
+    1.9,
+)  # what is allowed of a slope, relative, and what the remainder's slope must be
 
 
 class ContractError(AssertionError):
@@ -21,7 +24,9 @@ def require(condition, message):
         raise ContractError(message)
 
 
-def check_gradient(value, point, gradient, *, rng, noise=0.0, domain=(-math.inf, math.inf)):
+def check_gradient(
+    value, point, gradient, *, rng, noise=0.0, domain=(-math.inf, math.inf)
+):
     """Check a gradient against differences of the function, kinks included; at most 200 evaluations, as a rule.
 
     Along two unit directions and three random ±1 directions the slope is compared with fourth-order differences:
@@ -49,10 +54,15 @@ def check_gradient(value, point, gradient, *, rng, noise=0.0, domain=(-math.inf,
         With the direction, the slope that the gradient gives, and the differences.
     """
     point, gradient = np.asarray(point, float), np.asarray(gradient, float)
-    require(gradient.shape == point.shape, f"gradient has shape {gradient.shape}, the point {point.shape}")
+    require(
+        gradient.shape == point.shape,
+        f"gradient has shape {gradient.shape}, the point {point.shape}",
+    )
     require(np.isfinite(gradient).all(), "gradient is not finite")
     at_point, near = float(value(point)), room(point, domain)
-    rounding = 4 * EPS * (abs(at_point) + float((abs(gradient) * (1 + abs(point))).sum()))
+    rounding = (
+        4 * EPS * (abs(at_point) + float((abs(gradient) * (1 + abs(point))).sum()))
+    )
     error = noise + max(rounding, 4 * rounding_error(value, point, at_point, near, rng))
 
     kinks = False
@@ -64,21 +74,33 @@ def check_gradient(value, point, gradient, *, rng, noise=0.0, domain=(-math.inf,
 
 def room(point, domain):
     """How far each entry may go along a direction, as a share of the longest step: less near the ends of the domain."""
-    return np.clip(np.minimum(point - domain[0], domain[1] - point) / (8 * STEPS[0]), 0, 1)
+    return np.clip(
+        np.minimum(point - domain[0], domain[1] - point) / (8 * STEPS[0]), 0, 1
+    )
 
 
 def rounding_error(value, point, at_point, near, rng):
     """Estimate the rounding error of a function from second differences at a step too short to bend it."""
     estimates = []
     # ±1 alone would not do: a function of differences does not feel a shift of everything
-    for direction in (rng.choice((-1.0, 1.0), size=point.shape), rng.standard_normal(point.shape)):
+    for direction in (
+        rng.choice((-1.0, 1.0), size=point.shape),
+        rng.standard_normal(point.shape),
+    ):
         step = 2.0**-40 * direction * near
-        values = [np.asarray(value(point + k * step), float) if k else at_point for k in range(-3, 4)]
-        estimates.append(float(np.sqrt(np.mean(np.diff(values, 2, axis=0) ** 2, axis=0) / 6).max()))
+        values = [
+            np.asarray(value(point + k * step), float) if k else at_point
+            for k in range(-3, 4)
+        ]
+        estimates.append(
+            float(np.sqrt(np.mean(np.diff(values, 2, axis=0) ** 2, axis=0) / 6).max())
+        )
     return max(estimates)
 
 
-def differences(value, point, direction, at_point, *, error, tolerance=SLOPE, scale=0.0):
+def differences(
+    value, point, direction, at_point, *, error, tolerance=SLOPE, scale=0.0
+):
     """Differences of a function along a direction, entry by entry: the derivative, or the two sides of a kink.
 
     Fourth-order differences, central, left and right, at up to four steps. Where the three agree at some step the
@@ -105,13 +127,25 @@ def differences(value, point, direction, at_point, *, error, tolerance=SLOPE, sc
     low = high = allowed = np.zeros(np.shape(at_point))
     smooth = np.zeros(np.shape(at_point), bool)
     for h in STEPS:
-        f = {k: np.asarray(value(point + k * h * direction), float) for k in (-4, -3, -2, -1, 1, 2, 3, 4)}
-        left = (25 * at_point - 48 * f[-1] + 36 * f[-2] - 16 * f[-3] + 3 * f[-4]) / (12 * h)
-        right = -(25 * at_point - 48 * f[1] + 36 * f[2] - 16 * f[3] + 3 * f[4]) / (12 * h)
+        f = {
+            k: np.asarray(value(point + k * h * direction), float)
+            for k in (-4, -3, -2, -1, 1, 2, 3, 4)
+        }
+        left = (25 * at_point - 48 * f[-1] + 36 * f[-2] - 16 * f[-3] + 3 * f[-4]) / (
+            12 * h
+        )
+        right = -(25 * at_point - 48 * f[1] + 36 * f[2] - 16 * f[3] + 3 * f[4]) / (
+            12 * h
+        )
         central = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * h)
-        require(np.isfinite(left + right).all(), "the function is not finite next to the point")
+        require(
+            np.isfinite(left + right).all(),
+            "the function is not finite next to the point",
+        )
         # values near the point may be larger than at it, and so may their rounding
-        rounding = max(error, 4 * EPS * max(float(abs(values).max()) for values in f.values()))
+        rounding = max(
+            error, 4 * EPS * max(float(abs(values).max()) for values in f.values())
+        )
         within = tolerance * max(scale, float(abs(central).max())) + 11 * rounding / h
         lowest, highest = np.minimum(left, right), np.maximum(left, right)
         agree = np.maximum(highest, central) - np.minimum(lowest, central) <= within
@@ -138,7 +172,9 @@ def _check_slope(value, point, gradient, direction, at_point, error):
     """Compare one slope; return whether a kink was met."""
     slope = float((gradient * direction).sum())
     scale = max(abs(slope), float(np.sqrt(((gradient * direction) ** 2).sum())))
-    low, high, allowed = map(float, differences(value, point, direction, at_point, error=error, scale=scale))
+    low, high, allowed = map(
+        float, differences(value, point, direction, at_point, error=error, scale=scale)
+    )
     if low == high:
         require(
             abs(slope - low) <= allowed,
@@ -164,17 +200,24 @@ def _check_taylor(value, point, gradient, near, at_point, error, rng):
     """Three tries, because a kink may lie a little further along one direction."""
     slopes = []
     for _ in range(3):
-        direction = rng.choice((-1.0, 1.0), size=point.shape) * near / math.sqrt(point.size)
+        direction = (
+            rng.choice((-1.0, 1.0), size=point.shape) * near / math.sqrt(point.size)
+        )
         slope = float((gradient * direction).sum())
         steps = [STEPS[0] * 4.0**-k for k in range(9)]
-        remainders = [(s, abs(float(value(point + s * direction)) - at_point - s * slope)) for s in steps]
+        remainders = [
+            (s, abs(float(value(point + s * direction)) - at_point - s * slope))
+            for s in steps
+        ]
         above = [(s, r) for s, r in remainders if r > 100 * error][-3:]
         if len(above) < 3:
             return
         slopes.append(np.polyfit(*np.log(np.array(above)).T, 1)[0])
         if slopes[-1] >= TAYLOR:
             return
-    raise ContractError(f"wrong gradient: the Taylor remainder falls with slopes {[f'{s:.2f}' for s in slopes]}")
+    raise ContractError(
+        f"wrong gradient: the Taylor remainder falls with slopes {[f'{s:.2f}' for s in slopes]}"
+    )
 
 
 def complex_step(value, point, direction, *, step=1e-30):
@@ -182,4 +225,6 @@ def complex_step(value, point, direction, *, step=1e-30):
 
     A tool, not a contract: ``abs``, norms and many special functions are not analytic in this sense.
     """
-    return float(np.imag(value(np.asarray(point) + 1j * step * np.asarray(direction))) / step)
+    return float(
+        np.imag(value(np.asarray(point) + 1j * step * np.asarray(direction))) / step
+    )
