@@ -8,10 +8,8 @@ __all__ = ["SLOPE", "TAYLOR", "ContractError", "check_gradient", "complex_step"]
 
 STEPS = (2.0**-9, 2.0**-13, 2.0**-17, 2.0**-21)
 EPS = float(np.finfo(float).eps)
-SLOPE, TAYLOR = (
-    1e-6,
-    1.9,
-)  # what is allowed of a slope, relative, and what the remainder's slope must be
+# what is allowed of a slope, relative, and what the remainder's slope must be
+SLOPE, TAYLOR = 1e-6, 1.9
 
 
 class ContractError(AssertionError):
