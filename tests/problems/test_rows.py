@@ -55,6 +55,8 @@ def test_values_by_hand():
     g = f["relu"]
     assert np.allclose(g(x)[0], [sum(w * max(u @ r + b, 0) for u, b, w in zip(g.U, g.b, g.w, strict=True)) for r in x])
     assert np.allclose(f["linear"](x)[0], x @ f["linear"].w + 0.7)
+    kink = ReluScore(np.eye(2), np.zeros(2), np.ones(2))(np.array([[0.0, 1.0]]))
+    assert kink[0] == 1 and kink[1].tolist() == [[0, 1]], "on a kink the inactive side"
 
 
 def test_tangents_of_the_logits():

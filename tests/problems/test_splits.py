@@ -100,6 +100,8 @@ def test_corruptions_by_hand(images):
     assert not corrupted["occlusion"].any() and not corrupted["blank"].any()
     assert np.allclose(corrupted["shift"][:, :, 4:], image[:, :, :4]) and not corrupted["shift"][:, :, :4].any()
     assert np.allclose(corrupted["rotation"], np.rot90(image, axes=(1, 2)), atol=1e-12)
+    back = corruptions.rotate(X, -90.0).reshape(5, 8, 8)
+    assert np.allclose(back, np.rot90(image, -1, axes=(1, 2)), atol=1e-12)
     half = corruptions.corrupt(X, "blank", 0.3, noise)
     assert np.array_equal(half == 0, norm.cdf(noise) < 0.3)
     flat = corruptions.corrupt(np.ones((1, 64)), "blur", 0.7, noise[:1])

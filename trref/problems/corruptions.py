@@ -9,7 +9,7 @@ import numpy as np
 from trref import validate
 from trref.backend import special, xp
 
-__all__ = ["KINDS", "corrupt"]
+__all__ = ["KINDS", "corrupt", "rotate"]
 
 SIDE = 8
 ROWS, COLUMNS = (a.ravel() for a in np.mgrid[:SIDE, :SIDE])
@@ -51,12 +51,8 @@ def _shift(X, severity, noise):
 
 
 def _rotation(X, severity, noise):
-    """Counter-clockwise about the centre, by up to 90 degrees."""
-    angle, middle = severity * np.pi / 2, (SIDE - 1) / 2
-    down, right = ROWS - middle, COLUMNS - middle
-    rows = np.cos(angle) * down + np.sin(angle) * right
-    columns = -np.sin(angle) * down + np.cos(angle) * right
-    return _map(X, _interpolated(rows + middle, columns + middle))
+    """Counter-clockwise, by up to 90 degrees."""
+    return rotate(X, 90 * severity)
 
 
 def _blank(X, severity, noise):
@@ -113,3 +109,12 @@ def corrupt(X, kind, severity, noise):
             f"X and noise must have one shape (N, 64), not {tuple(X.shape)} and {tuple(noise.shape)}"
         )
     return KINDS[kind](X, severity, noise)
+
+
+def rotate(X, angle):
+    """Turn images X (N, 64) about their centre, by degrees counter-clockwise, with black from outside (tram)."""
+    turn, middle = np.deg2rad(angle), (SIDE - 1) / 2
+    down, right = ROWS - middle, COLUMNS - middle
+    rows = np.cos(turn) * down + np.sin(turn) * right
+    columns = -np.sin(turn) * down + np.cos(turn) * right
+    return _map(X, _interpolated(rows + middle, columns + middle))
