@@ -23,6 +23,11 @@ def _maspo(x, detach, sigma=1.0, alpha=0.3, high=10.0, beta=0.03):
     return -token_mean(gated * A, x)
 
 
+def _differentiated(log_prob, old_log_prob, advantage, mask):
+    width = maspo.mass_width(old_log_prob) * maspo.risk_width(advantage)[:, None]
+    return maspo.maspo_differentiated(log_prob, old_log_prob, advantage, mask, width)
+
+
 # ---- CPPO
 
 
@@ -103,7 +108,7 @@ CASES = {
         {"sigma": 0.2, "alpha": 0.5, "sigma_high": 1.0, "beta_pos": 0.4, "beta_neg": 0.4},
         lambda x: _maspo(x, True, 0.2, 0.5, 1.0, 0.4),
     ),
-    "maspo, gate differentiated": (maspo.maspo_differentiated, {}, lambda x: _maspo(x, False)),
+    "maspo, gate differentiated": (_differentiated, {}, lambda x: _maspo(x, False)),
 }
 
 

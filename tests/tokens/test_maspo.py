@@ -10,7 +10,7 @@ from trref.catalog import find
 from trref.checks import check_gradient
 from trref.tokens.dapo import dapo_over_batch
 from trref.tokens.grpo import grpo
-from trref.tokens.maspo import gaussian_gate, maspo, maspo_differentiated
+from trref.tokens.maspo import gaussian_gate, maspo, maspo_differentiated, mass_width, risk_width
 from trref.tokens.terms import logit_gradient
 
 FIXED = {"alpha": 0.0, "beta_pos": 0.0, "beta_neg": 0.0}
@@ -22,6 +22,11 @@ def _tokens(ratio, p, advantage):
     return old + np.log(ratio)[:, None], old, np.broadcast_to(float(advantage), np.shape(ratio)).copy()
 
 
+def _width(old, advantage):
+    """Under the default numbers."""
+    return mass_width(old) * risk_width(advantage)[:, None]
+
+
 # ---- the losses
 
 
@@ -31,7 +36,7 @@ def test_by_hand():
     gate = math.exp(-1 / (2 * 1.03**2))
     loss, gradient = maspo(*batch)
     assert loss == pytest.approx(-2 * gate) and gradient == pytest.approx(-2 * gate)
-    loss, gradient = maspo_differentiated(*batch)
+    loss, gradient = maspo_differentiated(*batch, np.full((1, 1), 1.03))
     assert loss == pytest.approx(-2 * gate) and gradient == pytest.approx(-2 * gate * (1 - 2 / 1.03**2))
 
 
@@ -61,7 +66,8 @@ def test_the_differentiated_gate_turns_round(sigma):
     hyper = {"sigma": sigma, "sigma_high": 10 * sigma, **FIXED}
     for advantage in (1.0, -1.0):
         batch = *_tokens(ratios, 0.3, advantage), np.ones((5, 1))
-        held, free = -maspo(*batch, **hyper)[1][:, 0], -maspo_differentiated(*batch, **hyper)[1][:, 0]
+        held = -maspo(*batch, **hyper)[1][:, 0]
+        free = -maspo_differentiated(*batch, np.full((5, 1), sigma))[1][:, 0]
         if advantage > 0:
             assert np.array_equal(held[:2], free[:2])
             assert free[2] > 0 > free[4] and free[3] == pytest.approx(0, abs=1e-12) and (held > 0).all()
@@ -71,11 +77,12 @@ def test_the_differentiated_gate_turns_round(sigma):
 
 def test_both_have_one_value():
     batch = token_batch(3, spread=0.8)
-    assert maspo(*batch)[0] == maspo_differentiated(*batch)[0]
+    differentiated = maspo_differentiated(*batch, _width(batch[1], batch[2]))
+    assert maspo(*batch)[0] == differentiated[0]
     slips = {d.name: d.f for d in find("maspo.maspo").deviations}
     loss, gradient = slips["gradient through the gate"](*batch)
     assert loss == pytest.approx(maspo(*batch)[0])
-    assert np.allclose(gradient, maspo_differentiated(*batch)[1], rtol=1e-12)
+    assert np.allclose(gradient, differentiated[1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -91,8 +98,9 @@ def test_gradient_to_the_logits(seed):
         return np.take_along_axis(log_p, actions[..., None], 2)[..., 0]
 
     old, gate = taken(old_z), gaussian_gate(taken(z), taken(old_z), advantage)
-    for f, held in ((maspo, {"gate": gate}), (maspo_differentiated, {})):
-        gradient = logit_gradient(z, actions, f(taken(z), old, advantage, mask)[1])
+    width = {"width": _width(old, advantage)}
+    for f, given, held in ((maspo, {}, {"gate": gate}), (maspo_differentiated, width, width)):
+        gradient = logit_gradient(z, actions, f(taken(z), old, advantage, mask, **given)[1])
         check_gradient(
             lambda x, f=f, held=held: float(f(taken(x), old, advantage, mask, **held)[0]), z, gradient, rng=rng
         )

@@ -44,10 +44,11 @@ def test_half_gate_shift_in_probability(alpha, power):
     """p σ √(2 log 2) grows as p^(1 - alpha); at that distance the gate is one half."""
     p = np.geomspace(0.2, 0.9, 9)
     widths = {"sigma": 0.1, "alpha": alpha, "sigma_high": 1e6}
-    distance = half_gate_distance(np.log(p)[None], np.array([1.5]), **widths)[0]
+    mass = mass_width(np.log(p)[None], **widths)
+    distance = half_gate_distance(mass * risk_width(np.array([1.5])))[0]
     assert p * distance / (p * distance)[-1] == pytest.approx((p / p[-1]) ** power)
     for sign in (1, -1):
-        distance = half_gate_distance(np.log(p)[None], np.array([1.5 * sign]), **widths)[0]
+        distance = half_gate_distance(mass * risk_width(np.array([1.5 * sign])))[0]
         gates = gaussian_gate(*_tokens(1 + sign * distance, p, 1.5 * sign), **widths)
         assert gates == pytest.approx(0.5)
 

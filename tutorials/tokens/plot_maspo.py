@@ -19,18 +19,24 @@ from scipy.special import log_softmax
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.optimizers import adam
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.maspo import maspo, maspo_differentiated
+from trref.tokens.maspo import maspo, maspo_differentiated, mass_width, risk_width
 from trref.tokens.terms import logit_gradient
 
 plt = use_style()
 C, V, N, BATCHES, STEPS, SEEDS = 8, 40, 64, 5, 10, range(5)
 ONE_WIDTH = {"alpha": 0.0, "beta_pos": 0.0, "beta_neg": 0.0}
+
+
+def differentiated(log_prob, old, advantage, mask):
+    return maspo_differentiated(log_prob, old, advantage, mask, mass_width(old) * risk_width(advantage)[:, None])
+
+
 LOSSES = {
     "clip 0.2": lambda *batch: dapo_over_batch(*batch, clip_high=0.2),
     "clip-higher": dapo_over_batch,
     "MASPO": maspo,
     "MASPO, width 0.2": lambda *batch: maspo(*batch, sigma=0.2),
-    "differentiated": maspo_differentiated,
+    "differentiated": differentiated,
     "one width": lambda *batch: maspo(*batch, sigma=4.0, **ONE_WIDTH),
     "nothing": lambda *batch: dapo_over_batch(*batch, clip_low=1e9, clip_high=1e9),
 }

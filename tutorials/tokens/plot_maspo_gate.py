@@ -14,7 +14,7 @@ shrinks with the size of a failure. We draw the gate, and find the region that e
 import numpy as np
 
 from trref.experiments.figures import COLOURS, use_style
-from trref.tokens.maspo import gaussian_gate, half_gate_distance, risk_width
+from trref.tokens.maspo import gaussian_gate, half_gate_distance, mass_width, risk_width
 
 plt = use_style()
 ratio = np.linspace(0.02, 8, 800)
@@ -29,15 +29,20 @@ for axis, advantage in zip(axes, (1.0, -1.0), strict=True):
     axis.set(xlabel="ratio", title=f"advantage {advantage:+.0f}", xscale="log")
 axes[0].set(ylabel="weight of the token")
 axes[1].legend(fontsize=8)
-print("half gated at a ratio of", 1 + half_gate_distance(np.log([[0.9, 0.1, 0.01]]), np.ones(1)).round(2)[0])
+
+
+def half(p, **hyper):
+    """Distance of the half gate from the ratio 1, of tokens of a right answer of advantage 1."""
+    return half_gate_distance(mass_width(np.log(p)[None], **hyper) * risk_width(np.ones(1)))[0]
+
+
+print("half gated at a ratio of", 1 + half(np.array([0.9, 0.1, 0.01])).round(2))
 
 # %%
 # The gate is wide. A token of probability 0.9 cannot reach the ratio at which it is half closed, and one of a wrong
 # answer never does: its ratio cannot fall below 0, where a gate of width 1 is still above one half.
 
-assert 1 + half_gate_distance(np.log([[0.9]]), np.ones(1))[0, 0] > 1 / 0.9, (
-    "a token of probability 0.9 never gets to the half of its gate"
-)
+assert 1 + half(np.array([0.9]))[0] > 1 / 0.9, "a token of probability 0.9 never gets to the half of its gate"
 worst = gaussian_gate(np.array([[-29.0]]), np.zeros((1, 1)), -np.ones(1))[0, 0]
 assert worst > 0.5, "and a bad token's gate is never half closed"
 
@@ -53,7 +58,7 @@ p, A = np.geomspace(1e-4, 1, 400), np.linspace(-6, 6, 241)
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
 slope = {}
 for alpha, colour in zip((0.0, 0.3, 0.5, 1.0), COLOURS, strict=False):
-    shift = p * half_gate_distance(np.log(p)[None], np.ones(1), alpha=alpha)[0]
+    shift = p * half(p, alpha=alpha)
     axes[0].loglog(p, shift, color=colour, label=f"$\\alpha$ = {alpha}")
     common = p > 0.15
     slope[alpha] = np.polyfit(np.log(p[common]), np.log(shift[common]), 1)[0]

@@ -11,7 +11,7 @@ from trref.tokens.terms import clip_surrogate, group_mean, per_token, seq_mean, 
 
 def _group_of_one_raw(reward, group, *, eps=0.0):
     count = group_mean(reward, group)[1]
-    return xp.where(count == 1, reward / (1 + eps), group_advantage.unchecked(reward, group, eps=eps))
+    return xp.where(count == 1, reward / (1 + eps), group_advantage(reward, group, eps=eps))
 
 
 def _without_minimum(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
