@@ -29,7 +29,6 @@ OLD_FORM = {
     "trref.sharpness.asam",
     "trref.sharpness.deviations",
     "trref.sharpness.interfaces",
-    "trref.tokens.interfaces",
 }
 
 OPEN = {("trref.conformance.supervisor", "trref.conformance.worker")}  # imports that still close a circle

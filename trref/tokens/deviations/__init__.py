@@ -1,1 +1,0 @@
-"""What public code computes in the place of the papers' equations: small runnable variants, by method."""
