@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from trref.catalog.optimization.steihaug import POSITIVE_ROOT
 from trref.krylov.cg import cg
-from trref.optimization.deviations import POSITIVE_ROOT
 from trref.optimization.steihaug import steihaug_toint
 from trref.optimization.trust_region_steps import cauchy_point
 from trref.optimization.trust_region_subproblem import eigen_step
@@ -108,7 +108,7 @@ def test_more_products_than_unknowns_where_rounding_asks_for_them():
 
 def test_an_unreachable_target_warns():
     B, g = spd_matrix(np.random.default_rng(9), spectrum(40, 1e14)), np.random.default_rng(8).standard_normal(40)
-    with pytest.warns(ConvergenceWarning, match="steihaug_toint stopped after 400 products"):
+    with pytest.warns(ConvergenceWarning, match="steihaug_toint stopped after 400 iterations"):
         assert not steihaug_toint(g, DenseOperator(B), radius=1e14, rtol=0.0).converged
 
 

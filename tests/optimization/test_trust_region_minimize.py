@@ -66,7 +66,7 @@ def test_convergence_is_quadratic_at_the_end():
 
 
 def test_radius_and_steps_follow_the_ratios():
-    result = trust_region_minimize(Rosenbrock(), RosenbrockHessian(), START, radius=2.0, eta=0.1)
+    result = trust_region_minimize(Rosenbrock(), RosenbrockHessian(), START, radius=2.0, accept_ratio=0.1)
     for ratio, before, after in zip(result.ratios, result.radii, result.radii[1:], strict=False):
         assert (after == before / 4) == (ratio < 0.25) and after in (before, before / 4, 2 * before)
     assert len(result.values) - 1 == sum(ratio > 0.1 for ratio in result.ratios)
@@ -157,7 +157,7 @@ def test_dogleg_with_an_indefinite_hessian():
     ("bad", "message"),
     [
         ({"step": "newton"}, "step must be one of"),
-        ({"eta": 0.25}, "eta must lie in"),
+        ({"accept_ratio": 0.25}, "accept_ratio must lie in"),
         ({"radius": 2.0, "max_radius": 1.0}, "max_radius must be at least radius"),
         ({"hessian": QuadraticHessian(np.eye(3))}, "hessian must give float64 arrays of shape"),
         ({"max_iter": 0}, "max_iter must lie in"),

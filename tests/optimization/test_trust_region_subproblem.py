@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from trref.catalog.optimization.interfaces import optimality
 from trref.optimization.more_sorensen import more_sorensen
-from trref.optimization.trust_region_subproblem import eigen_step, optimality, pencil_step
+from trref.optimization.trust_region_subproblem import eigen_step, pencil_step
 from trref.problems.convex import spd_matrix
 
 EXACT = [eigen_step, more_sorensen]

@@ -29,6 +29,8 @@ told from :math:`-\lambda_1` in floating point: the step is brought to the radiu
 
 and accepted when that residual is small.
 
+The numbers are brought near 1 first (`trref.optimization.terms.in_units`).
+
 **Where implementations differ.** SciPy's ``trust-exact`` follows the same paper with tolerances of 0.1 in the length
 and 0.2 in the hard case, gets :math:`z` from LINPACK's condition estimator, and a better lower end from a
 factorisation that fails.
@@ -44,84 +46,108 @@ import warnings
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Limit, Method, Solver
-from trref.optimization import deviations
-from trref.optimization.interfaces import SUBPROBLEM, ExactStep, convex, dense_inputs, floats
-from trref.optimization.trust_region_subproblem import SETTINGS, TIGHT, optimality
+from trref.krylov.terms import floats
+from trref.optimization.terms import ExactStep, in_units, well_posed
+from trref.signature import (
+    N,
+    OpenFraction,
+    PositiveFloat,
+    PositiveInt,
+    Real,
+    checked,
+)
 
 __all__ = ["more_sorensen"]
 
 
-def more_sorensen(g, B, *, radius, rtol=1e-12, max_iter=100):
+@checked(also=well_posed)
+def more_sorensen(
+    g: Real[N],
+    B: Real[N, N],
+    *,
+    radius: PositiveFloat,
+    rtol: OpenFraction = 1e-12,
+    max_iter: PositiveInt = 100,
+) -> ExactStep:
     """Solve the subproblem by Cholesky factorisations of B + λI.
 
     Parameters
     ----------
-    g : array (n,)
+    g
         Gradient of the model.
-    B : array (n, n)
-        Symmetric.
-    radius : float
-        In (0, inf).
-    rtol : float
+    B
+        Its Hessian.
+    rtol
         Ends when the length is that of the radius, or the step can be brought there, with this relative error.
-    max_iter : int
-        The most factorisations.
-
-    Returns
-    -------
-    ExactStep
-        Fields p, multiplier, status, multipliers, iterations, converged.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, `B` not symmetric, numbers out of range.
+    max_iter
+        Each takes a factorisation.
 
     Warns
     -----
     ConvergenceWarning
-        `max_iter` was reached.
+        `max_iter` was reached; the step is the last one, shortened to the radius.
     """
-    dense_inputs(g, B, radius)
-    validate.interval("(0, 1)", rtol=rtol)
-    validate.integer("[1, inf)", max_iter=max_iter)
     rtol = max(rtol, 10 * len(g) * float(xp.finfo(B.dtype).eps))
-    g_norm, size, softest = floats(xp.sqrt(g @ g), abs(B).sum(1).max(), xp.diag(B).min())
+    g, B, radius, units = in_units(g, B, radius)
+    g_norm, size, softest = floats(
+        xp.sqrt(g @ g), abs(B).sum(1).max(), xp.diag(B).min()
+    )
     scale = g_norm + size * radius
     if scale == 0:
         return ExactStep(xp.zeros_like(g), 0.0, "interior", [0.0], 1, True)
 
-    low, high = max(0.0, -softest, g_norm / radius - size), g_norm / radius + 1.01 * size  # eq. more-sorensen-bracket
-    multiplier, tried, p, answer = low, [], xp.zeros_like(g), None
+    # eq. more-sorensen-bracket
+    low = max(0.0, -softest, g_norm / radius - size)
+    high = g_norm / radius + 1.01 * size
+    multiplier, tried, p, p_norm, answer = low, [], xp.zeros_like(g), 0.0, None
     while answer is None and len(tried) < max_iter:
         tried.append(multiplier)
         try:
             L = linalg.cholesky(B + multiplier * xp.eye(len(g), dtype=B.dtype))
         except linalg.LinAlgError:
+            # not positive definite: the multiplier is too small
             low, multiplier = multiplier, (multiplier + high) / 2
             continue
+
         # eq. more-sorensen-newton
         p = -linalg.solve(L.T, linalg.solve(L, g))
         w = linalg.solve(L, p)
         z, Hz = _softest(B, L, multiplier)
-        p_norm, w_norm, pz, curvature, error = floats(xp.sqrt(p @ p), xp.sqrt(w @ w), p @ z, z @ Hz, xp.sqrt(Hz @ Hz))
+        p_norm, w_norm, pz, curvature, error = floats(
+            xp.sqrt(p @ p), xp.sqrt(w @ w), p @ z, z @ Hz, xp.sqrt(Hz @ Hz)
+        )
         answer = _finished(p, z, p_norm, pz, error, multiplier, radius, rtol, scale)
-        low, high = (multiplier, high) if p_norm > radius else (max(low, multiplier - curvature), multiplier)
-        newton = multiplier + (p_norm / w_norm) ** 2 * (p_norm - radius) / radius if w_norm else low
 
-        multiplier = newton if low < newton < high else low + (0.5 if p_norm > radius else 0.01) * (high - low)
+        if p_norm > radius:
+            low = multiplier
+        else:
+            low, high = max(low, multiplier - curvature), multiplier
+        newton = low
+        if w_norm:
+            excess = (p_norm - radius) / radius
+            newton = multiplier + (p_norm / w_norm) ** 2 * excess
+        if low < newton < high:
+            multiplier = newton
+        else:
+            # into the bracket; close to its lower end where only singularity is ahead
+            multiplier = low + (0.5 if p_norm > radius else 0.01) * (high - low)
+
     if answer is None:
         message = f"more_sorensen stopped after {len(tried)} iterations away from the solution"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=2)
+        warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
+        p = p * min(1.0, radius / p_norm) if p_norm else p
     p, status = answer or (p, "boundary")
-    return ExactStep(p, tried[-1], status, tried, len(tried), answer is not None)
+    tried = [units.multiplier(x) for x in tried]
+    return ExactStep(
+        units.step(p), tried[-1], status, tried, len(tried), answer is not None
+    )
 
 
 def _softest(B, L, multiplier):
     """A unit vector z near the null space of H = B + λI where it is nearly singular, by inverse iteration; and H z."""
     diagonal = xp.diag(L)
-    z = xp.where(xp.arange(len(L)) == xp.argmin(diagonal), 1.0, 0.0).astype(B.dtype)
+    first = xp.arange(len(L)) == xp.argmin(diagonal)
+    z = xp.where(first, 1.0, 0.0).astype(B.dtype)
     for _ in range(2):
         z = linalg.solve(L.T, linalg.solve(L, z))
         z = z / xp.sqrt(z @ z)
@@ -137,26 +163,11 @@ def _finished(p, z, p_norm, pz, error, multiplier, radius, rtol, scale):
     discriminant = pz * pz + (radius - p_norm) * (radius + p_norm)
     if p_norm <= 2 * radius and discriminant >= 0:  # a longer step would cancel
         # eq. more-sorensen-hard
-        tau = (radius - p_norm) * (radius + p_norm) / (pz + math.copysign(math.sqrt(discriminant), pz))
+        root = math.copysign(math.sqrt(discriminant), pz)
+        tau = (radius - p_norm) * (radius + p_norm) / (pz + root)
         if error * abs(tau) <= rtol * scale:
-            # the eigenvalue of H along z is zero to eight digits, or only the last digits of the length were missing
-            return p + tau * z, "hard case" if error * radius <= 1e-8 * scale else "boundary"
+            # the eigenvalue of H along z is zero to eight digits, or only the last
+            # digits of the length were missing
+            hard = error * radius <= 1e-8 * scale
+            return p + tau * z, "hard case" if hard else "boundary"
     return None
-
-
-METHOD = Method(
-    key="more1983computing",
-    provenance={"confirmed": ("newton", "hard"), "partly": ("bracket",)},
-    functions=(
-        Solver(
-            f=more_sorensen,
-            prescribed=False,
-            interface=SUBPROBLEM,
-            settings={**SETTINGS, "probe": {"radius": 0.7, "rtol": 1e-11, "max_iter": 80}},
-            certificate=optimality,
-            tolerances=TIGHT,
-            limits=(Limit("trust_region_subproblem.eigen_step", {}, {"radius": 1.0}, where=convex),),
-            deviations=(deviations.LOOSE_LENGTH,),
-        ),
-    ),
-)

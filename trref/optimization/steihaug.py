@@ -22,6 +22,15 @@ iteration:
 The first iterate is the Cauchy point, and for :math:`B \succ 0` the step achieves at least half of the optimal decrease
 (Yuan).
 
+A curvature :math:`d^\top B d / d^\top d` that is rounding of the largest one met says nothing. There, too, the ends
+are tried, and the minimiser between them if there is one; products decide, as they do about the value of the step that
+is returned.
+
+======================  ===============
+:math:`\Delta`          `radius`
+:math:`Bv`              ``matvec(v)``
+======================  ===============
+
 **Where implementations differ.** Where :math:`d^\top B d \le 0` Steihaug's original takes the positive t; here, as in
 Nocedal and Wright and in SciPy, the better of both ends.
 
@@ -34,138 +43,110 @@ Method*, 2000.
 
 import math
 import warnings
+from collections.abc import Callable
+from typing import Annotated
 
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Input, Limit, Method, Solver
-from trref.optimization import deviations
-from trref.optimization.interfaces import SUBPROBLEM, Step, boundary_steps, convex, diagonal, floats
-from trref.optimization.trust_region_steps import SETTINGS, TOLERANCES, sufficient_decrease
-from trref.problems.convex import DenseOperator
+from trref.krylov.terms import floats, product
+from trref.optimization.terms import Step, boundary_steps
+from trref.signature import N, PositiveFloat, Real, checked
 
 __all__ = ["steihaug_toint"]
 
-OPERATOR_INPUTS = {"g": Input("N"), "matvec": Input("", "callable")}
+
+def _not_too_short(g, radius, **_):
+    """A radius below 1e-305 of an entry of g."""
+    too_short = (
+        f"radius must be at least 1e-305 of the largest entry of g, not {radius}"
+    )
+    return [(lambda: 1e-305 * abs(g).max() <= radius, too_short)]
 
 
-def steihaug_toint(g, matvec, *, radius, rtol=None):
+@checked(also=_not_too_short)
+def steihaug_toint(
+    g: Real[N],
+    matvec: Callable,
+    *,
+    radius: PositiveFloat,
+    rtol: Annotated[float, "[0, 1)"] | None = None,
+) -> Step:
     """Minimise the model by conjugate gradients, up to the radius or negative curvature.
 
     Parameters
     ----------
-    g : array (n,)
+    g
         Gradient of the model.
-    matvec : callable
-        ``matvec(v) -> B v`` for arrays (n,), B symmetric.
-    radius : float
-        In (0, inf).
-    rtol : float, optional
-        Ends when ``‖g + B z‖ <= rtol ‖g‖``, in [0, 1); min(1/2, √‖g‖) by default. Below the rounding unit it counts as
-        that: a smaller residual says nothing of the curvature.
+    matvec
+        With its symmetric Hessian.
+    rtol
+        Of ``‖g + B z‖`` to ``‖g‖``; min(1/2, √‖g‖) if None. Below the rounding unit it counts as that: a smaller
+        residual says nothing of the curvature.
 
     Returns
     -------
     Step
-        Fields p, status, values (of the model), iterations (products), converged.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, numbers out of range.
+        `iterations` counts those of conjugate gradients. The value of the step is computed by a product.
 
     Warns
     -----
     ConvergenceWarning
-        Ten n products, in exact arithmetic n are enough, and the residual is still above its target.
+        Ten n iterations, in exact arithmetic n are enough, and the residual is still above its target.
     """
-    validate.inputs(OPERATOR_INPUTS, g, matvec)
-    validate.interval("(0, inf)", radius=radius)
-    rr = float(g @ g)
-    rtol = min(0.5, rr**0.25) if rtol is None else rtol
-    validate.interval("[0, 1)", rtol=rtol)
+    # In powers of two, which round nothing: g and the directions in units of g's
+    # entries, z and the radius in those of the radius. So squares do not vanish.
+    largest = abs(g).max()
+    g = xp.ldexp(g, -xp.frexp(largest)[1])
+    largest, rr = floats(largest, g @ g)
+    slope, length = (math.frexp(x)[1] for x in (largest, radius))
+    radius = math.ldexp(radius, -length)
+    ratio = math.ldexp(1.0, slope - length)
+
+    def model(z):
+        return ratio * float(g @ z) + float(z @ product(matvec, z)) / 2
 
     z, r, d = xp.zeros_like(g), g, -g
-    target = max(rtol, float(xp.finfo(g.dtype).eps)) * math.sqrt(rr)
-    values, status = [0.0], "interior"
+    eps = float(xp.finfo(g.dtype).eps)
+    if rtol is None:
+        rtol = min(0.5, math.sqrt(math.ldexp(math.sqrt(rr), slope)))
+    target = max(rtol, eps) * math.sqrt(rr)
+    values, status, largest = [0.0], "interior", 0.0
     while math.sqrt(rr) > target and len(values) <= 10 * len(g):
-        Bd = matvec(d)
-        validate.array("the result of matvec", Bd)
-        if Bd.shape != d.shape or Bd.dtype != d.dtype:
-            raise ValueError(
-                f"matvec must give {d.dtype} arrays of shape {tuple(d.shape)}, not {Bd.dtype} {tuple(Bd.shape)}"
-            )
+        Bd = product(matvec, d)
         curvature, zz, zd, dd = floats(d @ Bd, z @ z, z @ d, d @ d)
         if not math.isfinite(curvature):
             raise ValueError("matvec must give finite values")
         back, ahead = boundary_steps(zz, zd, dd, radius)
-        change = lambda t, rr=rr, curvature=curvature: -t * rr + t * t * curvature / 2  # noqa: E731
+        t = ratio * rr / curvature if curvature > 0 else math.inf
+        flat = curvature <= 10 * eps * largest * dd
+        largest = max(largest, curvature / dd)
         # eq. steihaug-boundary
-        if curvature <= 0:
-            t, status = min((ahead, back), key=change), "negative curvature"
-        elif rr >= ahead * curvature:
+        if flat:
+            # the model curves down along d, or not at all, up to rounding
+            ends = [ahead, back] + [t] * (t < ahead)
+            t = min(ends, key=lambda t: model(z + t * d))
+            status = "negative curvature" if t in (ahead, back) else "interior"
+        elif t >= ahead:
+            # the minimiser along d is outside
             t, status = ahead, "boundary"
-        else:
-            t = rr / curvature
 
         # eq. steihaug-iteration
         z = z + t * d
-        values.append(values[-1] + change(t))
+        values.append(values[-1] - t * ratio * rr + t * t * curvature / 2)
         if status != "interior":
             break
-        r = r + t * Bd
+        r = r + t / ratio * Bd
         rr, previous = float(r @ r), rr
         d = -r + rr / previous * d
 
+    if len(values) > 1:
+        values[-1] = model(z)
     converged = status != "interior" or math.sqrt(rr) <= target
     if not converged:
-        message = f"steihaug_toint stopped after {len(values) - 1} products at a residual of {math.sqrt(rr):.2e}"
-        warnings.warn(f"{message}, above {target:.2e}", validate.ConvergenceWarning, stacklevel=2)
-    return Step(z, status, values, len(values) - 1, converged)
-
-
-def _operator_certificate(result, g, matvec, *, radius, rtol=None):
-    B = xp.stack([matvec(e) for e in xp.eye(len(g))], 1)
-    return sufficient_decrease(result, g, B, radius=radius)
-
-
-def _operator_example(rng, size):
-    example = SUBPROBLEM.example(rng, size)
-    return {"g": example["g"], "matvec": DenseOperator(example["B"])}
-
-
-def _as_operator(make):
-    return lambda: {"g": make()["g"], "matvec": DenseOperator(make()["B"])}
-
-
-def _convex(inputs):
-    """a convex model and a large radius"""
-    g = inputs["g"]
-    B = xp.stack([inputs["matvec"](e) for e in xp.eye(len(g))], 1)
-    return {"g": g, "matvec": DenseOperator(convex({"g": g, "B": B})["B"]), "b": -g}
-
-
-EDGES = SUBPROBLEM.edges | {
-    "back along negative curvature": lambda: {"g": xp.array([1.0, 1.0]), "B": xp.array([[1.0, 2.0], [2.0, -2.0]])},
-    "the better of both ends": lambda: {"g": xp.array([-0.25, -0.75]), "B": xp.array([[1.0, -3.0], [-3.0, 3.0]])},
-    "0.6 of the residual after one step": lambda: diagonal([1, 1], [10, 40]),
-    "a dozen eigenvalues": lambda: diagonal([1] * 12, range(1, 13)),
-}
-
-METHOD = Method(
-    key="steihaug1983conjugate",
-    provenance="confirmed",
-    functions=(
-        Solver(
-            f=steihaug_toint,
-            inputs=OPERATOR_INPUTS,
-            example=_operator_example,
-            edges={name: _as_operator(make) for name, make in EDGES.items()},
-            settings={**SETTINGS, "to the end": {"radius": 1e4, "rtol": 1e-8}, "probe": {"radius": 3.7, "rtol": 1e-3}},
-            certificate=_operator_certificate,
-            tolerances=TOLERANCES,
-            agreement=1e-6,
-            limits=(Limit("cg.cg", {"radius": 1e6, "rtol": 1e-6}, {"rtol": 1e-6}, where=_convex),),
-            deviations=(deviations.POSITIVE_ROOT,),
-        ),
-    ),
-)
+        norm, bound = (math.ldexp(x, slope) for x in (math.sqrt(rr), target))
+        message = f"steihaug_toint stopped after {len(values) - 1} iterations at a residual of {norm:.2e}"
+        warnings.warn(
+            f"{message}, above {bound:.2e}", validate.ConvergenceWarning, stacklevel=3
+        )
+    values = [math.ldexp(m, 2 * length) for m in values]
+    return Step(xp.ldexp(z, length), status, values, len(values) - 1, converged)

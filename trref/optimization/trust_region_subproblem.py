@@ -50,6 +50,16 @@ Near the hard case :math:`\lambda` cannot be told from :math:`-\lambda_1` in flo
 its unknown is the difference :math:`\lambda + \lambda_1`, which is resolved however small. `pencil_step` loses up to
 two thirds of the digits there. :func:`trref.optimization.more_sorensen.more_sorensen` needs no eigenvalues.
 
+========================  ===============
+:math:`\Delta`            `radius`
+:math:`\lambda`           `multiplier`
+:math:`\lambda_1`         the smallest eigenvalue of `B`
+========================  ===============
+
+Where both signs of :math:`\tau` give a minimiser, in the hard case, `eigen_step` takes the eigenvector as it comes. A
+gradient of zero has the zero step where the model is convex. Both solvers work in units in which radius and matrix are
+near 1 (`trref.optimization.terms.in_units`).
+
 **Where implementations differ.** SciPy's ``trust-exact`` stops when :math:`|\,\|p\| - \Delta| \le 0.1 \Delta`, or at a
 relative error of 0.2 of the model's value in the hard case: enough for convergence, but model values are up to 13 %
 off.
@@ -63,127 +73,91 @@ Subproblem by a Generalized Eigenvalue Problem*, 2017.
 """
 
 import math
-import warnings
 
-from trref import validate
 from trref.backend import linalg, xp
-from trref.catalog import Limit, Method, Solver
-from trref.optimization.interfaces import SUBPROBLEM, ExactStep, boundary_steps, convex, dense_inputs, floats
+from trref.krylov.terms import floats
+from trref.optimization.terms import (
+    ExactStep,
+    boundary_steps,
+    in_units,
+    well_posed,
+)
+from trref.signature import N, PositiveFloat, Real, checked
 
-__all__ = ["SETTINGS", "TIGHT", "eigen_step", "optimality", "pencil_step"]
-
-
-def optimality(result, g, B, *, radius, **_):
-    """The conditions that hold at a global minimiser and nowhere else, relative to the sizes of g, B and the step.
-
-    ``(B + λI) p = -g``, ``B + λI`` positive semidefinite, ``λ >= 0``, ``‖p‖ <= radius``, ``λ (radius - ‖p‖) = 0``.
-    The last multiplier tried is λ.
-    """
-    # eq. trust-region-subproblem-optimality
-    p, lam = result.p, result.multiplier
-    length, size = float(xp.sqrt((p * p).sum())), float(abs(linalg.eigvalsh(B)).max()) + abs(lam)
-    scale = float(xp.sqrt((g * g).sum())) + size * radius or 1.0
-    residual = B @ p + lam * p + g
-    return {
-        "stationarity": float(xp.sqrt((residual * residual).sum())) / scale,
-        "feasibility": length / radius - 1,
-        "complementarity": lam * abs(radius - length) / scale,
-        "indefiniteness": -(float(linalg.eigvalsh(B).min()) + lam) / (size or 1.0),
-        "negative multiplier": -lam / (size or 1.0),
-        "last multiplier tried": abs(result.multipliers[-1] - lam) / (size or 1.0),
-    }
+__all__ = ["eigen_step", "pencil_step"]
 
 
-def eigen_step(g, B, *, radius):
+@checked(also=well_posed)
+def eigen_step(g: Real[N], B: Real[N, N], *, radius: PositiveFloat) -> ExactStep:
     """Solve the subproblem by the eigenvalues of B: the most accurate way, for n up to some hundred.
 
     Parameters
     ----------
-    g : array (n,)
+    g
         Gradient of the model.
-    B : array (n, n)
-        Symmetric.
-    radius : float
-        In (0, inf).
+    B
+        Its Hessian.
 
     Returns
     -------
     ExactStep
-        Fields p, multiplier, status, multipliers, iterations, converged. A coordinate of g below n·eps ‖g‖ counts as
-        zero in the eigenspace of the smallest eigenvalue.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, `B` not symmetric, `radius` out of range.
+        A coordinate of g below n·eps ‖g‖ counts as zero in the eigenspace of the smallest eigenvalue.
     """
-    dense_inputs(g, B, radius)
+    g, B, radius, units = in_units(g, B, radius)
     w, Q = linalg.eigh((B + B.T) / 2)
     w, c = xp.stack([w, Q.T @ g]).tolist()
     tiny = len(w) * float(xp.finfo(B.dtype).eps)
-    least = max(0.0, -w[0])  # the smallest multiplier that makes B + λI positive semidefinite
-    gap = [d if d > tiny * max(map(abs, w)) else 0.0 for d in (w_i + least for w_i in w)]
-    c = [0.0 if d == 0 and abs(c_i) <= tiny * math.hypot(*c) else c_i for c_i, d in zip(c, gap, strict=True)]
-    free = all(c_i == 0 for c_i, d in zip(c, gap, strict=True) if d == 0)
+    least = max(0.0, -w[0])  # of the multipliers that make B + λI semidefinite
+    size, norm = max(map(abs, w)), math.hypot(*c)
+    gap = [d if d > tiny * size else 0.0 for d in (w_i + least for w_i in w)]
+    pairs = list(zip(c, gap, strict=True))
+    pairs = [(0.0 if d == 0 and abs(x) <= tiny * norm else x, d) for x, d in pairs]
 
-    shift, shifts, status, converged = 0.0, [0.0], "interior", True
-    if not free or _length(c, gap, 0.0) > radius:
-        shift, shifts, converged = _secular(c, gap, radius)
+    if any(c_i and not d for c_i, d in pairs) or _length(pairs, 0.0) > radius:
+        # the minimiser of the model, if it has one, is outside
+        shift, shifts = _secular(pairs, radius)
         status = "boundary"
-    p = [-c_i / (d + shift) if c_i else 0.0 for c_i, d in zip(c, gap, strict=True)]
-    if status == "interior" and least > 0:
+    else:
+        shift, shifts = 0.0, [0.0]
+        status = "hard case" if least > 0 else "interior"
+    p = [-c_i / (d + shift) if c_i else 0.0 for c_i, d in pairs]
+    if status == "hard case":
         # eq. trust-region-subproblem-hard
         p[0] = math.sqrt(max(0.0, radius**2 - math.hypot(*p) ** 2))
-        status = "hard case"
 
-    multipliers = [least + s for s in shifts]
-    _warn("eigen_step", converged, len(shifts))
-    p = Q @ xp.asarray(p, dtype=B.dtype)
-    return ExactStep(p, least + shift, status, multipliers, len(shifts), converged)
+    p = units.step(Q @ xp.asarray(p, dtype=B.dtype))
+    multipliers = [units.multiplier(least + s) for s in shifts]
+    return ExactStep(p, multipliers[-1], status, multipliers, len(shifts), True)
 
 
-def _length(c, gap, shift):
-    return math.hypot(*(c_i / (d + shift) for c_i, d in zip(c, gap, strict=True) if c_i))
+def _length(pairs, shift):
+    return math.hypot(*(c_i / (d + shift) for c_i, d in pairs if c_i))
 
 
-def _secular(c, gap, radius, max_iter=100):
-    """Return the shift at which the step has the length of the radius, all that were tried, and the verdict.
+def _secular(pairs, radius):
+    """Return the shift at which the step has the length of the radius, and all that were tried.
 
     The reciprocal of the length is concave in the shift: from where the step is too long Newton's method climbs to the
     root without overshooting. One coordinate alone gives such a start, at most √n times too long.
     """
-    tried = [max(0.0, *(abs(c_i) / radius - d for c_i, d in zip(c, gap, strict=True)))]
+    tried = [max(0.0, *(abs(c_i) / radius - d for c_i, d in pairs))]
     while True:
         shift = tried[-1]
         # eq. trust-region-subproblem-secular
-        length = _length(c, gap, shift)
-        slope = sum((c_i / (d + shift)) ** 2 / (d + shift) for c_i, d in zip(c, gap, strict=True) if c_i)
+        length = _length(pairs, shift)
+        slope = sum((c_i / (d + shift)) ** 2 / (d + shift) for c_i, d in pairs if c_i)
 
-        new = shift + length * length / slope * (length - radius) / radius  # eq. trust-region-subproblem-newton
-        if not new > shift or len(tried) == max_iter:
-            return shift, tried, abs(length - radius) <= 1e-12 * radius
+        # eq. trust-region-subproblem-newton
+        new = shift + length * length / slope * (length - radius) / radius
+        if not new > shift:
+            return shift, tried
         tried.append(new)
 
 
-def pencil_step(g, B, *, radius):
-    """Solve the subproblem by one eigenvalue problem of twice the size.
-
-    Parameters
-    ----------
-    g, B, radius
-        As in `eigen_step`.
-
-    Returns
-    -------
-    ExactStep
-        Fields p, multiplier, status, multipliers, iterations, converged.
-
-    Raises
-    ------
-    ValueError
-        As `eigen_step`.
-    """
-    dense_inputs(g, B, radius)
+@checked(also=well_posed)
+def pencil_step(g: Real[N], B: Real[N, N], *, radius: PositiveFloat) -> ExactStep:
+    """Solve the subproblem by one eigenvalue problem of twice the size."""
+    g, B, radius, units = in_units(g, B, radius)
     n, dtype = len(g), B.dtype
     size = float(abs(B).sum(1).max() + xp.sqrt(g @ g) / radius)
     if size == 0:
@@ -191,13 +165,17 @@ def pencil_step(g, B, *, radius):
     g, B = g / (size * radius), B / size  # now the radius is 1
     small = float(xp.finfo(dtype).eps) ** (1 / 3)
     # eq. trust-region-subproblem-pencil
-    M = xp.concatenate([xp.concatenate([-B, xp.outer(g, g)], 1), xp.concatenate([xp.eye(n, dtype=dtype), -B], 1)])
-    values, vectors = linalg.eig(M)
+    above = xp.concatenate([-B, xp.outer(g, g)], 1)
+    below = xp.concatenate([xp.eye(n, dtype=dtype), -B], 1)
+    values, vectors = linalg.eig(xp.concatenate([above, below]))
     y = vectors.real[:, xp.argmax(values.real)]
     y1, y2 = y[:n], y[n:]
 
-    multiplier, y1_norm, y_norm, side = floats(values.real.max(), xp.sqrt(y1 @ y1), xp.sqrt(y @ y), g @ y2)
+    multiplier, y1_norm, y_norm, side = floats(
+        values.real.max(), xp.sqrt(y1 @ y1), xp.sqrt(y @ y), g @ y2
+    )
     if multiplier < -10 * n * float(xp.finfo(dtype).eps):
+        # no multiplier is needed: the model is convex, and its minimiser inside
         p, multiplier, status = -linalg.solve(B, g), 0.0, "interior"
     elif y1_norm > small * y_norm:
         p, status = -math.copysign(1 / y1_norm, side) * y1, "boundary"
@@ -207,43 +185,9 @@ def pencil_step(g, B, *, radius):
         multiplier = -float(v @ (B @ v))
         w, Q = linalg.eigh(B + multiplier * xp.eye(n, dtype=dtype))
         p = -Q @ (xp.where(w > small, 1 / xp.maximum(w, small), 0.0) * (Q.T @ g))
-        p, status = p + boundary_steps(*floats(p @ p, p @ v, v @ v), 1.0)[1] * v, "hard case"
+        tau = boundary_steps(*floats(p @ p, p @ v, v @ v), 1.0)[1]
+        p, status = p + tau * v, "hard case"
 
-    multiplier = max(multiplier, 0.0) * size
-    return ExactStep(radius * p, multiplier, status, [multiplier], 1, True)
-
-
-def _warn(name, converged, iterations):
-    if not converged:
-        message = f"{name} stopped after {iterations} iterations away from the solution"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
-
-
-SETTINGS = {"default": {"radius": 1.0}, "short": {"radius": 0.05}, "long": {"radius": 40.0}, "probe": {"radius": 0.7}}
-CONDITIONS = ("stationarity", "feasibility", "complementarity", "indefiniteness", "negative multiplier")
-TIGHT = {**dict.fromkeys(CONDITIONS, 1e-11), "last multiplier tried": 1e-10}
-
-METHOD = Method(
-    key="adachi2017solving",
-    provenance={
-        "confirmed": ("newton", "secular", "hard", "pencil"),
-        "partly": ("optimality",),
-    },
-    functions=(
-        Solver(
-            f=eigen_step,
-            interface=SUBPROBLEM,
-            settings=SETTINGS,
-            certificate=optimality,
-            tolerances=TIGHT,
-        ),
-        Solver(
-            f=pencil_step,
-            interface=SUBPROBLEM,
-            settings={"default": {"radius": 1.0}, "probe": {"radius": 0.7}},
-            certificate=optimality,
-            tolerances=dict.fromkeys(TIGHT, 1e-5),
-            limits=(Limit("trust_region_subproblem.eigen_step", {}, {"radius": 1.0}, where=convex),),
-        ),
-    ),
-)
+    multiplier = units.multiplier(max(multiplier, 0.0) * size)
+    p = units.step(radius * p)
+    return ExactStep(p, multiplier, status, [multiplier], 1, True)

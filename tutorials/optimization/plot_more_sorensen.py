@@ -12,9 +12,9 @@ All that is left of the subproblem is one equation in one unknown. How fast it i
 
 import numpy as np
 
+from trref.catalog.optimization.interfaces import optimality
 from trref.experiments.figures import COLOURS, use_style
 from trref.optimization.more_sorensen import more_sorensen
-from trref.optimization.trust_region_subproblem import optimality
 from trref.problems.convex import spd_matrix
 
 plt = use_style()

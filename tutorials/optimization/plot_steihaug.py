@@ -12,8 +12,8 @@ grow.
 
 import numpy as np
 
+from trref.catalog.optimization.steihaug import POSITIVE_ROOT
 from trref.experiments.figures import COLOURS, use_style
-from trref.optimization.deviations import POSITIVE_ROOT
 from trref.optimization.steihaug import steihaug_toint
 from trref.optimization.trust_region_subproblem import eigen_step
 from trref.problems.convex import DenseOperator, spd_matrix, spectrum

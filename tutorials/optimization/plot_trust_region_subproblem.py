@@ -15,8 +15,9 @@ import types
 
 import numpy as np
 
+from trref.catalog.optimization.interfaces import optimality
 from trref.experiments.figures import COLOURS, use_style
-from trref.optimization.trust_region_subproblem import eigen_step, optimality, pencil_step
+from trref.optimization.trust_region_subproblem import eigen_step, pencil_step
 
 plt = use_style()
 B = np.diag([-1.0, 2.0])
