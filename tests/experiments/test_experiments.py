@@ -367,6 +367,26 @@ def test_what_an_objective_is_given():
     assert not seen[0][2].any() and seen[1][2].any() and np.allclose(seen[2][2], 0, atol=1e-15) and seen[3][3].any()
 
 
+def test_catalogued_objectives_of_tokens_can_be_distilled():
+    """GRPO on one group whose reward is the first token: the student learns to say it."""
+    from trref.tokens.grpo import grpo
+
+    tree = token_trees.positions(3, 2)
+    found = distillation.distil(
+        grpo,
+        tree,
+        np.zeros(6),
+        np.zeros(6),
+        seed=3,
+        draws=32,
+        steps=60,
+        lr=0.1,
+        reward=lambda tokens: (tokens[:, 0] == 2).astype(float),
+    )
+    first = np.exp(log_softmax(found.theta.reshape(2, 3)))[0]
+    assert first[2] > 0.8 and np.array_equal(found.from_teacher, found.from_start), "the teacher is where it started"
+
+
 def test_blended_samples():
     tree = token_trees.gold_path((1, 0, 2), 3)
     teacher, draws = token_trees.gold_teacher((1, 0, 2), 3, confidence=0.999), []

@@ -47,9 +47,10 @@ def distil(
     ----------
     objective : callable
         A token objective. It gets those of these that its arguments name: ``log_prob``, ``old_log_prob`` (of what
-        sampled), ``ref_log_prob`` (the start), ``teacher_log_prob``, ``logits``, ``teacher_logits``, ``actions``,
-        ``mask`` (all ones), ``reward`` and ``advantage`` (the reward less its mean). Its gradient is by the logits if
-        it names them, else by the log-probabilities.
+        sampled), ``ref_log_prob`` (the start), ``teacher_log_prob``, ``logits``, ``old_logits`` (the student's at the
+        start of the round), ``teacher_logits``, ``actions``, ``mask`` (all ones), ``group`` (all 0), ``reward`` and
+        ``advantage`` (the reward less its mean). Its gradient is by the logits if it names them, else by the
+        log-probabilities.
     tree : trref.problems.token_trees.TokenTree
     teacher, theta : array (P,)
     seed : int
@@ -94,6 +95,10 @@ def distil(
     def sequences(rng, round_, theta):
         tokens, old = tree.sample(rng, theta, draws, mix=mix(round_) if mix else None)
         found = {"actions": tokens, "mask": xp.ones_like(old), "old_log_prob": old}
+        found |= {
+            "group": xp.zeros_like(tokens[:, 0]),
+            "old_logits": tree.logits(theta, tokens),
+        }
         found |= {
             "teacher_logits": tree.logits(teacher, tokens),
             "teacher_log_prob": tree.log_prob(teacher, tokens),
