@@ -1,45 +1,74 @@
-"""The shared signatures: one seed is one batch, whatever further inputs a function has."""
+"""The shared examples: every argument is what its kind says, one seed is one batch, and batches are what they claim."""
 
 import numpy as np
 import pytest
 
-from trref import validate
-from trref.tokens.interfaces import FULL_DISTRIBUTION, GROUP_REWARD, TOKEN_OBJECTIVE, full_distribution, token_objective
+from trref import catalog, validate
+from trref.catalog.tokens.interfaces import FULL_DISTRIBUTION, GROUP_REWARD, TOKEN_OBJECTIVE, with_edges
+from trref.signature import B, Index, LogProb, Mask, NonNegative, Real, T, V
 
-EXTRA = ("ref_log_prob", "behavior_log_prob", "version", "group", "reward", "answer", "domain", "actions")
-VARIANTS = {
-    "all": token_objective(*EXTRA, "entropy", "divergence"),
-    "answers": token_objective("group", advantage="B"),
-    "tokens": token_objective(advantage="B T"),
-    "penalty": token_objective("ref_log_prob", without=("old_log_prob", "advantage")),
-    "full": full_distribution("ref_logits", "group", "reward"),
+ANSWERS = {"group": Index[B], "reward": Mask[B], "answer": Index[B], "domain": Index[B]}
+TOKENS = {
+    "log_prob": LogProb[B, T],
+    "old_log_prob": LogProb[B, T],
+    "advantage": Real[B] | Real[B, T],
+    "mask": Mask[B, T],
+    "ref_log_prob": LogProb[B, T],
+    "behavior_log_prob": LogProb[B, T],
+    "version": Index[B, T],
+    **ANSWERS,
+    "actions": Index[B, T],
+    "entropy": NonNegative[B, T],
+    "divergence": NonNegative[B, T],
 }
+FULL = {
+    "logits": Real[B, T, V],
+    "old_logits": Real[B, T, V],
+    "ref_logits": Real[B, T, V],
+    **{name: TOKENS[name] for name in ("actions", "advantage", "mask", "version", *ANSWERS)},
+}
+SHARED = [
+    (TOKEN_OBJECTIVE, TOKENS),
+    (FULL_DISTRIBUTION, FULL),
+    (GROUP_REWARD, {"reward": Real[B], "group": Index[B]}),
+]
 
 
-@pytest.mark.parametrize("interface", [TOKEN_OBJECTIVE, FULL_DISTRIBUTION, GROUP_REWARD, *VARIANTS.values()])
-def test_examples_and_edges_fit(interface):
-    for size in (1, 2, 5, 64):
-        for seed in range(10):
-            example = interface.example(np.random.default_rng([size, seed]), size)
-            assert list(example) == list(interface.inputs)
-            validate.inputs(interface.inputs, *example.values())
-    for make in interface.edges.values():
-        validate.inputs(interface.inputs, *make().values())
+@pytest.mark.parametrize(("interface", "specs"), SHARED, ids=lambda x: getattr(x, "name", ""))
+def test_examples_and_edges_fit(interface, specs):
+    examples = [
+        interface.example(np.random.default_rng([size, seed]), size) for size in (1, 2, 5, 64) for seed in range(10)
+    ]
+    for batch in [*examples, *(make() for make in interface.edges.values())]:
+        assert batch.keys() == specs.keys()
+        validate.inputs(specs, *(batch[name] for name in specs))
 
 
-@pytest.mark.parametrize("name", ["all", "answers", "tokens", "penalty"])
-def test_variants_share_their_draws(name):
+@pytest.mark.parametrize("shape", ["B", "B T"])
+def test_advantages_come_in_the_shape_that_is_declared(shape):
+    spec = Real[B] if shape == "B" else Real[B, T]
+    for batch in [TOKEN_OBJECTIVE.example(np.random.default_rng(seed), 8) for seed in range(10)]:
+        (advantage,) = TOKEN_OBJECTIVE.of(batch, {"advantage": spec}).values()
+        assert advantage.ndim == len(shape.split())
+        first = batch["advantage"].reshape(8, -1)[:, 0]
+        assert np.array_equal(advantage if shape == "B" else advantage[:, 0], first)
+
+
+def test_functions_share_their_draws():
     """So that functions with different further inputs can be compared on one batch."""
-    for seed in range(5):
-        plain = TOKEN_OBJECTIVE.example(np.random.default_rng([8, seed]), 8)
-        other = VARIANTS[name].example(np.random.default_rng([8, seed]), 8)
-        for key in {"log_prob", "old_log_prob", "mask"} & set(other):
-            assert np.array_equal(plain[key], other[key])
+    names = {"log_prob", "old_log_prob", "mask", "group"}
+    whole = TOKEN_OBJECTIVE.example(np.random.default_rng([8, 0]), 8)
+    records = [r for m in catalog.methods() if m.family == "tokens" for r in m.functions]
+    seen = [r for r in records if r.interface is TOKEN_OBJECTIVE]
+    for record in seen:
+        batch = record.example(np.random.default_rng([8, 0]), 8)
+        assert all(np.array_equal(batch[n], whole[n]) for n in names & batch.keys())
+    assert len(seen) > 30
 
 
 def test_examples_are_what_they_claim():
     """All spreads, advantages of answers and of tokens, rewards that agree with the sign of the advantage."""
-    examples = [VARIANTS["all"].example(np.random.default_rng([64, s]), 64) for s in range(12)]
+    examples = [TOKEN_OBJECTIVE.example(np.random.default_rng([64, s]), 64) for s in range(12)]
     spreads = []
     for e in examples:
         inside = e["mask"] == 1
@@ -52,8 +81,8 @@ def test_examples_are_what_they_claim():
     assert {e["advantage"].ndim for e in examples} == {1, 2}
 
 
-def test_unknown_names():
-    with pytest.raises(ValueError, match="no further inputs"):
-        token_objective("reference")
-    with pytest.raises(ValueError, match="advantage must be"):
-        token_objective(advantage="T")
+def test_some_of_the_hard_cases():
+    some = with_edges(TOKEN_OBJECTIVE, "on-policy", **{"my own": dict})
+    assert list(some.edges) == ["on-policy", "my own"] and some.example is TOKEN_OBJECTIVE.example
+    with pytest.raises(KeyError):
+        with_edges(TOKEN_OBJECTIVE, "no such case")

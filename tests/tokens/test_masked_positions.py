@@ -27,7 +27,8 @@ def _garbage(inputs, specs, rng):
         elif name.endswith("logits"):
             other = 3 * rng.standard_normal(shape)
         else:
-            other = abs(rng.standard_normal(shape)) if kind == "nonnegative" else 1e3 * rng.standard_normal(shape)
+            other = 1e3 * rng.standard_normal(shape)
+            other = abs(other) if kind in ("positive", "nonnegative") else other
         spoiled[name] = np.where(padding.reshape(B, T, *[1] * (len(shape) - 2)), other, value)
     return spoiled
 

@@ -31,6 +31,7 @@ from trref.tokens.dr_grpo import centred_advantage
 from trref.tokens.f_divergences import divergence
 from trref.tokens.fiberpo_censoring import apc
 from trref.tokens.grpo import group_advantage, grpo
+from trref.tokens.maspo import maspo_differentiated, mass_width, risk_width
 from trref.tokens.noisy_rlvr import corrected_gradient
 from trref.tokens.terms import logit_gradient
 from trref.tokens.troll_sparse import support, troll_sparse
@@ -74,6 +75,11 @@ def with_regulariser(logits, old_logits, actions, advantage, mask, ref_logits, r
     return loss + 0.5 * penalty, gradient + 0.5 * push.reshape(logits.shape)
 
 
+def gate_differentiated(log_prob, old_log_prob, advantage, mask):
+    width = mass_width(old_log_prob) * risk_width(advantage)[:, None]
+    return maspo_differentiated(log_prob, old_log_prob, advantage, mask, width)
+
+
 def without_noise(log_prob, mask, reward, group):
     none = np.zeros(len(reward))
     return corrected_gradient(log_prob, mask, reward, group, none, none, baseline="group_mean")
@@ -111,6 +117,7 @@ for method in catalog.methods():
             slugs.discard(method.slug)
 members |= {name: MADE[name] for name in sorted(MADE)}
 members["trusted_direction"] = grpo, {}
+members["maspo_differentiated"] = gate_differentiated, {}
 members["gtpo"] = members["gtpo"][0], {"initial_entropy": math.log(TokenTask().vocabulary)}
 assert slugs == {*MADE, *PARTS, "trusted_direction"} and set(PARTS.values()) <= set(members), "nobody is left out"
 print(len(members), "members:", ", ".join(members))

@@ -3,9 +3,10 @@
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective, call
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
-from trref.catalog.tokens.pieces import clipped_terms, column, token_mean, weighted
+from trref.catalog.tokens.pieces import clipped_terms, weighted
 from trref.catalog.tokens.places import OVER_TOKENS
 from trref.tokens.a3po import a3po, decoupled, proximal_approximation
+from trref.tokens.terms import per_token, token_mean
 
 
 def _weight_absent(log_prob, old_log_prob, advantage, mask, behavior_log_prob, *, clip=0.2):
@@ -16,7 +17,7 @@ def _anchor_differentiated(log_prob, advantage, mask, behavior_log_prob, version
     d, age = log_prob - behavior_log_prob, current_version - version.astype(log_prob.dtype)
     alpha = xp.where(age >= 1, 1 - 1 / xp.maximum(age, 1), 0)
     term, derivative = clipped_terms((1 - alpha) * d, advantage, clip, clip)
-    w, clipped = xp.exp(alpha * d), term < xp.exp((1 - alpha) * d) * column(advantage)
+    w, clipped = xp.exp(alpha * d), term < xp.exp((1 - alpha) * d) * per_token(advantage)
     return weighted(token_mean(mask), w * term, xp.where(clipped, alpha * w * term, w * derivative))
 
 

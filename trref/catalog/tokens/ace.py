@@ -3,13 +3,14 @@
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective, call
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
-from trref.catalog.tokens.pieces import clipped_terms, column, seq_mean
+from trref.catalog.tokens.pieces import clipped_terms
 from trref.catalog.tokens.places import OVER_ANSWERS, at_the_reference, nothing_negative, on_policy
 from trref.tokens.ace import ace, confidence_shift, error_shares, penalty_factor
+from trref.tokens.terms import per_token, seq_mean
 
 
 def _shift_differentiated(log_prob, old_log_prob, advantage, mask, ref_log_prob, *, alpha=1.0):
-    A, length = column(advantage) + 0 * mask, xp.maximum(mask.sum(1, keepdims=True), 1)
+    A, length = per_token(advantage) + 0 * mask, xp.maximum(mask.sum(1, keepdims=True), 1)
     c = (mask * (log_prob - ref_log_prob)).sum(1, keepdims=True) / length
     softplus, sigmoid = xp.logaddexp(0, c), xp.exp(-xp.logaddexp(0, -c))
     term, derivative = clipped_terms(log_prob - old_log_prob, A, 0.2, 0.2)

@@ -3,15 +3,16 @@
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Method, Objective
 from trref.catalog.tokens.interfaces import FULL_DISTRIBUTION
-from trref.catalog.tokens.pieces import clipped_terms, column, seq_mean
+from trref.catalog.tokens.pieces import clipped_terms
 from trref.nn.heads import log_softmax, one_hot
 from trref.tokens.apo import apo, support_coverage
+from trref.tokens.terms import per_token, seq_mean
 
 
 def _sampled_token_anchored(logits, old_logits, actions, advantage, mask, ref_logits, *, K=8):
     log_p, log_old, log_ref = (log_softmax(logits), log_softmax(old_logits), log_softmax(ref_logits))
     sampled, p = one_hot(actions, logits.shape[-1], logits.dtype), xp.exp(log_p)
-    A = column(advantage) + 0 * mask
+    A = per_token(advantage) + 0 * mask
     term, derivative = clipped_terms(((log_p - log_old) * sampled).sum(-1), A, 0.2, 0.2)
     rank = xp.argsort(xp.argsort(-ref_logits, axis=-1, kind="stable"), axis=-1, kind="stable")
     inside = (rank < K).astype(p.dtype)

@@ -5,9 +5,10 @@ import math
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE, with_edges
-from trref.catalog.tokens.pieces import clipped_terms, column, seq_mean, weighted
+from trref.catalog.tokens.pieces import clipped_terms, weighted
 from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS, equal_lengths, on_policy
 from trref.tokens.bandpo import band, bandpo
+from trref.tokens.terms import per_token, seq_mean
 
 
 def _operator_band(old_log_prob, radius, ball, cap):
@@ -58,7 +59,7 @@ def _band_relaxed(
 def _band_with_dual_clip(log_prob, old_log_prob, advantage, mask, *, radius=0.05, ball="forward_kl"):
     lower, upper = _operator_band(old_log_prob, radius, ball, 10.0)
     term, derivative = clipped_terms(log_prob - old_log_prob, advantage, 1 - lower, upper - 1)
-    A = column(advantage)
+    A = per_token(advantage)
     bounded = (A < 0) & (term < 10 * A)
     return weighted(seq_mean(mask), xp.where(bounded, 10 * A, term), xp.where(bounded, 0, derivative))
 

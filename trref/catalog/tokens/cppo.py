@@ -3,13 +3,14 @@
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE, with_edges
-from trref.catalog.tokens.pieces import clamped_log_ratio, column, token_mean, weighted
+from trref.catalog.tokens.pieces import clamped_log_ratio, weighted
 from trref.catalog.tokens.places import REINFORCE_OVER_TOKENS, measured_by_the_token, of_one_token, of_three_tokens
 from trref.tokens.cppo import cppo, cppo_binary, cppo_mask, dynamic_budget, position_weight, prefix_threshold
+from trref.tokens.terms import per_token, token_mean
 
 
 def _prefix_masked(log_prob, old_log_prob, advantage, mask, weight, spent, threshold):
-    d, A = log_prob - old_log_prob, column(advantage)
+    d, A = log_prob - old_log_prob, per_token(advantage)
     keep = (xp.sign(A) * xp.sign(d) <= 0) | (spent <= threshold)
     term = keep * (xp.exp(d) * A)
     return weighted(weight, term, term)
@@ -34,7 +35,7 @@ def _tighter_later(log_prob, old_log_prob, advantage, mask, divergence, *, radiu
 def _kept_tokens_only(
     log_prob, old_log_prob, advantage, mask, divergence, *, radius=0.15, mean_radius=0.015, w_min=0.8
 ):
-    w, A, d = (_falling(mask, w_min), column(advantage) + 0 * mask, log_prob - old_log_prob)
+    w, A, d = (_falling(mask, w_min), per_token(advantage) + 0 * mask, log_prob - old_log_prob)
     S, W, term = xp.zeros_like(mask[:, 0]), xp.zeros_like(mask[:, 0]), []
     for t in range(mask.shape[1]):
         spent, room = w[:, t] * divergence[:, t], radius + xp.minimum(0, mean_radius * W - S)

@@ -3,15 +3,10 @@
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
-from trref.catalog.tokens.pieces import (
-    clipped_terms,
-    clipped_terms_of_clamped,
-    dual_clipped_terms_of_clamped,
-    token_mean,
-    weighted,
-)
+from trref.catalog.tokens.pieces import clipped_terms, clipped_terms_of_clamped, dual_clipped_terms_of_clamped, weighted
 from trref.catalog.tokens.places import OVER_TOKENS, REINFORCE_OVER_TOKENS, equal_lengths, on_policy
 from trref.tokens.dapo import dapo, dapo_over_batch, dynamic_sampling, overlong_penalty
+from trref.tokens.terms import token_mean
 
 
 def _batch_token_mean(log_prob, old_log_prob, advantage, mask, group, *, clip_low=0.2, clip_high=0.28):
@@ -107,9 +102,7 @@ METHOD = Method(
             limits=(Limit("grpo.grpo", {"clip_high": 0.2}, where=equal_lengths), REINFORCE_OVER_TOKENS),
             deviations=(LOG_RATIO_CLAMP, VERL_VANILLA),
         ),
-        Estimator(
-            f=dynamic_sampling, interface=TOKEN_OBJECTIVE, deviations=(ALL_KEPT,), brute_force=_keep_by_counting
-        ),
+        Estimator(f=dynamic_sampling, interface=TOKEN_OBJECTIVE, deviations=(ALL_KEPT,), brute_force=_keep_by_counting),
         Estimator(
             f=overlong_penalty,
             example=lambda rng, size: {"length": rng.integers(1, 30, size).astype(float)},

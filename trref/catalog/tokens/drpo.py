@@ -3,9 +3,10 @@
 from trref.backend import xp
 from trref.catalog import Deviation, Limit, Method, Objective
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
-from trref.catalog.tokens.pieces import clamped_log_ratio, column, token_mean, weighted
+from trref.catalog.tokens.pieces import clamped_log_ratio, weighted
 from trref.catalog.tokens.places import measured_by_the_token, on_policy
 from trref.tokens.drpo import dppo, dppo_measured, drpo, spo
+from trref.tokens.terms import per_token, token_mean
 
 
 def _dppo_coefficient(log_prob, old_log_prob, A, radius_low, radius_high, bound):
@@ -16,23 +17,23 @@ def _dppo_coefficient(log_prob, old_log_prob, A, radius_low, radius_high, bound)
 
 
 def _dppo_log_prob(log_prob, old_log_prob, advantage, mask, *, max_length, radius_low=0.15, radius_high=0.15):
-    c = _dppo_coefficient(log_prob, old_log_prob, column(advantage), radius_low, radius_high, 10.0)
+    c = _dppo_coefficient(log_prob, old_log_prob, per_token(advantage), radius_low, radius_high, 10.0)
     return weighted(mask / (len(mask) * max_length), c * log_prob, c)
 
 
 def _dppo_token_mean(log_prob, old_log_prob, advantage, mask, *, radius_low=0.15, radius_high=0.15, bound=20.0):
-    c = _dppo_coefficient(log_prob, old_log_prob, column(advantage), radius_low, radius_high, bound)
+    c = _dppo_coefficient(log_prob, old_log_prob, per_token(advantage), radius_low, radius_high, bound)
     return weighted(token_mean(mask), c * log_prob, c)
 
 
 def _dppo_verl(log_prob, old_log_prob, advantage, mask, *, max_length, radius_low=0.15, radius_high=0.15, bound=20.0):
-    c = _dppo_coefficient(log_prob, old_log_prob, column(advantage), radius_low, radius_high, bound)
+    c = _dppo_coefficient(log_prob, old_log_prob, per_token(advantage), radius_low, radius_high, bound)
     return weighted(mask / (len(mask) * max_length), c * log_prob, c)
 
 
 def _drpo_clamped(log_prob, old_log_prob, advantage, mask, *, max_length, radius=12.5):
     d, free = clamped_log_ratio(log_prob, old_log_prob)
-    A, ratio, mu = column(advantage), xp.exp(d), xp.exp(old_log_prob)
+    A, ratio, mu = per_token(advantage), xp.exp(d), xp.exp(old_log_prob)
     penalty, slope = (abs(A) / (2 * radius) * mu * x for x in ((ratio - 1) ** 2, 2 * ratio * (ratio - 1)))
     return weighted(mask / (len(mask) * max_length), ratio * A - penalty, free * (ratio * A - slope))
 

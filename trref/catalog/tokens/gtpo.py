@@ -5,10 +5,11 @@ import math
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective, call
 from trref.catalog.tokens.interfaces import FULL_DISTRIBUTION, TOKEN_OBJECTIVE
-from trref.catalog.tokens.pieces import seq_mean, weighted
+from trref.catalog.tokens.pieces import weighted
 from trref.catalog.tokens.places import OVER_ANSWERS, on_policy
 from trref.tokens.gtpo import entropy_filter, gtpo, mean_entropy
 from trref.tokens.gtpo_conflicts import back_conflicts, conflict_weights, front_conflicts
+from trref.tokens.terms import seq_mean
 
 
 def _conflict_tokens(advantage, mask, actions, group):

@@ -1,37 +1,23 @@
 """The pieces that several deviations share."""
 
 from trref.backend import xp
+from trref.tokens.terms import per_token
 
 __all__ = [
     "clamped_log_ratio",
     "clipped_terms",
     "clipped_terms_of_clamped",
-    "column",
     "dual_clipped_terms_of_clamped",
     "normalised",
-    "seq_mean",
-    "token_mean",
     "weighted",
 ]
 
 
-def column(advantage):
-    return advantage[:, None] if advantage.ndim == 1 else advantage
-
-
 def clipped_terms(log_ratio, advantage, low, high):
     """The clipped token term and its derivative."""
-    A, ratio = column(advantage), xp.exp(log_ratio)
+    A, ratio = per_token(advantage), xp.exp(log_ratio)
     unclipped, clipped = ratio * A, xp.clip(ratio, 1 - low, 1 + high) * A
     return xp.minimum(unclipped, clipped), xp.where(unclipped <= clipped, unclipped, 0)
-
-
-def seq_mean(mask):
-    return mask / (len(mask) * xp.maximum(mask.sum(1), 1))[:, None]
-
-
-def token_mean(mask):
-    return mask / xp.maximum(mask.sum(), 1)
 
 
 def weighted(weight, term, derivative):
@@ -53,7 +39,7 @@ def clipped_terms_of_clamped(log_prob, old_log_prob, advantage, low, high):
 def dual_clipped_terms_of_clamped(log_prob, old_log_prob, advantage, low, high):
     """The same, for negative advantages no less than 3 times the advantage."""
     term, derivative = clipped_terms_of_clamped(log_prob, old_log_prob, advantage, low, high)
-    A = column(advantage)
+    A = per_token(advantage)
     lower = (A < 0) & (term < 3 * A)
     return xp.where(lower, 3 * A, term), derivative * ~lower
 
