@@ -67,6 +67,8 @@ def test_noisy_labels():
     # 0.4 times 3/4; five standard deviations of a mean of 10,000
     assert abs(changed.mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / 10_000)
     assert not splits.noisy_labels(_rng(6), LABELS, 0.0, 4).changed.any()
+    random = np.bincount(splits.noisy_labels(_rng(6), np.zeros(10_000, int), 1.0, 4).labels, minlength=4) / 10_000
+    assert abs(random - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / 10_000), "all classes alike"
     with pytest.raises(ValueError, match="share must lie in"):
         splits.noisy_labels(_rng(), LABELS, 1.5, 4)
 
