@@ -360,12 +360,17 @@ def integer(interval_, **numbers):
     interval(interval_, **numbers)
 
 
-def loss_and_grad(function, theta, name="loss_and_grad"):
-    """Call ``function(theta) -> (loss, gradient)`` and require a scalar, and a gradient like theta (shape, dtype)."""
+def loss_and_grad(function, theta, name="loss_and_grad", *, finite=False):
+    """Call ``function(theta) -> (loss, gradient)`` and require a scalar, and a gradient like theta (shape, dtype).
+
+    With `finite`, values that are not finite are refused where looking costs no synchronisation: on the host.
+    """
     result = function(theta)
     if not (isinstance(result, tuple) and len(result) == 2):
         raise TypeError(f"{name} must return a tuple (loss, gradient), not {type(result).__name__}")
     loss, gradient = result
+    if not hasattr(loss, "shape") and not isinstance(loss, int | float):
+        raise TypeError(f"{name} must return a scalar loss, not {type(loss).__name__}")
     if getattr(loss, "shape", ()) != ():
         raise ValueError(f"{name} must return a scalar loss, not one of shape {tuple(loss.shape)}")
     array(f"the gradient that {name} returns", gradient)
@@ -375,6 +380,9 @@ def loss_and_grad(function, theta, name="loss_and_grad"):
         raise TypeError(
             f"{name} returns a {gradient.dtype} gradient at a {theta.dtype} point: give it data of one dtype"
         )
+    if finite and backend.backend_name() == "numpy":
+        if not (numpy.isfinite(loss) and numpy.isfinite(gradient).all()):
+            raise ValueError(f"{name} must return finite values")
     return loss, gradient
 
 

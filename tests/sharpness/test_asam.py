@@ -8,7 +8,7 @@ from trref.nn import mlp
 from trref.problems.convex import Quadratic, logistic
 from trref.problems.networks import ClassifierLoss
 from trref.sharpness import sam
-from trref.sharpness.asam import perturbation, perturbed_gradient
+from trref.sharpness.asam import perturbed_gradient, worst_perturbation
 
 
 def _problem(seed=0):
@@ -19,7 +19,7 @@ def _problem(seed=0):
 @pytest.mark.parametrize("eta", [0.0, 0.3])
 def test_the_constraint_is_active_and_nothing_in_the_ball_is_worse(eta):
     f, w, rng = _problem()
-    g, T, e = f(w)[1], abs(w) + eta, perturbation(f, w, rho=0.4, eta=eta)
+    g, T, e = f(w)[1], abs(w) + eta, worst_perturbation(f, w, rho=0.4, offset=eta)
     assert np.linalg.norm(e / T) == pytest.approx(0.4, rel=1e-12)
     assert g @ e == pytest.approx(0.4 * np.linalg.norm(T * g), rel=1e-12)
     for _ in range(200):
@@ -32,7 +32,7 @@ def test_by_hand():
     f = Quadratic(np.diag([0.5, -2.0]), np.zeros(2))
     assert f(np.array([2.0, -1.0]))[1].tolist() == [1.0, 2.0]
     expected = 0.5 * np.array([4.0, 2.0]) / np.sqrt(8)
-    assert perturbation(f, np.array([2.0, -1.0]), rho=0.5, eta=0.0) == pytest.approx(expected, rel=1e-14)
+    assert worst_perturbation(f, np.array([2.0, -1.0]), rho=0.5, offset=0.0) == pytest.approx(expected, rel=1e-14)
 
 
 def _rescaled(theta, sizes, c):
@@ -50,7 +50,7 @@ def test_rescaled_layers_are_as_sharp_as_before(c):
     w = mlp.init(rng, loss.sizes) + 0.1 * rng.standard_normal(mlp.size(loss.sizes))
     other = _rescaled(w, loss.sizes, c)
     assert loss(other)[0] == pytest.approx(loss(w)[0], rel=1e-12), "the function is the same"
-    adaptive = [perturbed_gradient(loss, x, rho=0.5, eta=0.0)[0] for x in (w, other)]
+    adaptive = [perturbed_gradient(loss, x, rho=0.5, offset=0.0)[0] for x in (w, other)]
     fixed = [sam.perturbed_gradient(loss, x, rho=0.5)[0] for x in (w, other)]
     assert adaptive[1] == pytest.approx(adaptive[0], rel=1e-12)
     assert abs(fixed[1] / fixed[0] - 1) > 0.01
@@ -59,23 +59,23 @@ def test_rescaled_layers_are_as_sharp_as_before(c):
 def test_without_the_offset_zero_weights_stay():
     f, w, _ = _problem()
     w[2] = 0.0
-    assert perturbation(f, w, eta=0.0)[2] == 0 != perturbation(f, w, eta=0.01)[2]
+    assert worst_perturbation(f, w, offset=0.0)[2] == 0 != worst_perturbation(f, w, offset=0.01)[2]
 
 
 def test_nothing_to_climb():
     f = Quadratic(np.eye(3), np.zeros(3))
-    assert not perturbation(f, np.zeros(3)).any()
-    assert not perturbation(Quadratic(np.eye(2), np.ones(2)), np.zeros(2), eta=0.0).any(), "all weights are zero"
+    assert not worst_perturbation(f, np.zeros(3)).any()
+    assert not worst_perturbation(Quadratic(np.eye(2), np.ones(2)), np.zeros(2), offset=0.0).any(), "all weights are 0"
 
 
 def test_the_public_variant_agrees_but_for_the_offset():
     f, w, _ = _problem()
     (public,) = find("asam.perturbed_gradient").deviations
-    assert np.allclose(public.f(f, w, rho=0.4)[1], perturbed_gradient(f, w, rho=0.4, eta=0.0)[1], rtol=1e-9)
+    assert np.allclose(public.f(f, w, rho=0.4)[1], perturbed_gradient(f, w, rho=0.4, offset=0.0)[1], rtol=1e-9)
 
 
 def test_bad_input():
     f, w, _ = _problem()
-    for bad in ({"rho": -0.1}, {"eta": -1.0}):
+    for bad in ({"rho": -0.1}, {"offset": -1.0}):
         with pytest.raises(ValueError, match=f"{next(iter(bad))} must lie in"):
             perturbed_gradient(f, w, **bad)

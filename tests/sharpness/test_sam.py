@@ -6,7 +6,7 @@ import pytest
 from trref.nn import mlp
 from trref.problems.convex import Quadratic, logistic, spd_matrix
 from trref.problems.networks import ClassifierLoss
-from trref.sharpness.sam import perturbation, perturbed_gradient, share_gradient, sharpness
+from trref.sharpness.sam import perturbed_gradient, share_gradient, sharpness, worst_perturbation
 
 
 def _problem(seed=0):
@@ -17,7 +17,7 @@ def _problem(seed=0):
 @pytest.mark.parametrize("rho", [0.01, 0.5])
 def test_the_constraint_is_active_and_the_gain_is_the_dual_norm(rho):
     f, w, rng = _problem()
-    g, e = f(w)[1], perturbation(f, w, rho=rho)
+    g, e = f(w)[1], worst_perturbation(f, w, rho=rho)
     assert np.linalg.norm(e) == pytest.approx(rho, rel=1e-12)
     assert g @ e == pytest.approx(rho * np.linalg.norm(g), rel=1e-12)
     for _ in range(100):
@@ -28,7 +28,7 @@ def test_the_constraint_is_active_and_the_gain_is_the_dual_norm(rho):
 @pytest.mark.parametrize(("p", "order"), [(1.5, 1.5), (3.0, 3.0), (20.0, 20.0), ("inf", np.inf)])
 def test_the_constraint_is_active_in_other_norms(p, order):
     f, w, rng = _problem()
-    g, e = f(w)[1], perturbation(f, w, rho=0.2, p=p)
+    g, e = f(w)[1], worst_perturbation(f, w, rho=0.2, p=p)
     dual = 1.0 if p == "inf" else p / (p - 1)
     assert np.linalg.norm(e, order) == pytest.approx(0.2, rel=1e-12)
     assert g @ e == pytest.approx(0.2 * np.linalg.norm(g, dual), rel=1e-12)
@@ -38,7 +38,7 @@ def test_the_constraint_is_active_in_other_norms(p, order):
 
 def test_tiny_gradients_have_a_direction_too():
     f = Quadratic(1e-180 * np.eye(2), np.zeros(2))
-    assert perturbation(f, np.array([3.0, -4.0]), rho=0.5) == pytest.approx([0.3, -0.4], rel=1e-14)
+    assert worst_perturbation(f, np.array([3.0, -4.0]), rho=0.5) == pytest.approx([0.3, -0.4], rel=1e-14)
 
 
 def test_the_gradient_is_the_one_at_the_moved_point():
@@ -69,7 +69,7 @@ def test_the_full_derivative_is_another_one():
     """Differences of L(w + eps(w)) give g' + rho/‖g‖ H (g' - ĝ⟨ĝ, g'⟩), not SAM's gradient."""
     f, w, _ = _problem(2)
     rho, h = 0.3, 1e-6
-    loss = lambda w: f(w + perturbation(f, w, rho=rho))[0]  # noqa: E731
+    loss = lambda w: f(w + worst_perturbation(f, w, rho=rho))[0]  # noqa: E731
     full = np.array([(loss(w + h * e) - loss(w - h * e)) / (2 * h) for e in np.eye(6)])
     there = perturbed_gradient(f, w, rho=rho)[1]
     g = f(w)[1]

@@ -26,6 +26,11 @@ weights are rescaled in a way that leaves the function as it is. As in :mod:`trr
 
 is taken with the perturbation held constant, and used at the unperturbed :math:`w`.
 
+=====================  ==============
+:math:`w`              `theta`
+:math:`\eta`           `offset`
+=====================  ==============
+
 **Where implementations differ.** The authors' code scales the parameters whose name contains "weight" and leaves biases
 and the like with :math:`T = 1`; here all entries are scaled, as in the paper's elementwise operator. davda54/sam has no
 :math:`\eta`: weights of zero never move in the ascent.
@@ -37,82 +42,61 @@ Kwon, Kim, Park and Choi, *ASAM: Adaptive Sharpness-Aware Minimization for Scale
 Networks*, 2021, arXiv:2102.11600.
 """
 
+from collections.abc import Callable
+
 from trref import validate
 from trref.backend import xp
-from trref.catalog import Limit, Method, Objective
-from trref.sharpness import deviations
-from trref.sharpness.interfaces import PERTURBED_GRADIENT, WITH_PERTURBATION
+from trref.signature import NonNegativeFloat, P, Real, Scalar, checked
 
-__all__ = ["perturbation", "perturbed_gradient"]
+__all__ = ["perturbed_gradient", "worst_perturbation"]
 
 
-def perturbation(loss_and_grad, theta, *, rho=0.5, eta=0.01):
-    """Return the worst point of the linearised loss in the adaptive ball, relative to theta (P,)."""
-    _, g = validate.loss_and_grad(loss_and_grad, theta)
-    T = abs(theta) + eta  # eq. asam-scale
+@checked
+def worst_perturbation(
+    loss_and_grad: Callable,
+    theta: Real[P],
+    *,
+    rho: NonNegativeFloat = 0.5,
+    offset: NonNegativeFloat = 0.01,
+) -> Real[P]:
+    """The worst point of the linearised loss in the adaptive ball, relative to theta.
+
+    Parameters
+    ----------
+    rho
+        Relative to the weights: 0.5 to 2 in practice, ten times that of SAM.
+    offset
+        Added to the size of each weight.
+    """
+    _, g = validate.loss_and_grad(loss_and_grad, theta, finite=True)
+    T = abs(theta) + offset  # eq. asam-scale
     Tg = T * g
-    largest = abs(Tg).max()  # of no effect on the result, but squares of tiny gradients would vanish
+    largest = abs(Tg).max()  # of no effect, but squares of tiny gradients would vanish
     u = Tg / xp.where(largest > 0, largest, 1)
-    return rho * T * u / xp.sqrt(xp.maximum((u * u).sum(), 1))  # eq. asam-perturbation
+    # eq. asam-perturbation
+    return rho * T * u / xp.sqrt(xp.maximum((u * u).sum(), 1))
 
 
-def perturbed_gradient(loss_and_grad, theta, *, rho=0.5, eta=0.01, perturbation=None):
+@checked
+def perturbed_gradient(
+    loss_and_grad: Callable,
+    theta: Real[P],
+    *,
+    rho: NonNegativeFloat = 0.5,
+    offset: NonNegativeFloat = 0.01,
+    perturbation: Real[P] | None = None,
+) -> tuple[Scalar, Real[P]]:
     """Loss and gradient at the perturbed point.
 
     Parameters
     ----------
-    loss_and_grad : callable
-        ``loss_and_grad(theta) -> (loss, gradient (P,))``, the same batch in both calls.
-    theta : array (P,)
-    rho : float
-        Radius relative to the weights, in [0, inf); 0.5 to 2 in practice, ten times that of SAM.
-    eta : float
-        Added to the size of each weight, in [0, inf).
-    perturbation : array (P,), optional
-        The perturbation to use, held constant by the gradient; computed by `perturbation` when not given.
-
-    Returns
-    -------
-    loss : scalar array
-        At ``theta + perturbation``.
-    gradient : array (P,)
-        There, too.
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, values that are not finite, negative `rho` or `eta`.
+    perturbation
+        Held constant by the gradient; the `worst_perturbation` if None.
     """
-    validate.inputs(WITH_PERTURBATION, loss_and_grad, theta, perturbation)
-    validate.interval("[0, inf)", rho=rho, eta=eta)
     if perturbation is None:
-        perturbation = _worst_direction(loss_and_grad, theta, rho=rho, eta=eta)
-    return validate.loss_and_grad(loss_and_grad, theta + perturbation)  # eq. asam-gradient
-
-
-_worst_direction = perturbation
-
-
-def _weights_of_size_one(inputs):
-    """all weights are 1 or -1"""
-    return {**inputs, "theta": xp.where(inputs["theta"] < 0, -1.0, 1.0)}
-
-
-METHOD = Method(
-    key="kwon2021asam",
-    provenance="confirmed",
-    functions=(
-        Objective(
-            f=perturbed_gradient,
-            interface=PERTURBED_GRADIENT,
-            wrt="theta",
-            stopped={"perturbation": perturbation},
-            settings={"default": {}, "probe": {"rho": 0.3, "eta": 0.2}},
-            limits=(
-                Limit("sam.perturbed_gradient", {"rho": 0.2, "eta": 0.0}, {"rho": 0.2}, where=_weights_of_size_one),
-                Limit("sam.perturbed_gradient", {"rho": 0.0}, {"rho": 0.0}),
-            ),
-            deviations=(deviations.ASAM_WITHOUT_OFFSET,),
-        ),
-    ),
-)
+        perturbation = worst_perturbation.unchecked(
+            loss_and_grad, theta, rho=rho, offset=offset
+        )
+    moved = theta + perturbation
+    # eq. asam-gradient
+    return validate.loss_and_grad(loss_and_grad, moved, finite=True)

@@ -43,6 +43,12 @@ steps to the worst point of the linearised loss, each time linearised where the 
 
 For a convex loss no step falls.
 
+=====================  ==============================
+:math:`w`              `theta`
+:math:`m`              `share`
+:math:`K`              `steps`
+=====================  ==============================
+
 **Where implementations differ.** The derivative of :math:`L(w + \hat\epsilon(w))` has a second term,
 :math:`\frac{\rho}{\|g\|} H (g' - \hat g \langle\hat g, g'\rangle)`, that SAM drops: frameworks must stop the gradient
 at the perturbation. Public code adds 1e-12 (davda54/sam) or 1e-16 (SamsungLabs/ASAM) to the norm; here a zero gradient
@@ -61,6 +67,7 @@ from typing import Annotated, Literal
 
 from trref import validate
 from trref.backend import xp
+from trref.problems.protocols import SampleLoss
 from trref.signature import (
     K,
     NonNegativeFloat,
@@ -72,18 +79,18 @@ from trref.signature import (
 )
 
 __all__ = [
-    "perturbation",
     "perturbed_gradient",
     "share_gradient",
     "share_perturbations",
     "sharpness",
+    "worst_perturbation",
 ]
 
 Norm = Annotated[float, "(1, inf)"] | Literal["inf"]
 
 
 @checked
-def perturbation(
+def worst_perturbation(
     loss_and_grad: Callable,
     theta: Real[P],
     *,
@@ -95,19 +102,16 @@ def perturbation(
     Parameters
     ----------
     rho
-        Radius of the ball; 0.05 in the paper.
+        0.05 in the paper.
     p
         Which norm bounds the perturbation, or the largest entry; 2 in the paper's experiments.
     """
-    _, g = validate.loss_and_grad(loss_and_grad, theta)
+    _, g = validate.loss_and_grad(loss_and_grad, theta, finite=True)
     largest = abs(g).max()  # of no effect, but powers of tiny gradients would vanish
     u = abs(g) / xp.where(largest > 0, largest, 1)
     # eq. sam-perturbation, sam-general-norm
     q = 1.0 if p == "inf" else p / (p - 1)
     return rho * xp.sign(g) * u ** (q - 1) / xp.maximum((u**q).sum(), 1) ** (1 - 1 / q)
-
-
-_perturbation = perturbation.unchecked
 
 
 @checked
@@ -124,17 +128,17 @@ def perturbed_gradient(
     Parameters
     ----------
     perturbation
-        Held constant by the gradient; that of `perturbation` if None.
+        Held constant by the gradient; the `worst_perturbation` if None.
     """
     if perturbation is None:
-        perturbation = _perturbation(loss_and_grad, theta, rho=rho, p=p)
+        perturbation = worst_perturbation.unchecked(loss_and_grad, theta, rho=rho, p=p)
     moved = theta + perturbation
-    return validate.loss_and_grad(loss_and_grad, moved)  # eq. sam-gradient
+    return validate.loss_and_grad(loss_and_grad, moved, finite=True)  # eq. sam-gradient
 
 
 @checked
 def share_perturbations(
-    loss_and_grad: Callable,
+    loss_and_grad: SampleLoss,
     theta: Real[P],
     *,
     share: PositiveInt,
@@ -146,25 +150,28 @@ def share_perturbations(
     Parameters
     ----------
     loss_and_grad
-        A mean over examples, with ``labels`` (N,) and ``on(rows)``, such as `trref.problems.networks.ClassifierLoss`.
+        A mean over samples, such as `trref.problems.networks.ClassifierLoss`.
     share
-        Examples in a share, m in the paper; the last share may be smaller.
+        Samples in a share; the last share may be smaller.
     """
     parts, _ = _shares(loss_and_grad, share)
-    return xp.stack([_perturbation(part, theta, rho=rho, p=p) for part in parts])
+    worst = worst_perturbation.unchecked
+    return xp.stack([worst(part, theta, rho=rho, p=p) for part in parts])
 
 
 def _shares(loss_and_grad, share):
     """The loss on each share of the batch, and the share's weight."""
-    points = len(loss_and_grad.labels)
+    points = len(loss_and_grad)
     starts = range(0, points, share)
-    parts = [loss_and_grad.on(slice(s, min(s + share, points))) for s in starts]
-    return parts, [len(part.labels) / points for part in parts]
+    sizes = [min(share, points - start) for start in starts]
+    pairs = zip(starts, sizes, strict=True)
+    parts = [loss_and_grad.on(slice(start, start + size)) for start, size in pairs]
+    return parts, [size / points for size in sizes]
 
 
 @checked
 def share_gradient(
-    loss_and_grad: Callable,
+    loss_and_grad: SampleLoss,
     theta: Real[P],
     *,
     share: PositiveInt,
@@ -176,10 +183,8 @@ def share_gradient(
 
     Parameters
     ----------
-    loss_and_grad
-        As in `share_perturbations`.
     perturbations
-        Held constant by the gradient; those of `share_perturbations` if None.
+        Held constant by the gradient; the `share_perturbations` if None.
     """
     if perturbations is None:
         perturbations = share_perturbations.unchecked(
@@ -188,12 +193,13 @@ def share_gradient(
     (parts, weights), rows = _shares(loss_and_grad, share), len(perturbations)
     if len(parts) != rows:
         raise ValueError(f"perturbations must have {len(parts)} rows, not {rows}")
+    each = [
+        validate.loss_and_grad(part, theta + moved, finite=True)
+        for part, moved in zip(parts, perturbations, strict=True)
+    ]
     # eq. sam-shares
-    loss, gradient = xp.zeros_like(theta[0]), xp.zeros_like(theta)
-    for part, weight, moved in zip(parts, weights, perturbations, strict=True):
-        value, g = validate.loss_and_grad(part, theta + moved)
-        loss, gradient = loss + weight * value, gradient + weight * g
-
+    loss = sum(w * value for w, (value, _) in zip(weights, each, strict=True))
+    gradient = sum(w * g for w, (_, g) in zip(weights, each, strict=True))
     return loss, gradient
 
 
@@ -214,7 +220,11 @@ def sharpness(
         1 is SAM's own estimate.
     """
     # eq. sam-sharpness
-    moved = xp.zeros_like(theta)
+    moved, worst = xp.zeros_like(theta), worst_perturbation.unchecked
     for _ in range(steps):
-        moved = _perturbation(loss_and_grad, theta + moved, rho=rho, p=p)
-    return loss_and_grad(theta + moved)[0] - loss_and_grad(theta)[0]
+        moved = worst(loss_and_grad, theta + moved, rho=rho, p=p)
+    above, here = (
+        validate.loss_and_grad(loss_and_grad, point, finite=True)[0]
+        for point in (theta + moved, theta)
+    )
+    return above - here

@@ -45,7 +45,7 @@ def rises(gradient, **hyper):
     return np.array(rows)
 
 
-fixed, relative = rises(sam.perturbed_gradient, rho=0.1), rises(asam.perturbed_gradient, rho=0.5, eta=0.0)
+fixed, relative = rises(sam.perturbed_gradient, rho=0.1), rises(asam.perturbed_gradient, rho=0.5, offset=0.0)
 figure, axis = plt.subplots()
 spread(axis, scales, fixed.tolist(), "fixed ball (SAM)", marker="o")
 spread(axis, scales, relative.tolist(), "relative to the weights (ASAM)", marker="s")

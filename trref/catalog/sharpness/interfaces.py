@@ -26,11 +26,19 @@ PERTURBED_GRADIENT = Interface(
             "theta": xp.array([1.5]),
         },
         "one coordinate at its minimum": lambda: {
-            "loss_and_grad": Quadratic(xp.array([[2.0, 0.0], [0.0, 0.5]]), xp.array([1.0, 0.25])),
+            "loss_and_grad": Quadratic(
+                xp.array([[2.0, 0.0], [0.0, 0.5]]), xp.array([1.0, 0.25])
+            ),
             "theta": xp.array([0.6, 0.5]),
         },
-        "at the minimum": lambda: {"loss_and_grad": Quadratic(xp.eye(2), xp.zeros(2)), "theta": xp.zeros(2)},
-        "a curved valley": lambda: {"loss_and_grad": Rosenbrock(), "theta": xp.array([-1.2, 1.0, 0.3])},
+        "at the minimum": lambda: {
+            "loss_and_grad": Quadratic(xp.eye(2), xp.zeros(2)),
+            "theta": xp.zeros(2),
+        },
+        "a curved valley": lambda: {
+            "loss_and_grad": Rosenbrock(),
+            "theta": xp.array([-1.2, 1.0, 0.3]),
+        },
     },
 )
 """``perturbed_gradient(loss_and_grad, theta (P), *, rho, …) -> (loss, gradient)`` at the perturbed point."""

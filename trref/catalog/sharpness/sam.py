@@ -5,7 +5,13 @@ from trref.catalog import Estimator, Limit, Method, Objective
 from trref.catalog.sharpness.interfaces import PERTURBED_GRADIENT
 from trref.nn import mlp
 from trref.problems.networks import ClassifierLoss, random_classifier
-from trref.sharpness.sam import perturbation, perturbed_gradient, share_gradient, share_perturbations, sharpness
+from trref.sharpness.sam import (
+    perturbed_gradient,
+    share_gradient,
+    share_perturbations,
+    sharpness,
+    worst_perturbation,
+)
 
 
 def _classifier(rng, size):
@@ -26,20 +32,27 @@ def _sharpness_by_hand(loss_and_grad, theta, *, rho=0.05, p=2.0, steps=1):
     for _ in range(steps):
         g = loss_and_grad(point)[1]
         direction = xp.sign(g) if p == "inf" else xp.sign(g) * abs(g) ** (1 / (p - 1))
-        length = abs(direction).max() if p == "inf" else (abs(direction) ** p).sum() ** (1 / p)
+        length = (
+            abs(direction).max()
+            if p == "inf"
+            else (abs(direction) ** p).sum() ** (1 / p)
+        )
         point = theta + rho * direction / (float(length) or 1.0)
     return loss_and_grad(point)[0] - loss_and_grad(theta)[0]
 
 
 METHOD = Method(
     key="foret2020sharpness",
-    provenance={"confirmed": ("perturbation", "gradient"), "partly": ("general-norm", "shares", "sharpness")},
+    provenance={
+        "confirmed": ("perturbation", "gradient"),
+        "partly": ("general-norm", "shares", "sharpness"),
+    },
     functions=(
         Objective(
             f=perturbed_gradient,
             interface=PERTURBED_GRADIENT,
             wrt="theta",
-            stopped={"perturbation": perturbation},
+            stopped={"perturbation": worst_perturbation},
             settings={
                 "default": {},
                 "a wider ball": {"rho": 0.3},
@@ -50,7 +63,10 @@ METHOD = Method(
         Objective(
             f=share_gradient,
             example=_classifier,
-            edges={"a last share of one": lambda: _batch_of(9), "less than a share": lambda: _batch_of(2)},
+            edges={
+                "a last share of one": lambda: _batch_of(9),
+                "less than a share": lambda: _batch_of(2),
+            },
             wrt="theta",
             stopped={"perturbations": share_perturbations},
             settings={
@@ -59,14 +75,22 @@ METHOD = Method(
                 "probe": {"rho": 0.3, "share": 5, "p": 3.0},
             },
             limits=(
-                Limit("sam.perturbed_gradient", {"share": 1000}),
-                Limit("sam.perturbed_gradient", {"rho": 0.0}, {"rho": 0.0}),
+                Limit(to="sam.perturbed_gradient", hyper={"share": 1000}),
+                Limit(
+                    to="sam.perturbed_gradient",
+                    hyper={"rho": 0.0},
+                    to_hyper={"rho": 0.0},
+                ),
             ),
         ),
         Estimator(
             f=sharpness,
             interface=PERTURBED_GRADIENT,
-            settings={"default": {}, "largest entry": {"p": "inf"}, "probe": {"rho": 0.3, "p": 3.0, "steps": 3}},
+            settings={
+                "default": {},
+                "largest entry": {"p": "inf"},
+                "probe": {"rho": 0.3, "p": 3.0, "steps": 3},
+            },
             brute_force=_sharpness_by_hand,
         ),
     ),
