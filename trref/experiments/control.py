@@ -1,10 +1,12 @@
 """Learning cart-pole with TRPO or PPO: many environments at once, and a value function fitted by Adam."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from trref.backend import xp
+from trref.experiments.training import batches
 from trref.optimizers import adam
 from trref.policy.gae import gae
 from trref.policy.ppo import clipped_surrogate
@@ -16,7 +18,12 @@ __all__ = ["Batch", "CartPoles", "Learning", "evaluate", "learn_cartpole"]
 
 POLICY = CategoricalPolicy((4, 32, 2))
 VALUE = ValueNetwork((4, 32, 1))
-SCALE = (0.4, 1.0, 0.1, 1.0)  # typical sizes of position, velocity, angle, angular velocity
+SCALE = (
+    0.4,
+    1.0,
+    0.1,
+    1.0,
+)  # typical sizes of position, velocity, angle, angular velocity
 GAMMA, LAM = 0.99, 0.95
 
 
@@ -70,13 +77,17 @@ class CartPoles:
             self.age = self.age + 1
             truncated = (1 - terminated) * (self.age >= CARTPOLE_LIMIT)
             ended = terminated + truncated
-            rows.append((observation, action, reward, observe(following), terminated, truncated))
+            rows.append(
+                (observation, action, reward, observe(following), terminated, truncated)
+            )
             ages.append(self.age * ended)
             fresh = cartpole_reset(self.rng, self.number)
             self.state = xp.where(ended[:, None] == 1, fresh, following)
             self.age = self.age * (1 - ended)
         ages = xp.stack(ages)
-        return Batch(*(xp.stack(column) for column in zip(*rows, strict=True))), ages[ages > 0]
+        return Batch(*(xp.stack(column) for column in zip(*rows, strict=True))), ages[
+            ages > 0
+        ]
 
 
 def observe(state):
@@ -100,13 +111,25 @@ def evaluate(theta, *, seed, episodes=100, greedy=False):
     total = xp.zeros(episodes)
     for _ in range(CARTPOLE_LIMIT):
         z = POLICY(theta, observe(state))
-        state, reward, terminated = cartpole_step(state, POLICY.mode(z) if greedy else POLICY.sample(rng, z))
+        state, reward, terminated = cartpole_step(
+            state, POLICY.mode(z) if greedy else POLICY.sample(rng, z)
+        )
         total = total + alive * reward
         alive = alive * (1 - terminated)
     return total
 
 
-def learn_cartpole(method, *, seed, steps=150_000, environments=32, length=64, delta=0.01, clip=0.2, progress=None):
+def learn_cartpole(
+    method,
+    *,
+    seed,
+    steps=150_000,
+    environments=32,
+    length=64,
+    delta=0.01,
+    clip=0.2,
+    progress=None,
+):
     """Learn to balance.
 
     Parameters
@@ -141,11 +164,21 @@ def learn_cartpole(method, *, seed, steps=150_000, environments=32, length=64, d
         advantage = ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).ravel()
         if method == "trpo":
             step = trpo_step(
-                POLICY, theta, states, actions, advantage, delta=delta, damping=0.01, subsample=4, shrink=0.8
+                POLICY,
+                theta,
+                states,
+                actions,
+                advantage,
+                delta=delta,
+                damping=0.01,
+                subsample=4,
+                shrink=0.8,
             )
             new, accepted = step.theta, step.converged
         else:
-            new, ppo_state = _ppo_epochs(rng, theta, ppo_state, states, actions, advantage, clip)
+            new, ppo_state = _ppo_epochs(
+                rng, theta, ppo_state, states, actions, advantage, clip
+            )
             accepted = True
         divergence, gain = _compare(theta, new, states, actions, advantage)
         theta = new
@@ -172,37 +205,56 @@ class _Value:
         """Advantages and targets (T, N), in those units; the value function is the one before this batch's fit."""
         shape = batch.reward.shape
         value = VALUE(self.phi, batch.observation.reshape(-1, 4)).reshape(shape)
-        following = VALUE(self.phi, batch.next_observation.reshape(-1, 4)).reshape(shape)
+        following = VALUE(self.phi, batch.next_observation.reshape(-1, 4)).reshape(
+            shape
+        )
         reward = (1 - GAMMA) * batch.reward
-        advantage = gae(reward, value, following, batch.terminated, batch.truncated, gamma=GAMMA, lam=LAM)
+        advantage = gae(
+            reward,
+            value,
+            following,
+            batch.terminated,
+            batch.truncated,
+            gamma=GAMMA,
+            lam=LAM,
+        )
         return advantage, advantage + value
 
     def fit(self, rng, states, target, epochs=5, batch=256, lr=2e-3):
-        for _ in range(epochs):
-            order = rng.permutation(len(states))
-            for start in range(0, len(states), batch):
-                rows = xp.asarray(order[start : start + batch])
-                value, cache = VALUE.forward(self.phi, states[rows])
-                gradient = VALUE.vjp(cache, 2 * (value - target[rows]) / len(rows))
-                (self.phi,), self.state = adam.update([self.phi], [gradient], self.state, lr=lr)
+        for rows in _epochs(rng, len(states), batch, epochs):
+            value, cache = VALUE.forward(self.phi, states[rows])
+            gradient = VALUE.vjp(cache, 2 * (value - target[rows]) / len(rows))
+            (self.phi,), self.state = adam.update(
+                [self.phi], [gradient], self.state, lr=lr
+            )
 
 
-def _ppo_epochs(rng, theta, state, states, actions, advantage, clip, epochs=8, batch=256, lr=1.5e-3):
+def _ppo_epochs(
+    rng, theta, state, states, actions, advantage, clip, epochs=8, batch=256, lr=1.5e-3
+):
     old = POLICY.log_prob(POLICY(theta, states), actions)[0]
-    for _ in range(epochs):
-        order = rng.permutation(len(states))
-        for start in range(0, len(states), batch):
-            rows = xp.asarray(order[start : start + batch])
-            z, cache = POLICY.forward(theta, states[rows])
-            log_prob, d_log_prob = POLICY.log_prob(z, actions[rows])
-            _, gradient = clipped_surrogate(log_prob, old[rows], advantage[rows], clip=clip)
-            gradient = POLICY.vjp(cache, gradient[:, None] * d_log_prob)
-            (theta,), state = adam.update([theta], [gradient], state, lr=lr)
+    for rows in _epochs(rng, len(states), batch, epochs):
+        z, cache = POLICY.forward(theta, states[rows])
+        log_prob, d_log_prob = POLICY.log_prob(z, actions[rows])
+        _, gradient = clipped_surrogate(log_prob, old[rows], advantage[rows], clip=clip)
+        gradient = POLICY.vjp(cache, gradient[:, None] * d_log_prob)
+        (theta,), state = adam.update([theta], [gradient], state, lr=lr)
     return theta, state
+
+
+def _epochs(rng, points, batch, epochs):
+    """Row numbers of minibatches, each point once an epoch."""
+    steps = epochs * -(-points // batch)
+    return (
+        xp.asarray(rows)
+        for rows in itertools.islice(batches(rng, points, batch), steps)
+    )
 
 
 def _compare(theta, new, states, actions, advantage):
     """Return the mean KL(old‖new) on a batch, and the surrogate's gain."""
     z_old, z = POLICY(theta, states), POLICY(new, states)
     log_ratio = POLICY.log_prob(z, actions)[0] - POLICY.log_prob(z_old, actions)[0]
-    return float(POLICY.kl(z_old, z)[0].mean()), float((xp.expm1(log_ratio) * advantage).mean())
+    return float(POLICY.kl(z_old, z)[0].mean()), float(
+        (xp.expm1(log_ratio) * advantage).mean()
+    )
