@@ -142,5 +142,7 @@ def test_moons_are_half_circles_and_rotate():
         assert np.allclose(np.linalg.norm(moon, axis=1), 1) and (side * moon[:, 1] >= 0).all()
     # the middle of all points is the origin: a mean over a half circle is (0, 2/π), the offsets ±(0.5, 0.25) cancel
     assert np.allclose(X.mean(0), 0, atol=5 / np.sqrt(401))
+    noisy = moons.two_moons(_rng(9), 401)[0] - X
+    assert noisy.std() == pytest.approx(0.1, rel=5 / np.sqrt(2 * 802)), "noise of standard deviation 0.1 by default"
     turned, _ = moons.two_moons(_rng(9), 401, noise=0.0, angle=90.0)
     assert np.allclose(turned, np.stack([-X[:, 1], X[:, 0]], 1))
