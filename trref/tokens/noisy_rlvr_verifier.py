@@ -165,7 +165,8 @@ def estimate_rates(
         return share * among.sum(), (1 - share) * among.sum()
 
     right_rejected, wrong_rejected = right_and_wrong(1 - reward, if_none=0.0)
-    right_accepted, wrong_accepted = reward.sum(), xp.zeros_like(reward.sum())
+    right_accepted = reward.sum()
+    wrong_accepted = xp.zeros_like(right_accepted)
     if audit_accepted:
         right_accepted, wrong_accepted = right_and_wrong(reward, if_none=1.0)
     # eq. noisy-rlvr-verifier-appeals

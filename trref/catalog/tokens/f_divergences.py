@@ -10,6 +10,7 @@ ROWS = with_edges(
     "a row without tokens",
     "certain and all but impossible tokens",
     "two tokens to choose from",
+    "one response of one token",
 )
 SAMPLES = with_edges(
     TOKEN_OBJECTIVE,

@@ -61,15 +61,16 @@ def _by_counting(reward, truth, appealed, appeal_prob=None, *, audit_accepted=Fa
 
 
 def _appeals_example(rng, B):
-    """A fixed chance for all, or one that differs from answer to answer."""
+    """Answers that are drawn with one chance for all, which nobody says, or with chances of their own."""
     truth = (rng.random(B) < 0.6).astype(float)
     flipped = rng.random(B) < xp.where(truth == 1, 0.3, 0.15)
-    chance = float(rng.choice((0.3, 0.8))) ** xp.exp(0.5 * rng.standard_normal(B))
+    known = rng.random() < 0.5
+    chance = float(rng.choice((0.3, 0.8))) ** xp.exp(0.5 * known * rng.standard_normal(B))
     return {
         "reward": xp.where(flipped, 1 - truth, truth),
         "truth": truth,
         "appealed": (rng.random(B) < chance).astype(float),
-        "appeal_prob": chance,
+        "appeal_prob": chance if known else None,
     }
 
 
@@ -105,6 +106,7 @@ METHOD = Method(
                 "all rejected": lambda: _appeals([0, 0, 0], [1, 0, 0], [1, 1, 0]),
                 "none drawn that could not be": lambda: _appeals([0, 0, 1], [1, 0, 1], [1, 0, 0], [0.5, 0.0, 0.0]),
                 "drawn for certain": lambda: _appeals([0, 0, 1, 1], [1, 0, 1, 0], [1, 1, 1, 1], [1.0, 1.0, 1.0, 1.0]),
+                "one appeal of each kind": lambda: _appeals([0, 0, 1, 1], [1, 1, 0, 0], [1, 0, 0, 1]),
                 "shares": lambda: _appeals([0, 0, 0, 1, 1], [1, 0, 1, 1, 0], [1, 1, 0, 1, 1]),
                 "all accepted": lambda: _appeals([1, 1, 1], [1, 0, 1], [1, 1, 0]),
                 "all rejected, all right": lambda: _appeals([0, 0], [1, 1], [1, 1]),

@@ -47,6 +47,7 @@ ROWS = with_edges(
     "a row without tokens",
     "certain and all but impossible tokens",
     "two tokens to choose from",
+    "one response of one token",
 )
 
 METHOD = Method(
