@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from trref.diffusion.score_matching import PREDICTIONS, convert_prediction, flow_matching, noise_matching
+from trref.catalog.diffusion.score_matching import PREDICTIONS
+from trref.diffusion.score_matching import convert_prediction, flow_matching, noise_matching
 from trref.problems.mixtures import three_components
 
 ALPHA, SIGMA, ALPHA_RATE, SIGMA_RATE = 0.7, 0.5, -1.3, 0.9

@@ -1,11 +1,19 @@
 """Theorems of the DDIM step and its sampler on mixtures."""
 
+from decimal import Decimal, localcontext
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from trref.diffusion.score_models import ddim_sample, ddim_step
+from trref.catalog import find
+from trref.conformance import verify
+from trref.diffusion.score_models import ddim_from_noise, ddim_sample, ddim_step
 from trref.problems.mixtures import GaussianMixture, MixtureNoise, three_components, vp_schedule
+
+pytest.importorskip("hypothesis")
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def _draws(seed, *shape):
@@ -91,7 +99,83 @@ def test_levels_out_of_range(bad, message):
         ddim_step(x, x, x, **bad)
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"draws": 0}, {"t_min": 0.0}, {"beta0": -1.0}])
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"draws": 0}, {"t_min": 1.0}, {"beta0": -1.0}])
 def test_sampler_settings_out_of_range(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))} must lie in"):
         ddim_sample(np.random.default_rng(0), MixtureNoise(three_components()), **bad)
+
+
+def test_the_last_step_gives_the_estimate_of_the_data():
+    """To the last bit, whatever eta and the fresh noise are."""
+    x, noise, z = _draws(10, 5, 3), _draws(11, 5, 3), 1e3 * _draws(12, 5, 3)
+    estimate = (x - np.sqrt(1 - 0.3) * noise) / np.sqrt(0.3)
+    for eta in (0.0, 0.5, 1.0):
+        assert np.array_equal(ddim_step(x, noise, z, alpha_bar=0.3, next_alpha_bar=1.0, eta=eta), estimate)
+
+
+def test_the_grid_ends_at_t_min_and_at_zero_in_the_data():
+    """A model that records its times; at t_min = 0 a model that knows the data hits them."""
+    data, asked = np.array([[1.0, -2.0]] * 4), []
+
+    def model(x, t):
+        asked.append(t[0])
+        alpha, sigma = vp_schedule(t[0])
+        return (x - alpha * data) / sigma
+
+    x = ddim_sample(np.random.default_rng(0), model, draws=4, steps=5, t_min=0.0, eta=1.0)
+    assert np.allclose(x, data, atol=1e-12)
+    assert np.allclose(asked, (1 - np.arange(5) / 5) ** 2)
+    asked.clear()
+    ddim_sample(np.random.default_rng(0), model, draws=4, steps=3, t_min=0.25)
+    assert np.allclose(np.sqrt(asked), [1, 5 / 6, 2 / 3])
+
+
+def test_the_sampler_is_the_path_from_its_own_draws():
+    rng, model = np.random.default_rng(3), MixtureNoise(three_components())
+    drawn, times = rng.standard_normal((5, 7, 2)), np.linspace(1, np.sqrt(1e-3), 5) ** 2
+    path = ddim_from_noise(model, drawn[0], drawn[1:], times, vp_schedule(times)[0] ** 2, eta=0.4)
+    assert np.array_equal(ddim_sample(np.random.default_rng(3), model, draws=7, steps=4, eta=0.4), path)
+
+
+@pytest.mark.parametrize("name", ["schedule read one step late", "model asked at the next time"])
+def test_a_slip_of_one_step_is_named(name):
+    slip = next(d.f for d in find("score_models.ddim_from_noise").deviations if d.name == name)
+    verdict = verify("score_models.ddim_from_noise", slip, sizes=(4,))
+    assert not verdict.conforms and any(name in str(e) for e in verdict.explanations), str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        (lambda x: None, "the result of model must be a numpy array"),
+        (lambda x: x[:, :1], "model must give float64 arrays of shape"),
+        (lambda x: x.astype(np.float32), "model must give float64 arrays of shape"),
+        (lambda x: x * np.nan, "model must give finite values"),
+    ],
+)
+def test_what_a_model_returns_is_named(noise, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        ddim_sample(np.random.default_rng(0), lambda x, t: noise(x), draws=3, steps=2)
+
+
+levels = st.floats(1e-6, 1 - 1e-6)
+
+
+@given(alpha_bar=levels, share=st.floats(0, 1), eta=st.floats(0, 1), seed=st.integers(0, 10**6))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_a_step_in_fifty_digits(alpha_bar, share, eta, seed):
+    """Mean and spread of the step, by the algebra of DDPM's posterior in decimal arithmetic."""
+    then = min(alpha_bar + share * (1 - alpha_bar), 1.0)
+    x, noise, z = np.random.default_rng(seed).standard_normal((3, 1, 1))
+    ours = ddim_step(x, noise, z, alpha_bar=alpha_bar, next_alpha_bar=then, eta=eta)
+    with localcontext(prec=50):
+        t, s, e = Decimal(alpha_bar), Decimal(then), Decimal(eta)
+        a, b, c = (Decimal(float(v[0, 0])) for v in (x, noise, z))
+        x0 = (a - (1 - t).sqrt() * b) / t.sqrt()
+        variance = e**2 * (1 - s) * (s - t) / (s * (1 - t))
+        exact = s.sqrt() * x0 + max(1 - s - variance, Decimal(0)).sqrt() * b + variance.sqrt() * c
+        # rounding: a few eps of each term; 1 - s - variance may cancel, and its root then has the root of an eps
+        size = s.sqrt() * (abs(a) + abs(b)) / t.sqrt() + abs(b) + abs(c)
+        kept = max(1 - s - variance, Decimal("1e-30")).sqrt()
+        allowed = size * Decimal(2) ** -49 + abs(b) * min(Decimal(2) ** -24, Decimal(2) ** -50 / kept)
+        assert abs(Decimal(float(ours[0, 0])) - exact) <= allowed

@@ -45,16 +45,20 @@ Vincent, *A Connection Between Score Matching and Denoising Autoencoders*, 2011;
 Diffusion Probabilistic Models*, 2020; Lipman et al., *Flow Matching for Generative Modeling*, 2023.
 """
 
-from trref import validate
-from trref.backend import xp
-from trref.catalog import Input, Method, Objective, Transform
+from typing import Literal
 
-__all__ = ["convert_prediction", "flow_matching", "noise_matching"]
+from trref.signature import (
+    D,
+    FiniteFloat,
+    N,
+    NonNegative,
+    PositiveFloat,
+    Real,
+    Scalar,
+    checked,
+)
 
-PREDICTIONS = ("data", "noise", "score", "velocity")
-NOISE = {"predicted": Input("N D"), "noise": Input("N D"), "weight": Input("N", "nonnegative")}
-FLOW = {"predicted": Input("N D"), "data": Input("N D"), "noise": Input("N D"), "weight": Input("N", "nonnegative")}
-CONVERSION = {"prediction": Input("N D"), "x": Input("N D")}
+Prediction = Literal["data", "noise", "score", "velocity"]
 
 
 def _weighted_squares(error, weight):
@@ -62,94 +66,85 @@ def _weighted_squares(error, weight):
     return (weight * (error * error).sum(1)).sum() / N, 2 * weight[:, None] * error / N
 
 
-def noise_matching(predicted, noise, weight):
-    """Weighted squared error of predicted noise.
+@checked
+def noise_matching(
+    predicted: Real[N, D], noise: Real[N, D], weight: NonNegative[N]
+) -> tuple[Scalar, Real[N, D]]:
+    """Weighted squared error of predicted noise: a sum over entries, a mean over examples.
 
     Parameters
     ----------
-    predicted, noise : array (N, D)
-        The model's output at the noisy data, and the noise in them.
-    weight : array (N,)
-        Non-negative; 1 in DDPM. With ``1/sigma²`` it is the error of the score.
-
-    Returns
-    -------
-    loss : scalar array
-        A sum over entries, a mean over examples.
-    gradient : array (N, D)
-        With respect to `predicted`.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, negative weights.
+    predicted
+        The model's output at the noisy data.
+    noise
+        What is in the noisy data.
+    weight
+        1 in DDPM. With ``1/sigma²`` it is the error of the score.
     """
-    validate.inputs(NOISE, predicted, noise, weight)
     return _weighted_squares(predicted - noise, weight)  # eq. score-matching-noise
 
 
-def flow_matching(predicted, data, noise, weight, *, alpha_rate=-1.0, sigma_rate=1.0):
+@checked
+def flow_matching(
+    predicted: Real[N, D],
+    data: Real[N, D],
+    noise: Real[N, D],
+    weight: NonNegative[N],
+    *,
+    alpha_rate: FiniteFloat = -1.0,
+    sigma_rate: FiniteFloat = 1.0,
+) -> tuple[Scalar, Real[N, D]]:
     """Weighted squared error of a predicted velocity.
 
     Parameters
     ----------
-    predicted, data, noise : array (N, D)
-        The model's output at the mixtures of data and noise, and both of them.
-    weight : array (N,)
-        Non-negative.
-    alpha_rate, sigma_rate : float
+    data
+        What the noise was mixed with.
+    alpha_rate, sigma_rate
         Derivatives of alpha and sigma in the time of the path.
-
-    Returns
-    -------
-    loss : scalar array
-    gradient : array (N, D)
-        With respect to `predicted`.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite, negative weights.
     """
-    validate.inputs(FLOW, predicted, data, noise, weight)
-    validate.interval("(-inf, inf)", alpha_rate=alpha_rate, sigma_rate=sigma_rate)
     target = alpha_rate * data + sigma_rate * noise
     return _weighted_squares(predicted - target, weight)  # eq. score-matching-flow
 
 
+def _telling(given, alpha, sigma, alpha_rate, sigma_rate, **_):
+    """A velocity that says nothing of the data: alpha_rate sigma = sigma_rate alpha."""
+    if given == "velocity" and alpha_rate == sigma_rate * alpha / sigma:
+        raise ValueError(
+            "alpha_rate sigma must differ from sigma_rate alpha: the velocity says nothing of the data"
+        )
+    return []
+
+
+@checked(also=_telling)
 def convert_prediction(
-    prediction, x, *, given="noise", wanted="data", alpha=0.8, sigma=0.6, alpha_rate=-1.0, sigma_rate=1.0
-):
+    prediction: Real[N, D],
+    x: Real[N, D],
+    *,
+    given: Prediction = "noise",
+    wanted: Prediction = "data",
+    alpha: PositiveFloat = 0.8,
+    sigma: PositiveFloat = 0.6,
+    alpha_rate: FiniteFloat = -1.0,
+    sigma_rate: FiniteFloat = 1.0,
+) -> Real[N, D]:
     """Turn one kind of prediction into another.
 
     Parameters
     ----------
-    prediction, x : array (N, D)
-        The prediction at the noisy data `x`.
-    given, wanted : {"data", "noise", "score", "velocity"}
-    alpha, sigma : float
-        Levels of signal and noise, in (0, inf).
-    alpha_rate, sigma_rate : float
-        Their derivatives in the time of the path; of use for the velocity only. Then
-        ``alpha_rate sigma - sigma_rate alpha`` must not be 0.
-
-    Returns
-    -------
-    array (N, D)
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, values that are not finite or out of range, a path on which the velocity tells nothing.
+    prediction
+        At the noisy data.
+    x
+        The noisy data.
+    given, wanted
+        Kinds of prediction.
+    alpha, sigma
+        Levels of signal and noise.
+    alpha_rate, sigma_rate
+        Of use for the velocity only.
     """
-    validate.inputs(CONVERSION, prediction, x)
-    validate.choice(PREDICTIONS, given=given, wanted=wanted)
-    validate.interval("(0, inf)", alpha=alpha, sigma=sigma)
-    validate.interval("(-inf, inf)", alpha_rate=alpha_rate, sigma_rate=sigma_rate)
-    turn = alpha_rate - sigma_rate * alpha / sigma
-    if given == "velocity" and turn == 0:
-        raise ValueError("alpha_rate sigma must differ from sigma_rate alpha: the velocity says nothing of the data")
     # eq. score-matching-conversion
+    turn = alpha_rate - sigma_rate * alpha / sigma
     x0 = {
         "data": lambda: prediction,
         "noise": lambda: (x - sigma * prediction) / alpha,
@@ -163,83 +158,3 @@ def convert_prediction(
         "score": lambda: -noise / sigma,
         "velocity": lambda: alpha_rate * x0 + sigma_rate * noise,
     }[wanted]()
-
-
-def _conversion_jvp(prediction, x, tangent, **hyper):
-    """Affine in the prediction: a scale, the same for jvp and vjp."""
-    zero = xp.zeros_like(tangent)
-    return convert_prediction(tangent, zero, **hyper)
-
-
-def _conversion_vjp(prediction, x, cotangent, **hyper):
-    return _conversion_jvp(prediction, x, cotangent, **hyper)
-
-
-def _example(rng, size):
-    noise = rng.standard_normal((size, 2))
-    predicted = noise + rng.choice((0.05, 0.4, 1.5)) * rng.standard_normal((size, 2))
-    return {"predicted": predicted, "noise": noise, "weight": rng.exponential(1.0, size)}
-
-
-def _flow_example(rng, size):
-    batch = _example(rng, size)
-    return {"predicted": batch["predicted"], "data": rng.standard_normal((size, 2)), **batch}
-
-
-def _edge(weight):
-    rows = xp.array([[1.0, -2.0], [0.5, 0.0]])
-    return {"predicted": rows, "noise": 0.5 * rows, "weight": xp.array(weight)}
-
-
-def _flow_edge(weight):
-    batch = _edge(weight)
-    return {"predicted": batch["predicted"], "data": -batch["noise"], **batch}
-
-
-WEIGHTS = {"a weight of zero": [0.0, 2.0], "no weight": [0.0, 0.0]}
-METHOD = Method(
-    key="vincent2011connection",
-    provenance="partly",
-    functions=(
-        Objective(
-            f=noise_matching,
-            inputs=NOISE,
-            example=_example,
-            edges={name: lambda w=w: _edge(w) for name, w in WEIGHTS.items()},
-            wrt="predicted",
-        ),
-        Objective(
-            f=flow_matching,
-            inputs=FLOW,
-            example=_flow_example,
-            edges={name: lambda w=w: _flow_edge(w) for name, w in WEIGHTS.items()},
-            wrt="predicted",
-            settings={"default": {}, "probe": {"alpha_rate": -0.7, "sigma_rate": 1.6}},
-        ),
-        Transform(
-            f=convert_prediction,
-            inputs=CONVERSION,
-            example=lambda rng, size: {name: rng.standard_normal((size, 2)) for name in CONVERSION},
-            wrt="prediction",
-            jvp=_conversion_jvp,
-            vjp=_conversion_vjp,
-            settings={
-                "default": {},
-                **{
-                    f"{a} to {b}": {"given": a, "wanted": b, "sigma_rate": 1.6}
-                    for a in PREDICTIONS
-                    for b in PREDICTIONS
-                    if a != b
-                },
-                "probe": {
-                    "given": "velocity",
-                    "wanted": "score",
-                    "alpha": 0.4,
-                    "sigma": 1.7,
-                    "alpha_rate": -0.3,
-                    "sigma_rate": 2.1,
-                },
-            },
-        ),
-    ),
-)

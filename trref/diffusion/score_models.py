@@ -20,12 +20,22 @@ and a step to the smaller noise time :math:`s` puts back the noise that belongs 
 
 :math:`\eta = 0` is the deterministic DDIM, one Euler step of
 :math:`\mathrm d(x/\alpha) = \hat\varepsilon\,\mathrm d(\sigma/\alpha)`; :math:`\eta = 1` is DDPM with the posterior
-variance. The schedule here is the variance-preserving one with a linear rate
-(`trref.problems.mixtures.vp_schedule`). How a model of the noise is learned, and what it can be turned into, is
-in :mod:`trref.diffusion.score_matching`.
+variance. A step to :math:`\bar\alpha_s = 1` gives :math:`\hat x_0` itself, whatever :math:`\eta` is. The sampler starts
+from noise at :math:`t_0 = 1` and takes K steps on a grid that is uniform in the square root of the time,
+
+.. math::
+    :label: score-models-grid
+
+    t_k = \Big( 1 - \frac kK \big( 1 - \sqrt{t_{min}} \big) \Big)^2, \qquad k = 0, \dots, K,
+
+and step k leads from :math:`\bar\alpha_{t_k}` to :math:`\bar\alpha_{t_{k+1}}`, with the noise that the model sees at
+:math:`t_k`. The schedule is the variance-preserving one with a linear rate (`trref.problems.mixtures.vp_schedule`). How
+a model of the noise is learned, and what it can be turned into, is in :mod:`trref.diffusion.score_matching`.
 
 **Where implementations differ.** DDPM comes with two standard variances; the posterior one is the smaller and visibly
-under-dispersed with few steps. The last step should end at :math:`t_{min} > 0` or return :math:`\hat x_0`.
+under-dispersed with few steps. diffusers clips :math:`\hat x_0` to ±1 by default, and leaves the noise as it is. A
+schedule that is read one step late ends too noisy by a step. The last step should end at :math:`t_{min} > 0` or return
+:math:`\hat x_0`.
 
 **Provenance.** Confirmed: standard formulas, checked on Gaussian mixtures, whose score is known.
 
@@ -35,22 +45,26 @@ Ho, Jain and Abbeel, *Denoising Diffusion Probabilistic Models*, 2020, arXiv:200
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
+from trref import validate
 from trref.backend import to_host, xp
 from trref.problems.mixtures import vp_schedule
 from trref.signature import (
+    K1,
     D,
+    Decay,
     Fraction,
+    K,
     N,
     OpenFraction,
     PositiveFloat,
     PositiveInt,
+    Prob,
     Real,
     Rng,
     checked,
 )
-
-__all__ = ["ddim_sample", "ddim_step"]
 
 
 def _towards_the_data(alpha_bar, next_alpha_bar, **_):
@@ -66,7 +80,7 @@ def ddim_step(
     z: Real[N, D],
     *,
     alpha_bar: OpenFraction = 0.5,
-    next_alpha_bar: OpenFraction = 0.8,
+    next_alpha_bar: Annotated[float, "(0, 1]"] = 0.8,
     eta: Fraction = 0.0,
 ) -> Real[N, D]:
     """Take one DDIM step towards the data.
@@ -80,7 +94,7 @@ def ddim_step(
     z
         Fresh standard normal noise; without effect for eta 0.
     alpha_bar, next_alpha_bar
-        Squared signal level now and after the step, the second not below the first.
+        Squared signal level now and after the step, the second not below the first; 1 for the estimate of the data.
     eta
         0 for DDIM, 1 for DDPM with the posterior variance.
     """
@@ -88,9 +102,66 @@ def ddim_step(
     # eq. score-models-denoise
     x0 = (x - math.sqrt(1 - alpha_bar) * noise) / math.sqrt(alpha_bar)
     # eq. score-models-ddim
-    variance = eta**2 * (1 - s) / (1 - alpha_bar) * (1 - alpha_bar / s)
+    variance = eta**2 * (1 - s) / (1 - alpha_bar) * (s - alpha_bar) / s
     kept = math.sqrt(max(1 - s - variance, 0.0))
     return math.sqrt(s) * x0 + kept * noise + math.sqrt(variance) * z
+
+
+def _falling(times, alpha_bar, **_):
+    """Times that rise, signal levels that fall, and a start without signal."""
+    return [
+        (lambda: (times[1:] <= times[:-1]).all(), "times must not rise"),
+        (lambda: (alpha_bar[1:] >= alpha_bar[:-1]).all(), "alpha_bar must not fall"),
+        (lambda: alpha_bar[0] > 0, "alpha_bar must be positive"),
+        (lambda: alpha_bar[-2] < 1, "alpha_bar must be below 1 before the last step"),
+    ]
+
+
+@checked(also=_falling)
+def ddim_from_noise(
+    model: Callable,
+    x: Real[N, D],
+    z: Real[K, N, D],
+    times: Prob[K1],
+    alpha_bar: Prob[K1],
+    *,
+    eta: Fraction = 0.0,
+) -> Real[N, D]:
+    """Take K DDIM steps from given noise, with given fresh noise, on a given grid.
+
+    Parameters
+    ----------
+    model
+        ``model(x (N, D), t (N,)) -> (N, D)``: the estimated noise at noise time t.
+    x
+        Noise at the first time.
+    z
+        Of each step.
+    times
+        Noise times.
+    alpha_bar
+        The squared signal level at each time.
+
+    Raises
+    ------
+    ValueError
+        A `model` whose noise has another shape or is not finite.
+    """
+    levels = to_host(alpha_bar).tolist()
+    for k, fresh in enumerate(z):
+        t = xp.zeros_like(x[:, 0]) + times[k]
+        noise = model(x, t)
+        validate.array("the result of model", noise)
+        if noise.shape != x.shape or noise.dtype != x.dtype:
+            raise ValueError(
+                f"model must give {x.dtype} arrays of shape {tuple(x.shape)}, not {noise.dtype} {tuple(noise.shape)}"
+            )
+        now, then = levels[k], levels[k + 1]
+        x = ddim_step.unchecked(
+            x, noise, fresh, alpha_bar=now, next_alpha_bar=then, eta=eta
+        )
+    validate.require((lambda: xp.isfinite(x).all(), "model must give finite values"))
+    return x
 
 
 @checked
@@ -102,34 +173,25 @@ def ddim_sample(
     dims: PositiveInt = 2,
     steps: PositiveInt = 100,
     eta: Fraction = 0.0,
-    t_min: OpenFraction = 1e-3,
+    t_min: Decay = 1e-3,
     beta0: PositiveFloat = 0.1,
     beta1: PositiveFloat = 20.0,
     dtype: str | type = "float64",
 ) -> Real[N, D]:
-    """Sample by DDIM steps on a grid from noise time 1 to t_min that is uniform in the square root of the time.
+    """Sample by DDIM steps from noise.
 
     Parameters
     ----------
-    model
-        ``model(x (N, D), t (N,)) -> (N, D)``: the estimated noise.
-    steps
-        Number of steps.
     t_min
-        Where the last step ends.
+        Where the last step ends; at 0 it gives the estimate of the data.
     beta0, beta1
         Rates of the schedule at noise times 0 and 1.
     """
+    # eq. score-models-grid
     times = (xp.linspace(1.0, math.sqrt(t_min), steps + 1) ** 2).astype(dtype)
     alpha, _ = vp_schedule(times, beta0, beta1)
-    alpha_bar = to_host(alpha**2).tolist()
-
-    def draw():
-        return xp.asarray(rng.standard_normal((draws, dims)), dtype=dtype)
-
-    x = draw()
-    for k in range(steps):
-        noise = model(x, times[k] + xp.zeros(draws, dtype=dtype))
-        now, then = alpha_bar[k], alpha_bar[k + 1]
-        x = ddim_step(x, noise, draw(), alpha_bar=now, next_alpha_bar=then, eta=eta)
-    return x
+    drawn = rng.standard_normal((steps + 1, draws, dims))
+    drawn = xp.asarray(drawn, dtype=dtype)
+    return ddim_from_noise.unchecked(
+        model, drawn[0], drawn[1:], times, alpha**2, eta=eta
+    )
