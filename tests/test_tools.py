@@ -176,3 +176,20 @@ def test_a_tutorial_without_its_time_is_over_the_budget(tmp_path):
 
     (tmp_path / "plot_a.rst").write_text("Nothing")
     assert docs.budget([tmp_path / "plot_a.rst"], 1.0)
+
+
+def test_every_member_of_an_interface_is_told_from_the_others():
+    """tools/full.py asks it of all interfaces; a member that is taken for another one is reported."""
+    import full
+
+    groups = full.equal_candidates_of("surrogate")
+    assert "surrogate" in full.interfaces() and len(groups) > 5
+    assert [full.confused("surrogate", number) for number in range(len(groups))] == [""] * len(groups)
+
+
+def test_a_member_that_is_taken_for_another_is_reported(monkeypatch):
+    import full
+
+    groups = full.equal_candidates_of("surrogate")
+    monkeypatch.setattr(full, "as_function", lambda candidate, same=full.as_function: same(groups[1][0]))
+    assert "is identified as" in full.confused("surrogate", 0)

@@ -17,7 +17,7 @@ def test_tutorial(path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     environment = {**os.environ, "MPLBACKEND": "agg", "TRREF_BACKEND": "numpy"}
-    # 20 s is the rule; the limit here only stops what hangs, for a test must not depend on the machine's speed
+    # tools/docs.py asserts the rule of 15 s; the limit here only stops what hangs, whatever the speed of the machine
     result = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", str(path)],
         env=environment,

@@ -64,12 +64,12 @@ def all_members(jobs):
             if not any(declared(a, b) for b in _published(group) if a is not b)
         ]
         with multiprocessing.get_context("fork").Pool(jobs) as pool:  # which inherit the results computed so far
-            confused = [text for text in pool.imap(functools.partial(_confused, interface), range(len(groups))) if text]
+            found = [text for text in pool.imap(functools.partial(confused, interface), range(len(groups))) if text]
         for text in undeclared:
             print(f"{interface}: no limit says why {text} agrees with others")
-        for text in confused:
+        for text in found:
             print(f"{interface}: {text}")
-        wrong += len(undeclared) + len(confused)
+        wrong += len(undeclared) + len(found)
         equal = [[c.text for c in group] for group in groups if len(group) > 1]
         table[interface] = {"members": len(candidates(interface)), "equal": equal}
         print(f"{interface}: {len(candidates(interface))} members, {len(groups)} that differ", flush=True)
@@ -81,7 +81,7 @@ def _published(group):
     return [candidate for candidate in group if candidate.deviation is None]
 
 
-def _confused(interface, number):
+def confused(interface, number):
     """What is wrong with the identification of a group's first member; nothing where all is right."""
     group = equal_candidates_of(interface)[number]
     found = {match.candidate.text for match in identify(as_function(group[0]), interface).exact}

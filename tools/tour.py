@@ -25,8 +25,7 @@ def main():
     import _environment
 
     python = _environment.ensure("tour", fresh=options.fresh)
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    environment = {**os.environ, **one_thread, "MPLBACKEND": "agg"}
+    environment = {**os.environ, **_environment.ONE_THREAD, "MPLBACKEND": "agg"}
     return subprocess.run([python, __file__, "--inside"], env=environment, check=False).returncode
 
 
