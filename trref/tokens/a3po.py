@@ -49,6 +49,13 @@ out of the sum, or capped:
 
     w \leftarrow w\,[w \le c] \ (\text{mask}), \qquad w \leftarrow \min(w, c) \ (\text{clamp})
 
+===============  ===================================
+:math:`\pi_b`    `behavior_log_prob`
+:math:`\pi_p`    `old_log_prob`, `proximal_log_prob`
+:math:`v_b,\ v`  `version`, `current_version`
+c                `weight_cap`, none by default
+===============  ===================================
+
 **Where implementations differ.** AReaL multiplies by w only where its configuration has ``rejection_sampling``; without
 it ``use_decoupled_loss`` silently clips around the proximal policy with no weight. Tokens that it masks still count in
 the mean, as here. It offers "linear" in its metrics only. Forgetting to stop the gradient at the interpolation leaves
@@ -77,8 +84,6 @@ from trref.signature import (
     checked,
 )
 from trref.tokens.terms import clip_surrogate, token_mean
-
-__all__ = ["a3po", "decoupled", "proximal_approximation"]
 
 
 @checked

@@ -36,6 +36,10 @@ Trainers can log which share of the wrong answers is overconfident, exploratory 
 
     c_i > \tau, \qquad |c_i| \le \tau, \qquad c_i < -\tau
 
+============  ===========
+:math:`\tau`  `threshold`
+============  ===========
+
 **Where implementations differ.** The abstract prints c without the division by the length: for long answers it is then
 large and the penalty unbounded (``shift="sum"``). Letting the gradient flow through c adds that of
 :math:`\mathrm{softplus}(c)` to every token of a wrong answer, which is another method.
@@ -64,8 +68,6 @@ from trref.signature import (
     checked,
 )
 from trref.tokens.terms import clip_surrogate, per_token, token_weights
-
-__all__ = ["ErrorShares", "ace", "confidence_shift", "error_shares", "penalty_factor"]
 
 
 class ErrorShares(NamedTuple):

@@ -60,6 +60,11 @@ is
 
     \sum_{i,t} \frac{m_{i,t}}{\sum_j |y_j|} \sum_{k \in \mathrm{top}_K(\pi^{ref}_{i,t})} \pi_{i,t,k}
 
+=======================  ====================================
+:math:`\lambda,\ \beta`  `push`, `pull`
+K                        `K`; of equal logits the first count
+=======================  ====================================
+
 **Where implementations differ.** With y left among the anchors, push and pull partly cancel. Where the anchors are
 improbable under the reference, :math:`\beta/Z` explodes; here the pull is left out where Z is below ``min_mass``.
 
@@ -99,8 +104,6 @@ from trref.tokens.terms import (
     seq_mean,
     token_mean,
 )
-
-__all__ = ["AnchorRatio", "anchor_ratio", "apo", "safe_manifold", "support_coverage"]
 
 
 class AnchorRatio(NamedTuple):
@@ -174,7 +177,7 @@ def apo(
     advantage
         As of `trref.tokens.grpo.group_advantage`.
     push, pull
-        Here λ and β.
+        How much harder the token is pushed, and how hard the anchors are pulled.
     clipping
         Clip the push alone, or the rectified ratio.
     """

@@ -64,6 +64,12 @@ customary interval, and is capped:
 
 A token within its band does not put the distribution within the ball: the band is necessary, not sufficient.
 
+===============================  =========================
+:math:`\delta`                   `radius`
+:math:`\epsilon_l,\ \epsilon_h`  `relax_low`, `relax_high`
+c                                `cap`
+===============================  =========================
+
 **Where implementations differ.** The authors' operator overrides p below 1e-6 and above 1 - 1e-6 by the limits, and
 takes :math:`f` of 1e-12 for :math:`f(0)`, so that it finds the KL bound saturated for :math:`1 - p` below
 :math:`\delta/27`. It joins the band with [0.8, 1.28] unless told not to, as the run scripts of the main experiments do;
@@ -91,8 +97,6 @@ from trref.signature import (
     checked,
 )
 from trref.tokens.terms import clip_surrogate, seq_mean
-
-__all__ = ["Band", "band", "bandpo"]
 
 SMALLEST = 1e-20  # probability of a token, or of all others
 NEWTON_STEPS = 16  # the smallest radius, 1e-12, takes 12

@@ -59,6 +59,11 @@ Before the division by :math:`s_R` the mean of the global term's gradient on-pol
 probability of being right: an ordinary policy gradient, weaker, with the batch as baseline. Its sign depends on which
 prompts share the batch: easy ones are pushed up and hard ones down, whatever progress they make.
 
+===================  ===========
+h                    `threshold`
+:math:`\varepsilon`  `eps`
+===================  ===========
+
 **Where implementations differ.** The authors' code could not be read. Whether answers are equal is to be decided on
 normalised final answers, not on token strings. Where prompts have groups of different sizes, the global statistics here
 count every prompt once, the loss every answer.
@@ -90,14 +95,6 @@ from trref.signature import (
     checked,
 )
 from trref.tokens.terms import clip_surrogate, group_mean, per_token, seq_mean
-
-__all__ = [
-    "consistency_entropy",
-    "copo",
-    "global_advantage",
-    "local_weight",
-    "prompt_reward",
-]
 
 
 @checked
@@ -165,7 +162,7 @@ def local_weight(
     gamma
         Steepness.
     threshold
-        Here h, the entropy at which the weight is one half.
+        The entropy at which the weight is one half.
     unit
         Of the threshold: the entropy itself, or a share of its largest value.
     """
@@ -200,8 +197,9 @@ def copo(
     blend
         What is blended: the two losses, or the two advantages.
     """
+    dtype = "float32" if log_prob.dtype == "float32" else "float64"
     local = local_weight.unchecked(
-        group, answer, gamma=gamma, threshold=threshold, unit=unit, dtype=log_prob.dtype
+        group, answer, gamma=gamma, threshold=threshold, unit=unit, dtype=dtype
     )[:, None]
     A = per_token(advantage)
     A_global = global_advantage.unchecked(reward, group, eps=eps)[:, None]

@@ -84,15 +84,6 @@ from trref.signature import (
 )
 from trref.tokens.terms import per_token, token_mean
 
-__all__ = [
-    "cppo",
-    "cppo_binary",
-    "cppo_mask",
-    "dynamic_budget",
-    "position_weight",
-    "prefix_threshold",
-]
-
 
 @checked
 def position_weight(
@@ -122,7 +113,7 @@ def dynamic_budget(
     Parameters
     ----------
     smallest
-        Here b.
+        Of the budgets.
     """
     # eq. cppo-dynamic
     # the zeros of the padding stand last
@@ -159,10 +150,11 @@ def prefix_threshold(
     w = position_weight.unchecked(mask, w_min=w_min)
     Z = w * divergence
     S, W = xp.cumsum(Z, axis=1) - Z, xp.cumsum(w, axis=1) - w
+    b = mean_radius
     if budget == "dynamic":
         each = dynamic_budget.unchecked(mask, divergence, smallest=mean_radius)
-        mean_radius = each[:, None]
-    return xp.minimum(radius, radius + mean_radius * W - S)  # eq. cppo-threshold
+        b = each[:, None]
+    return xp.minimum(radius, radius + b * W - S)  # eq. cppo-threshold
 
 
 @checked

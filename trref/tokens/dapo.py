@@ -30,6 +30,11 @@ The length of an answer costs, softly, over the last :math:`C` of :math:`L` toke
 
     R(y) = \min\Big\{0,\; \max\Big\{-1,\; \frac{(L - C) - |y|}{C}\Big\}\Big\}
 
+===============================  =======================
+:math:`\epsilon_l,\ \epsilon_h`  `clip_low`, `clip_high`
+L, C                             `max_length`, `cache`
+===============================  =======================
+
 **Where implementations differ.** TRL and verl average over the tokens of the batch, the paper over those of a prompt.
 TRL documents that it does not sample dynamically.
 
@@ -55,8 +60,6 @@ from trref.signature import (
     checked,
 )
 from trref.tokens.terms import clip_surrogate, group_mean, group_token_mean, token_mean
-
-__all__ = ["dapo", "dapo_over_batch", "dynamic_sampling", "overlong_penalty"]
 
 
 @checked
@@ -128,9 +131,9 @@ def overlong_penalty(
     length
         Number of tokens of each answer.
     max_length
-        Here L, where the penalty is whole.
+        Where the penalty is whole.
     cache
-        Here C: the penalty falls from 0 to -1 over the last C tokens before L.
+        The penalty falls from 0 to -1 over so many tokens before that.
     """
     # eq. dapo-overlong
     return xp.clip((max_length - cache - length) / cache, -1.0, 0.0)

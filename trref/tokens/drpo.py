@@ -47,6 +47,15 @@ mean over :math:`\mu` DRPO's penalty is :math:`\sum_a (\pi_a - \mu_a)^2` and SPO
 12.5, where :math:`w` stays within 0.92 and 1.08 and the radius can't be reached: next to no regulariser.
 For :math:`\delta \to \infty` all three are the importance-weighted policy gradient.
 
+=========================  ===========================
+:math:`\mu`                `old_log_prob`
+:math:`d_l,\ d_h`          `radius_low`, `radius_high`
+:math:`\epsilon,\ \delta`  `radius` of SPO, of DRPO
+C, L                       `bound`, `max_length`
+=========================  ===========================
+
+A divergence of exactly the radius is within it.
+
 **Where implementations differ.** TRL's former trainer takes DPPO's coefficient as a constant times the log-probability
 (same gradient, other value) and truncates at 10. UniRL clamps log-ratios to ±20, and averages over all tokens
 unless told to divide by a horizon. verl's ``dppo_tv`` and ``dppo_kl`` measure from whatever the old log-probabilities
@@ -77,8 +86,6 @@ from trref.signature import (
 )
 from trref.tokens.reduced_divergences import binary_rows
 from trref.tokens.terms import per_token, token_weights
-
-__all__ = ["dppo", "dppo_measured", "drpo", "drpo_weight", "keep_mask", "spo"]
 
 
 @checked
@@ -125,7 +132,7 @@ def dppo_measured(
     advantage
         As of `trref.tokens.dr_grpo.centred_advantage`.
     bound
-        Here C, the largest ratio in the gradient.
+        Largest ratio in the gradient.
     """
     keep = keep_mask.unchecked(
         log_prob,
@@ -191,7 +198,7 @@ def spo(
     Parameters
     ----------
     radius
-        Here ε: the gradient ends at the ratios 1 ± ε.
+        In ratios: the gradient ends at 1 ± radius.
     """
     d, A = log_prob - old_log_prob, per_token(advantage)
     ratio, moved = xp.exp(d), xp.expm1(d)
@@ -214,7 +221,7 @@ def drpo_weight(
     Parameters
     ----------
     radius
-        Here δ, in probabilities.
+        In probabilities.
     """
     change = xp.exp(old_log_prob) * xp.expm1(log_prob - old_log_prob)
     return 1 - xp.sign(per_token(advantage)) * change / radius  # eq. drpo-gradient
@@ -230,13 +237,7 @@ def drpo(
     max_length: PositiveFloat,
     radius: PositiveFloat = 12.5,
 ) -> tuple[Scalar, Real[B, T]]:
-    """DRPO loss: the quadratic penalty in probabilities, smooth everywhere.
-
-    Parameters
-    ----------
-    radius
-        Here δ.
-    """
+    """DRPO loss: the quadratic penalty in probabilities, smooth everywhere."""
     d, A = log_prob - old_log_prob, per_token(advantage)
     ratio, mu = xp.exp(d), xp.exp(old_log_prob)
     w = token_weights(mask, "constant", max_length=max_length)

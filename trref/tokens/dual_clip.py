@@ -25,6 +25,10 @@ For :math:`\delta = c > 1 + \epsilon_h` the two are the same function. Both are 
 
     J = \sum_{i,t} \frac{m_{i,t}}{B\,|y_i|}\, \ell^{dual}_{i,t}
 
+=================  =======
+c, :math:`\delta`  `bound`
+=================  =======
+
 **Where implementations differ.** verl's "vanilla" loss always has the dual clip, with :math:`c = 3`; neither GRPO nor
 DAPO has it. TRL has it as ``delta``, off by default.
 
@@ -38,8 +42,6 @@ from typing import Annotated
 from trref.backend import xp
 from trref.signature import B, LogProb, Mask, PositiveFloat, Real, Scalar, T, checked
 from trref.tokens.terms import clip_surrogate, per_token, seq_mean
-
-__all__ = ["dual_clip", "two_sided_clip"]
 
 
 @checked
@@ -59,7 +61,7 @@ def dual_clip(
     advantage
         As of `trref.tokens.grpo.group_advantage`.
     bound
-        The multiple c.
+        The multiple of the advantage.
     """
     term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, clip, clip)
     floor = bound * per_token(advantage)
@@ -85,7 +87,7 @@ def two_sided_clip(
     Parameters
     ----------
     bound
-        Here δ, the largest ratio; below 1 + clip it is the upper clip of positive advantages.
+        The largest ratio; below 1 + clip it is the upper clip of positive advantages.
     """
     # eq. dual-clip-two-sided
     A, ratio = per_token(advantage), xp.exp(log_prob - old_log_prob)

@@ -42,6 +42,12 @@ of :math:`|\hat A|` is :math:`2\sqrt{\hat p(1-\hat p)}`, so that a bound linear 
 budget by disagreement. With sample deviations and G answers all that is :math:`\sqrt{(G-1)/G}` times as large. A rare
 success has :math:`|\hat A| = \sqrt{G-1}`: the micro scale is bounded lest one lucky answer get a huge region.
 
+==============================  =======================
+:math:`\lambda_a,\ \lambda_v`   `micro`, `macro`
+:math:`a_{ref},\ \kappa_{max}`  `reference`, `cap`
+:math:`\epsilon_0`              `clip_low`, `clip_high`
+==============================  =======================
+
 **Where implementations differ.** No public implementation is known. Without the division by the deviation
 :math:`|\hat A| \le 1`, and :math:`a_{ref}` has to be smaller.
 
@@ -71,8 +77,6 @@ from trref.signature import (
     checked,
 )
 from trref.tokens.terms import clip_surrogate, group_mean, token_weights
-
-__all__ = ["Bounds", "elastic_bounds", "etr", "macro_scale", "micro_scale"]
 
 MAX_LOW = 0.95  # the lower bound of a ratio, 1 minus this, stays positive
 

@@ -49,6 +49,14 @@ value at a budget is :math:`\delta M - \frac{4\gamma}{1-\gamma} \|A\|_\infty\, \
 
 which vanishes as the discount goes to 1.
 
+==============  ==========
+:math:`\delta`  `radius`
+r               `ratio`
+:math:`\gamma`  `discount`
+==============  ==========
+
+Of equal advantages the later sample counts as the larger. A ratio of exactly 1 has no sign and does not roll back.
+
 **Where implementations differ.** :math:`\hat D` has no factor 1/2: the budget bounds twice the total variation. The
 paper's main text prints the radius with :math:`(1-\gamma)^2`, its appendix as here. Language models have one sample of
 a prefix: there the sum constraint forces r = 1, and APC is a clip by tokens.
@@ -73,8 +81,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = ["apc", "penalised_radius", "trpo_radius", "tv_trpo_sample"]
-
 
 def _same(state, dtype):
     return (state[:, None] == state[None, :]).astype(dtype)
@@ -93,7 +99,7 @@ def apc(
     state
         The state of each sample: any numbers.
     radius
-        Here δ, the budget of each state: of the mean of abs(ratio - 1), which is twice the total variation.
+        The budget of each state: of the mean of abs(ratio - 1), which is twice the total variation.
     """
     N = len(ratio)
     same, size, sign = _same(state, ratio.dtype), abs(ratio - 1), xp.sign(ratio - 1)

@@ -29,6 +29,12 @@ is subtracted: on-policy this is REINFORCE with other advantages than GRPO's. An
 no two tokens hold the distribution. Where all rewards of a group are equal the update pushes down whatever was sampled,
 in proportion to its entropy.
 
+==============  ============================================
+:math:`\gamma`  `entropy_weight`
+:math:`H_0`     `initial_entropy`
+c               `boost` of right, `penalty` of wrong answers
+==============  ============================================
+
 **Where implementations differ.** The authors' code filters above a fixed 0.7, whatever :math:`H_0`; it divides each
 answer's loss by the number of its conflict tokens as well; and it marks valid tokens by a padding id.
 
@@ -60,8 +66,6 @@ from trref.signature import (
 from trref.tokens.gtpo_conflicts import conflict_weights
 from trref.tokens.terms import seq_mean
 
-__all__ = ["entropy_filter", "gtpo", "mean_entropy"]
-
 LOG_2 = math.log(2)
 
 
@@ -88,7 +92,7 @@ def entropy_filter(
     Parameters
     ----------
     initial_entropy
-        Mean entropy of the first policy, here H_0.
+        Mean entropy of the first policy.
     threshold
         Largest mean entropy.
     """
@@ -118,7 +122,7 @@ def gtpo(
     advantage
         As of `trref.tokens.grpo.group_advantage`.
     entropy_weight
-        Here γ.
+        By how much of its mean entropy an answer's advantage is lowered.
     initial_entropy
         From log 2 on nothing is filtered.
     boost, penalty
