@@ -55,7 +55,8 @@ r               `ratio`
 :math:`\gamma`  `discount`
 ==============  ==========
 
-Of equal advantages the later sample counts as the larger. A ratio of exactly 1 has no sign and does not roll back.
+Of equal advantages the later sample counts as the larger. Beyond the budget a ratio of exactly
+1, where there is a kink, gets no gradient.
 
 **Where implementations differ.** :math:`\hat D` has no factor 1/2: the budget bounds twice the total variation. The
 paper's main text prints the radius with :math:`(1-\gamma)^2`, its appendix as here. Language models have one sample of
