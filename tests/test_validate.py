@@ -11,15 +11,20 @@ from trref.catalog import Input
 TWO = {"a": Input("B T"), "b": Input("B | B T")}
 
 
+def ask(specs, *values):
+    """Check values against specifications, in their order."""
+    return validate.inputs(specs, dict(zip(specs, values, strict=True)))
+
+
 def test_sizes_and_alternatives():
-    assert validate.inputs(TWO, np.ones((2, 3)), np.ones(2)) == {"B": 2, "T": 3}
-    assert validate.inputs(TWO, np.ones((2, 3)), np.ones((2, 3))) == {"B": 2, "T": 3}
-    assert validate.inputs({"r": Input("T"), "v": Input("T+1")}, np.ones(4), np.ones(5)) == {"T": 4}
-    assert validate.inputs({"q": Input("N 3")}, np.ones((2, 3))) == {"N": 2}
+    assert ask(TWO, np.ones((2, 3)), np.ones(2)) == {"B": 2, "T": 3}
+    assert ask(TWO, np.ones((2, 3)), np.ones((2, 3))) == {"B": 2, "T": 3}
+    assert ask({"r": Input("T"), "v": Input("T+1")}, np.ones(4), np.ones(5)) == {"T": 4}
+    assert ask({"q": Input("N 3")}, np.ones((2, 3))) == {"N": 2}
     batch = {"x": Input("... N P"), "z": Input("... N P")}
-    assert validate.inputs(batch, np.ones((4, 5, 2, 3)), np.ones((4, 5, 2, 3))) == {"...": (4, 5), "N": 2, "P": 3}
+    assert ask(batch, np.ones((4, 5, 2, 3)), np.ones((4, 5, 2, 3))) == {"...": (4, 5), "N": 2, "P": 3}
     with pytest.raises(ValueError, match=r"z must have shape \(..., N, P\) with ... = \(4,\), N = 2, P = 3"):
-        validate.inputs(batch, np.ones((4, 2, 3)), np.ones((2, 3)))
+        ask(batch, np.ones((4, 2, 3)), np.ones((2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +39,7 @@ def test_sizes_and_alternatives():
 )
 def test_value_errors(values, message):
     with pytest.raises(ValueError, match=message):
-        validate.inputs(TWO, *values)
+        ask(TWO, *values)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_value_errors(values, message):
 )
 def test_type_errors(values, message):
     with pytest.raises(TypeError, match=message):
-        validate.inputs(TWO, *values)
+        ask(TWO, *values)
 
 
 @pytest.mark.parametrize(
@@ -66,35 +71,35 @@ def test_type_errors(values, message):
 )
 def test_kinds(kind, good, bad, message):
     spec = {"p": Input("N", kind)}
-    validate.inputs(spec, np.asarray(good))
+    ask(spec, np.asarray(good))
     with pytest.raises(ValueError, match=message):
-        validate.inputs(spec, np.asarray(bad))
+        ask(spec, np.asarray(bad))
 
 
 def test_log_probabilities_too_far_apart():
     spec = {"a": Input("N", "log_prob"), "b": Input("N", "log_prob")}
-    validate.inputs(spec, np.array([-30.0]), np.array([0.0]))
+    ask(spec, np.array([-30.0]), np.array([0.0]))
     for far in (-30.1, 30.1):
         with pytest.raises(ValueError, match="b must be finite and within 30 of a"):
-            validate.inputs(spec, np.array([far]), np.array([0.0]))
+            ask(spec, np.array([far]), np.array([0.0]))
 
 
 def test_log_probabilities_beyond_any_density():
     spec = {"a": Input("N", "log_prob")}
-    validate.inputs(spec, np.array([49.9, -700.0]))
+    ask(spec, np.array([49.9, -700.0]))
     for bad in (50.1, np.nan, np.inf):
         with pytest.raises(ValueError, match="a must be finite and at most 50"):
-            validate.inputs(spec, np.array([bad, -1.0]))
+            ask(spec, np.array([bad, -1.0]))
 
 
 @pytest.mark.parametrize(("dtype", "largest"), [("float64", 1e100), ("float32", 1e15)])
 def test_the_norm_is_bounded(dtype, largest):
     spec = {"x": Input("N N")}
     entry = np.full((2, 2), largest / 2, dtype)  # the norm of four is twice an entry
-    validate.inputs(spec, 0.999 * entry)
+    ask(spec, 0.999 * entry)
     for bad in (1.001 * entry, -1.001 * entry, 1e10 * entry, np.array([[0, np.nan], [1, 1]], dtype)):
         with pytest.raises(ValueError, match="x must be finite, with a norm"):
-            validate.inputs(spec, bad)
+            ask(spec, bad)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -102,10 +107,10 @@ def test_simplex(dtype):
     spec = {"shares": Input("N K", "simplex")}
     good = np.random.default_rng(0).dirichlet(np.ones(5000), 2).astype(dtype)
     for shares in (good, np.eye(3, dtype=dtype)):
-        validate.inputs(spec, shares)
+        ask(spec, shares)
     for bad in (good * (1 + 2e-5), good - 1e-3, np.array([[0.5, 0.6, -0.1]], dtype), np.array([[np.nan, 1.0]], dtype)):
         with pytest.raises(ValueError, match="shares must be non-negative, with sums of 1 along the last axis"):
-            validate.inputs(spec, bad)
+            ask(spec, bad)
 
 
 def test_labels_below_the_number_of_classes():
@@ -141,24 +146,24 @@ def test_objects_with_methods():
 
 def test_orthonormal():
     spec = {"x": Input("N P", "orthonormal")}
-    validate.inputs(spec, np.eye(4)[:, :2])
+    ask(spec, np.eye(4)[:, :2])
     with pytest.raises(ValueError, match="x must have orthonormal columns"):
-        validate.inputs(spec, np.ones((4, 2)))
+        ask(spec, np.ones((4, 2)))
     with pytest.raises(ValueError, match="x must have orthonormal columns"):
-        validate.inputs(spec, 0.9 * np.eye(4)[:, :2])
+        ask(spec, 0.9 * np.eye(4)[:, :2])
 
 
 def test_one_synchronisation_when_all_is_well():
     with trref.use_backend("strict"), strict.synchronisations() as count:
-        validate.inputs(TWO, xp.ones((2, 3)), xp.ones(2))
+        ask(TWO, xp.ones((2, 3)), xp.ones(2))
     assert count() == 1
 
 
 def test_optional_and_callable():
     spec = {"f": Input("", "callable"), "x0": Input("N", optional=True)}
-    validate.inputs(spec, len, None)
+    ask(spec, len, None)
     with pytest.raises(TypeError, match="f must be callable"):
-        validate.inputs(spec, 3, None)
+        ask(spec, 3, None)
 
 
 @pytest.mark.parametrize(
@@ -189,15 +194,18 @@ def test_integers_and_choices():
         validate.choice(("a", "b"), mode="c")
 
 
-def test_state_of_update_rules():
+def test_lists_of_update_rules():
+    def ask(params, grads, *moments):
+        validate.require(*validate.lists({"params": params, "grads": grads}, *moments))
+
     good = [np.ones(2), np.ones((2, 2))]
-    validate.state(good, good, good)
+    ask(good, good, good)
     for bad, message in [
         (good[:1], "grads must hold 2 arrays"),
         ([good[1], good[0]], r"grads\[0\] must have shape \(2,\)"),
         ([np.array([np.nan, 1.0]), good[1]], r"grads\[0\] must be finite"),
     ]:
         with pytest.raises(ValueError, match=message):
-            validate.state(good, bad)
+            ask(good, bad)
     with pytest.raises(TypeError, match="params must be a non-empty list"):
-        validate.state(np.ones(2), good)
+        ask(np.ones(2), good)

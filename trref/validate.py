@@ -1,9 +1,6 @@
 """Shape, dtype and range checks with messages that name the argument and what it needed.
 
-A method hands its inputs over once, as its first statement::
-
-    validate.inputs(SURROGATE.inputs, log_prob, old_log_prob, advantage)
-    validate.interval("(0, inf)", clip=clip)
+`trref.signature.checked` calls them at every call of a method.
 
 Shapes and dtypes are checked on the host. The values (finite, within the range of their kind) of all arrays together
 cost one synchronisation of a device; only when something is wrong does the search for the culprit cost more.
@@ -39,7 +36,6 @@ __all__ = [
     "parse_shape",
     "provides",
     "require",
-    "state",
 ]
 
 LOG_RATIO_BOUND = 30.0
@@ -85,15 +81,24 @@ KINDS = {
         "must be finite and at most 50, with a norm of at most 1e100 (float32: 1e15)",
     ),
     "prob": (lambda x: _between(0, x, 1), "must lie in [0, 1]"),
-    "simplex": (_simplex, "must be non-negative, with sums of 1 along the last axis, to 1e-5"),
+    "simplex": (
+        _simplex,
+        "must be non-negative, with sums of 1 along the last axis, to 1e-5",
+    ),
     "mask": (lambda x: ((x == 0) | (x == 1)).all(), "must hold only 0 and 1"),
-    "positive": (lambda x: (x.min() > 0) & _moderate(x), "must be positive and finite, with a norm of at most 1e100"),
+    "positive": (
+        lambda x: (x.min() > 0) & _moderate(x),
+        "must be positive and finite, with a norm of at most 1e100",
+    ),
     "nonnegative": (
         lambda x: (x.min() >= 0) & _moderate(x),
         "must be non-negative and finite, with a norm of at most 1e100",
     ),
     "index": (lambda x: x.min() >= 0, "must hold non-negative integers"),
-    "orthonormal": (_orthonormal, "must have orthonormal columns, to 1e-6 (float32: 3e-4)"),
+    "orthonormal": (
+        _orthonormal,
+        "must have orthonormal columns, to 1e-6 (float32: 3e-4)",
+    ),
 }
 
 
@@ -103,7 +108,10 @@ def parse_shape(shape):
 
     One word of an option may be ``...``: any number of axes, the same for all inputs.
     """
-    return tuple(tuple(_dimension(word) for word in option.split()) for option in shape.split("|"))
+    return tuple(
+        tuple(_dimension(word) for word in option.split())
+        for option in shape.split("|")
+    )
 
 
 def _dimension(word):
@@ -120,7 +128,11 @@ def fits(actual, option, sizes):
     found = dict(sizes)
     if ("...", 0) in option:
         start, count = option.index(("...", 0)), len(actual) - len(option) + 1
-        if count < 0 or found.setdefault("...", actual[start : start + count]) != actual[start : start + count]:
+        if (
+            count < 0
+            or found.setdefault("...", actual[start : start + count])
+            != actual[start : start + count]
+        ):
             return None
         actual = actual[:start] + actual[start + count :]
         option = option[:start] + option[start + 1 :]
@@ -134,8 +146,12 @@ def fits(actual, option, sizes):
 
 def _describe(shape, sizes):
     text = " or ".join(f"({', '.join(o.split())})" for o in shape.split("|"))
-    names = [n for n in dict.fromkeys(re.findall(r"[A-Za-z]\w*|\.\.\.", shape)) if n in sizes]
-    return text + (" with " + ", ".join(f"{n} = {sizes[n]}" for n in names) if names else "")
+    names = [
+        n for n in dict.fromkeys(re.findall(r"[A-Za-z]\w*|\.\.\.", shape)) if n in sizes
+    ]
+    return text + (
+        " with " + ", ".join(f"{n} = {sizes[n]}" for n in names) if names else ""
+    )
 
 
 def array(name, value, *, integer=False):
@@ -145,22 +161,24 @@ def array(name, value, *, integer=False):
     """
     current = backend.active()
     if type(value) is not current.array_type:
-        raise TypeError(f"{name} must be a {current.name} array, not {type(value).__module__}.{type(value).__name__}")
+        raise TypeError(
+            f"{name} must be a {current.name} array, not {type(value).__module__}.{type(value).__name__}"
+        )
     if integer and value.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an array of integers, not {value.dtype}")
     if not integer and value.dtype.char not in "fd":
         raise TypeError(f"{name} must be a float64 or float32 array, not {value.dtype}")
 
 
-def inputs(specs, *values):
-    """Check inputs against their specifications; see `deferred` for parameters and errors.
+def inputs(specs, values):
+    """Check named values against their specifications; see `deferred` for errors.
 
     Returns
     -------
     dict of str to int
         The length that each letter of the shapes stands for.
     """
-    sizes, flags = deferred(compiled(specs), dict(zip(specs, values, strict=True)))
+    sizes, flags = deferred(compiled(specs), values)
     require(*flags)
     return sizes
 
@@ -193,7 +211,7 @@ def compiled(specs):
     )
 
 
-def deferred(rows, *given):
+def deferred(rows, given):
     """Check shapes and dtypes now; return what is still to be asked of the values, for `require`.
 
     Parameters
@@ -219,9 +237,6 @@ def deferred(rows, *given):
         Wrong or empty shapes; values that are not finite or outside the range of their kind; two log-probabilities
         further apart than `LOG_RATIO_BOUND`.
     """
-    if isinstance(rows, dict):  # as modules of the old form call it: deferred(specs, *values)
-        rows, given = compiled(rows), [dict(zip(rows, given, strict=True))]
-    (given,) = given
     sizes, real, first, flags = {}, None, None, []
     for row in rows:
         name, kind, value = row.name, row.kind, given[row.name]
@@ -230,25 +245,36 @@ def deferred(rows, *given):
         if kind == "callable":
             provides(name, value, *row.methods)
             continue
-        if row.other and hasattr(value, "dtype") and (kind == "index") != (value.dtype.kind in "iu"):
+        if (
+            row.other
+            and hasattr(value, "dtype")
+            and (kind == "index") != (value.dtype.kind in "iu")
+        ):
             row, kind = row.other, row.other.kind
         array(name, value, integer=kind == "index")
         if kind != "index":
             if real is None:
                 real = name, value.dtype
             elif value.dtype != real[1]:
-                raise TypeError(f"{name} is {value.dtype}, but {real[0]} is {real[1]}: give all one dtype")
+                raise TypeError(
+                    f"{name} is {value.dtype}, but {real[0]} is {real[1]}: give all one dtype"
+                )
         shape = value.shape
         for option in row.shapes:
             if (found := fits(shape, option, sizes)) is not None:
                 sizes = found
                 break
         else:
-            raise ValueError(f"{name} must have shape {_describe(row.shape, sizes)}, not {tuple(shape)}")
+            raise ValueError(
+                f"{name} must have shape {_describe(row.shape, sizes)}, not {tuple(shape)}"
+            )
         if 0 in shape:
             raise ValueError(f"{name} is empty: its shape is {tuple(shape)}")
         if kind == "log_prob" and first and shape == first[1].shape:
-            test, needed = _near(first[1]), f"must be finite and within {LOG_RATIO_BOUND:g} of {first[0]}"
+            test, needed = (
+                _near(first[1]),
+                f"must be finite and within {LOG_RATIO_BOUND:g} of {first[0]}",
+            )
         else:
             test, needed = KINDS[kind]
         flags.append((functools.partial(test, value), f"{name} {needed}"))
@@ -284,11 +310,6 @@ def require(*flags):
                 raise ValueError(message)
 
 
-def state(params, grads, *moments):
-    """Check what an update rule gets: lists of arrays, of equal lengths, shapes and dtypes, all finite."""
-    require(*lists({"params": params, "grads": grads}, *moments))
-
-
 def lists(named, *moments):
     """Check lists of arrays like the first one now; return what is still to be asked of the values, for `require`.
 
@@ -304,17 +325,28 @@ def lists(named, *moments):
         for i, value in enumerate(arrays):
             array(f"{name}[{i}]", value)
             if 0 in value.shape:
-                raise ValueError(f"{name}[{i}] is empty: its shape is {tuple(value.shape)}")
+                raise ValueError(
+                    f"{name}[{i}] is empty: its shape is {tuple(value.shape)}"
+                )
     first, *others = named
     params = named[first]
-    for name, arrays in [*((n, named[n]) for n in others), *((f"state ({i})", m) for i, m in enumerate(moments))]:
+    for name, arrays in [
+        *((n, named[n]) for n in others),
+        *((f"state ({i})", m) for i, m in enumerate(moments)),
+    ]:
         if len(arrays) != len(params):
-            raise ValueError(f"{name} must hold {len(params)} arrays, as {first} does, not {len(arrays)}")
+            raise ValueError(
+                f"{name} must hold {len(params)} arrays, as {first} does, not {len(arrays)}"
+            )
         for i, (value, param) in enumerate(zip(arrays, params, strict=True)):
             if value.shape != param.shape:
-                raise ValueError(f"{name}[{i}] must have shape {tuple(param.shape)}, not {tuple(value.shape)}")
+                raise ValueError(
+                    f"{name}[{i}] must have shape {tuple(param.shape)}, not {tuple(value.shape)}"
+                )
             if value.dtype != param.dtype:
-                raise TypeError(f"{name}[{i}] is {value.dtype}, but {first}[{i}] is {param.dtype}")
+                raise TypeError(
+                    f"{name}[{i}] is {value.dtype}, but {first}[{i}] is {param.dtype}"
+                )
     return [
         (lambda value=value: _moderate(value), f"{name}[{i}] {KINDS['real'][1]}")
         for name, arrays in named.items()
@@ -342,21 +374,29 @@ def interval(interval, **numbers):
     """
     closed_low, low, high, closed_high = _bounds(interval)
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float | numpy.integer | numpy.floating):
-            raise TypeError(f"{name} must be a number in {interval}, not {type(value).__name__}")
+        if isinstance(value, bool) or not isinstance(
+            value, int | float | numpy.integer | numpy.floating
+        ):
+            raise TypeError(
+                f"{name} must be a number in {interval}, not {type(value).__name__}"
+            )
         above = value >= low if closed_low else value > low
         below = value <= high if closed_high else value < high
         if not (above and below):
             raise ValueError(f"{name} must lie in {interval}, not {value!r}")
         if abs(value) > LARGEST[4]:
-            raise ValueError(f"{name} must lie in {interval} and be no larger than {LARGEST[4]:g}, not {value!r}")
+            raise ValueError(
+                f"{name} must lie in {interval} and be no larger than {LARGEST[4]:g}, not {value!r}"
+            )
 
 
 def integer(interval_, **numbers):
     """Require host integers within an interval such as ``"[1, inf)"``."""
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
-            raise TypeError(f"{name} must be an integer in {interval_}, not {type(value).__name__}")
+            raise TypeError(
+                f"{name} must be an integer in {interval_}, not {type(value).__name__}"
+            )
     interval(interval_, **numbers)
 
 
@@ -367,15 +407,21 @@ def loss_and_grad(function, theta, name="loss_and_grad", *, finite=False):
     """
     result = function(theta)
     if not (isinstance(result, tuple) and len(result) == 2):
-        raise TypeError(f"{name} must return a tuple (loss, gradient), not {type(result).__name__}")
+        raise TypeError(
+            f"{name} must return a tuple (loss, gradient), not {type(result).__name__}"
+        )
     loss, gradient = result
     if not hasattr(loss, "shape") and not isinstance(loss, int | float):
         raise TypeError(f"{name} must return a scalar loss, not {type(loss).__name__}")
     if getattr(loss, "shape", ()) != ():
-        raise ValueError(f"{name} must return a scalar loss, not one of shape {tuple(loss.shape)}")
+        raise ValueError(
+            f"{name} must return a scalar loss, not one of shape {tuple(loss.shape)}"
+        )
     array(f"the gradient that {name} returns", gradient)
     if gradient.shape != theta.shape:
-        raise ValueError(f"{name} must return a gradient of shape {tuple(theta.shape)}, not {tuple(gradient.shape)}")
+        raise ValueError(
+            f"{name} must return a gradient of shape {tuple(theta.shape)}, not {tuple(gradient.shape)}"
+        )
     if gradient.dtype != theta.dtype:
         raise TypeError(
             f"{name} returns a {gradient.dtype} gradient at a {theta.dtype} point: give it data of one dtype"
@@ -395,4 +441,6 @@ def choice(options, **names):
     """Require each of the values to be one of `options`."""
     for name, value in names.items():
         if value not in options:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}")
+            raise ValueError(
+                f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}"
+            )

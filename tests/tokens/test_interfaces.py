@@ -41,7 +41,7 @@ def test_examples_and_edges_fit(interface, specs):
     ]
     for batch in [*examples, *(make() for make in interface.edges.values())]:
         assert batch.keys() == specs.keys()
-        validate.inputs(specs, *(batch[name] for name in specs))
+        validate.inputs(specs, batch)
 
 
 @pytest.mark.parametrize("shape", ["B", "B T"])

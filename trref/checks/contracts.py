@@ -143,7 +143,7 @@ def record_is_complete(record):
             f"{case.label}: inputs are {list(case.inputs)}",
         )
         with backend.use_backend("numpy"):
-            validate.inputs(record.inputs, *case.inputs.values())
+            validate.inputs(record.inputs, case.inputs)
     if not isinstance(record, catalog.Sampler):
         size = max(record.sizes)
         longest = max(
@@ -233,9 +233,7 @@ def lengths(record):
     """Each named length of the inputs takes several values, so that a formula with 1/D is not one with a constant."""
     seen = {}
     for case in cases(record):
-        for name, length in validate.inputs(
-            record.inputs, *case.inputs.values()
-        ).items():
+        for name, length in validate.inputs(record.inputs, case.inputs).items():
             seen.setdefault(name, set()).add(length)
     for name, values in seen.items():
         require(
@@ -253,7 +251,7 @@ def returns(record):
     for case in cases(record, seeds=record.seeds[:1]):
         sizes = {}
         if not isinstance(record, catalog.UpdateRule):
-            sizes = validate.inputs(record.inputs, *case.inputs.values())
+            sizes = validate.inputs(record.inputs, case.inputs)
         _promised(
             run(record, case.inputs, case.hyper),
             _result_note(record),
@@ -608,7 +606,7 @@ def _with_nan(value):
 
 def _fits_specification(record, inputs):
     try:
-        validate.inputs(record.inputs, *inputs.values())
+        validate.inputs(record.inputs, inputs)
     except (TypeError, ValueError):
         return False
     return True
@@ -955,20 +953,19 @@ CONTRACTS = {
 
 def contracts_of(record):
     """Return the contracts that apply to a record, as functions of the record."""
-    own, new = CONTRACTS[type(record)], hasattr(record.f, "unchecked")
-    skipped = {
-        contract
-        for contract in (refused, limits, deviations)
-        if not getattr(record, contract.__name__)
-    }
-    skipped |= {returns} if _result_note(record) is None else set()
-    skipped |= {lengths} if isinstance(record, catalog.UpdateRule) or not new else set()
     drawn = isinstance(record, catalog.Sampler) or getattr(record, "random", False)
-    skipped |= ({failures} if drawn or not new else set()) | (
-        {shapes} if drawn else set()
-    )
-    skipped |= {stop_gradients} if not getattr(record, "stopped", None) else set()
-    return tuple(c for c in (*EVERYWHERE, *own) if c not in skipped)
+    applies = {
+        lengths: not isinstance(record, catalog.UpdateRule),
+        shapes: not drawn,
+        failures: not drawn,
+        refused: record.refused,
+        limits: record.limits,
+        deviations: record.deviations,
+        returns: _result_note(record) is not None,
+        stop_gradients: getattr(record, "stopped", None),
+    }
+    own = CONTRACTS[type(record)]
+    return tuple(c for c in (*EVERYWHERE, *own) if applies.get(c, True))
 
 
 @dataclasses.dataclass(frozen=True)

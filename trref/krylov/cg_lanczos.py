@@ -43,8 +43,6 @@ from trref.krylov.cg import recurrence
 from trref.krylov.terms import norm, require_symmetric
 from trref.signature import K, N, NonNegative, Positive, PositiveInt, Real, checked
 
-__all__ = ["CgCoefficients", "cg_coefficients", "error_estimate", "tridiagonal_from_cg"]
-
 
 class CgCoefficients(NamedTuple):
     """The last iterate; alpha, beta and r·z of each step.

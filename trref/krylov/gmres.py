@@ -45,8 +45,6 @@ from trref.backend import xp
 from trref.krylov.terms import KrylovResult, begin, finish, floats, norm, product
 from trref.signature import N, OpenFraction, PositiveInt, Real, checked
 
-__all__ = ["gmres"]
-
 
 @checked
 def gmres(

@@ -63,14 +63,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = [
-    "LanczosResult",
-    "lanczos",
-    "lanczos_quadrature",
-    "stochastic_trace",
-    "tridiagonal",
-]
-
 
 class LanczosResult(NamedTuple):
     """Basis, and the diagonal and off-diagonal of T.

@@ -46,8 +46,6 @@ from trref.backend import xp
 from trref.krylov.terms import floats
 from trref.signature import N, OpenFraction, PositiveFloat, PositiveInt, Real, checked
 
-__all__ = ["LineSearchResult", "ordered", "search", "strong_wolfe"]
-
 
 class LineSearchResult(NamedTuple):
     """The point x + t d, t, value and gradient there, and all values tried."""
@@ -165,12 +163,8 @@ def search(loss_and_grad, start, direction, first_step, c1, c2, max_iter):
 def _evaluate(loss_and_grad, x, direction, step):
     point = x + step * direction
     value, gradient = validate.loss_and_grad(loss_and_grad, point)
-    return _Trial(
-        step,
-        *floats(xp.asarray(value, dtype=x.dtype), gradient @ direction),
-        point,
-        gradient,
-    )
+    value, slope = floats(xp.asarray(value, dtype=x.dtype), gradient @ direction)
+    return _Trial(step, value, slope, point, gradient)
 
 
 def _between(a, b):

@@ -63,8 +63,6 @@ from trref.krylov.terms import (
 )
 from trref.signature import N, OpenFraction, PositiveInt, Real, checked
 
-__all__ = ["minres"]
-
 
 @checked
 def minres(

@@ -72,8 +72,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = ["RULES", "NonlinearCgResult", "direction_parameter", "nonlinear_cg"]
-
 Rule = Literal["FR", "PR", "PR+", "HS", "HS+", "DY", "HZ"]
 RULES = get_args(Rule)
 TRIALS = 40

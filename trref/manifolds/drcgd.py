@@ -85,8 +85,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = ["dprgd", "drcgd", "local_gradients", "measure"]
-
 
 @checked(also=doubly_stochastic)
 def drcgd(
@@ -125,11 +123,6 @@ def drcgd(
     tol
         Ends when the consensus error is at most `tol`, and the norm of the Riemannian gradient at the induced mean at
         most `tol` times that of the Euclidean gradient at the start.
-
-    Warns
-    -----
-    ConvergenceWarning
-        `max_iter` was reached.
     """
     Wt = linalg.matrix_power(weights, rounds)
     x = xp.stack([x0] * len(weights))
@@ -217,13 +210,7 @@ def dprgd(
     tol: OpenFraction = 0.01,
     max_iter: PositiveInt = 200,
 ) -> DecentralisedResult:
-    """Minimise a sum of functions, one an agent, by decentralised projected Riemannian gradients.
-
-    Warns
-    -----
-    ConvergenceWarning
-        `max_iter` was reached.
-    """
+    """Minimise a sum of functions, one an agent, by decentralised projected Riemannian gradients."""
     # eq. drcgd-dprgd
     return drcgd.unchecked(
         loss_and_grad,

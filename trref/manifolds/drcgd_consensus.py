@@ -75,17 +75,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = [
-    "consensus_error",
-    "consensus_step",
-    "consensus_step_jvp",
-    "consensus_step_vjp",
-    "distance_from",
-    "induced_mean",
-    "metropolis_weights",
-    "subspace_distance",
-]
-
 
 def _undirected(adjacency, **_):
     """An adjacency that is not symmetric, or has loops."""

@@ -67,8 +67,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = ["drdgd", "drgta"]
-
 
 @checked(also=doubly_stochastic)
 def drdgd(
@@ -108,11 +106,6 @@ def drdgd(
     -------
     DecentralisedResult
         The directions are the negative local gradients.
-
-    Warns
-    -----
-    ConvergenceWarning
-        `max_iter` was reached.
     """
     steps = {"lr": lr, "consensus_lr": consensus_lr, "decay": decay}
     return _descend(
@@ -141,11 +134,6 @@ def drgta(
     -------
     DecentralisedResult
         The directions are the negative tangent parts of the tracked gradients.
-
-    Warns
-    -----
-    ConvergenceWarning
-        `max_iter` was reached.
     """
     steps = {"lr": lr, "consensus_lr": consensus_lr, "decay": decay}
     return _descend(

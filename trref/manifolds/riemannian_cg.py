@@ -91,8 +91,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = ["MinimiserResult", "riemannian_cg"]
-
 SUFFICIENT, SLOPE_LEFT, TRIALS = 1e-4, 0.2, 30
 
 
@@ -161,7 +159,7 @@ def riemannian_cg(
     if not math.isfinite(loss + scale):
         raise ValueError("loss_and_grad must give finite values")
     target, losses, norms = gtol * math.sqrt(scale), [loss], [math.sqrt(gg)]
-    d, slope, dd, curvature, t = -g, -gg, gg, norms[0], None
+    d, slope, dd, curvature, t = -g, -gg, gg, norms[0], 0.0
     while norms[-1] > target and len(norms) <= max_iter:
 
         def move(t, x=x, g=g, d=d):

@@ -45,20 +45,6 @@ Absil, Mahony and Sepulchre, *Optimization Algorithms on Matrix Manifolds*, 2008
 from trref.backend import linalg, xp
 from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
-__all__ = [
-    "full_rank",
-    "project",
-    "project_vjp",
-    "qr_differential",
-    "qr_factors",
-    "qr_of_full_rank",
-    "retract_qr",
-    "retract_qr_jvp",
-    "retract_qr_vjp",
-    "sym",
-    "tangent_part",
-]
-
 
 def sym(A):
     """Symmetric part of (…, p, p)."""

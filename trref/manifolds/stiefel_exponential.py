@@ -53,8 +53,6 @@ from trref.backend import linalg, xp
 from trref.manifolds.terms import Metric
 from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
-__all__ = ["exponential"]
-
 
 @checked
 def exponential(
@@ -94,4 +92,4 @@ def expm_skew(M):
     # eq. stiefel-exponential-skew
     eigenvalues, V = linalg.eigh(1j * M)
     turned = V * xp.exp(-1j * eigenvalues)[..., None, :]
-    return (turned @ xp.conj(V).mT).real
+    return xp.real(turned @ xp.conj(V).mT)

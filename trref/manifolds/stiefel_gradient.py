@@ -49,8 +49,6 @@ from trref.manifolds.stiefel import sym, tangent_part
 from trref.manifolds.terms import Metric
 from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
-__all__ = ["inner", "riemannian_gradient", "riemannian_hessian"]
-
 
 @checked
 def inner(

@@ -76,24 +76,6 @@ from trref.backend import linalg, xp
 from trref.manifolds.stiefel import full_rank
 from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
-__all__ = [
-    "cayley",
-    "cayley_differential",
-    "nearest_frame",
-    "nearest_frame_jvp",
-    "nearest_frame_vjp",
-    "polar_adjoint",
-    "polar_differential",
-    "polar_factors",
-    "polar_of_full_rank",
-    "retract_cayley",
-    "retract_cayley_jvp",
-    "retract_cayley_vjp",
-    "retract_polar",
-    "retract_polar_jvp",
-    "retract_polar_vjp",
-]
-
 
 def polar_factors(Z):
     """Return Y, the singular values and Vᵀ with Z = Y V diag(s) Vᵀ; unchecked."""

@@ -70,19 +70,6 @@ from trref.manifolds.stiefel_retraction import (
 )
 from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
-__all__ = [
-    "scaled_transport",
-    "shortened",
-    "transport",
-    "transport_cayley",
-    "transport_cayley_vjp",
-    "transport_polar",
-    "transport_polar_vjp",
-    "transport_qr",
-    "transport_qr_vjp",
-    "transport_vjp",
-]
-
 
 @checked
 def transport(

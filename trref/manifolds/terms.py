@@ -6,8 +6,6 @@ from typing import Literal, NamedTuple
 from trref.backend import xp
 from trref.signature import A, N, Orthonormal, P, Real
 
-__all__ = ["DecentralisedResult", "Metric", "doubly_stochastic", "mix"]
-
 Metric = Literal["euclidean", "canonical"]
 
 

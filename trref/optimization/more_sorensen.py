@@ -57,8 +57,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = ["more_sorensen"]
-
 
 @checked(also=well_posed)
 def more_sorensen(

@@ -52,8 +52,6 @@ from trref.krylov.terms import floats, product
 from trref.optimization.terms import Step, boundary_steps
 from trref.signature import N, PositiveFloat, Real, checked
 
-__all__ = ["steihaug_toint"]
-
 
 def _not_too_short(g, radius, **_):
     """A radius below 1e-305 of an entry of g."""

@@ -7,16 +7,6 @@ from trref.backend import xp
 from trref.krylov.terms import floats
 from trref.signature import N, Real
 
-__all__ = [
-    "ExactStep",
-    "Step",
-    "Units",
-    "boundary_steps",
-    "in_units",
-    "length_and_direction",
-    "well_posed",
-]
-
 
 class Step(NamedTuple):
     """The step, where it ends ("interior", "boundary", "negative curvature"), and the model's values on the way."""

@@ -53,8 +53,6 @@ from trref.optimization.trust_region_steps import cauchy_point, dogleg, subspace
 from trref.optimization.trust_region_subproblem import eigen_step
 from trref.signature import N, PositiveFloat, PositiveInt, Real, checked
 
-__all__ = ["STEPS", "MinimizeResult", "trust_region_minimize", "update_radius"]
-
 STEPS = {
     "exact": eigen_step,
     "more_sorensen": more_sorensen,

@@ -64,8 +64,6 @@ from trref.optimization.terms import (
 from trref.optimization.trust_region_subproblem import eigen_step
 from trref.signature import N, PositiveFloat, Real, Scalar, checked
 
-__all__ = ["cauchy_point", "dogleg", "model_value", "subspace_step"]
-
 
 @checked
 def model_value(g: Real[N], B: Real[N, N], p: Real[N]) -> tuple[Scalar, Real[N]]:
@@ -130,14 +128,14 @@ def dogleg(g: Real[N], B: Real[N, N], *, radius: PositiveFloat) -> Step:
     newton = xp.ldexp(_newton(L, g), units.size - units.curvature)
     steepest = -(norm / curvature) * u if norm else newton
     leg = newton - steepest
-    length, *scalars = floats(
+    length, ss, sl, ll = floats(
         xp.sqrt(newton @ newton), steepest @ steepest, steepest @ leg, leg @ leg
     )
     if length <= radius:
         # its end is inside
         return _step(newton, "interior", 1, g, B, units)
     # it leaves on its second leg
-    t = boundary_steps(*scalars, radius)[1]
+    t = boundary_steps(ss, sl, ll, radius)[1]
     return _step(steepest + t * leg, "boundary", 1, g, B, units)
 
 

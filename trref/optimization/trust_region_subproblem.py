@@ -84,8 +84,6 @@ from trref.optimization.terms import (
 )
 from trref.signature import N, PositiveFloat, Real, checked
 
-__all__ = ["eigen_step", "pencil_step"]
-
 
 @checked(also=well_posed)
 def eigen_step(g: Real[N], B: Real[N, N], *, radius: PositiveFloat) -> ExactStep:
@@ -168,11 +166,12 @@ def pencil_step(g: Real[N], B: Real[N, N], *, radius: PositiveFloat) -> ExactSte
     above = xp.concatenate([-B, xp.outer(g, g)], 1)
     below = xp.concatenate([xp.eye(n, dtype=dtype), -B], 1)
     values, vectors = linalg.eig(xp.concatenate([above, below]))
-    y = vectors.real[:, xp.argmax(values.real)]
+    real = xp.real(values)
+    y = xp.real(vectors)[:, xp.argmax(real)]
     y1, y2 = y[:n], y[n:]
 
     multiplier, y1_norm, y_norm, side = floats(
-        values.real.max(), xp.sqrt(y1 @ y1), xp.sqrt(y @ y), g @ y2
+        real.max(), xp.sqrt(y1 @ y1), xp.sqrt(y @ y), g @ y2
     )
     if multiplier < -10 * n * float(xp.finfo(dtype).eps):
         # no multiplier is needed: the model is convex, and its minimiser inside
@@ -185,7 +184,8 @@ def pencil_step(g: Real[N], B: Real[N, N], *, radius: PositiveFloat) -> ExactSte
         multiplier = -float(v @ (B @ v))
         w, Q = linalg.eigh(B + multiplier * xp.eye(n, dtype=dtype))
         p = -Q @ (xp.where(w > small, 1 / xp.maximum(w, small), 0.0) * (Q.T @ g))
-        tau = boundary_steps(*floats(p @ p, p @ v, v @ v), 1.0)[1]
+        pp, pv, vv = floats(p @ p, p @ v, v @ v)
+        tau = boundary_steps(pp, pv, vv, 1.0)[1]
         p, status = p + tau * v, "hard case"
 
     multiplier = units.multiplier(max(multiplier, 0.0) * size)

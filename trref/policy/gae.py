@@ -90,14 +90,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = [
-    "gae",
-    "lambda_return",
-    "policy_gradient_estimate",
-    "response",
-    "td_residuals",
-]
-
 
 @checked
 def td_residuals(

@@ -65,8 +65,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = ["ValueStep", "value_trust_region_step"]
-
 
 class ValueStep(NamedTuple):
     """The new parameters, and the norms of the residuals of conjugate gradients."""

@@ -79,16 +79,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = [
-    "NaturalStep",
-    "TrustRegionStep",
-    "backtracking_line_search",
-    "fisher_vector_product",
-    "mean_kl_categorical",
-    "mean_kl_diag_gaussian",
-    "natural_step",
-]
-
 
 class NaturalStep(NamedTuple):
     """The step, and the norms of the residuals of conjugate gradients."""
@@ -234,7 +224,7 @@ def backtracking_line_search(
     Parameters
     ----------
     objective_and_divergence
-        ``f(theta) -> (objective to maximise, divergence from the start)``; NaN is rejected.
+        ``f(theta) -> (objective to maximise, divergence from the start)``; a trial with NaN is rejected.
     shrink
         0.5 in baselines, 0.8 in Spinning Up.
     trials
@@ -252,15 +242,17 @@ def backtracking_line_search(
     ConvergenceWarning
         No trial was accepted.
     """
-    start = float(objective_and_divergence(theta)[0])
+    start, divergence = _figures(objective_and_divergence, theta)
+    if not math.isfinite(start + divergence):
+        raise ValueError("objective_and_divergence must give finite values at theta")
     predicted = float(gradient @ step)
     divergences, gains = [], []
     for j in range(trials):
         # eq. natural-gradient-backtracking
         trial = theta + shrink**j * step
-        objective, divergence = objective_and_divergence(trial)
-        divergences.append(float(divergence))
-        gains.append(float(objective) - start)
+        objective, divergence = _figures(objective_and_divergence, trial)
+        divergences.append(divergence)
+        gains.append(objective - start)
         enough = gains[-1] >= accept_ratio * shrink**j * predicted
         if divergences[-1] <= delta and enough:
             return TrustRegionStep(trial, divergences, gains, j + 1, True)
@@ -268,3 +260,14 @@ def backtracking_line_search(
     message = f"the line search accepted none of its {trials} trials"
     warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
     return TrustRegionStep(theta.copy(), divergences, gains, trials, False)
+
+
+def _figures(objective_and_divergence, theta):
+    """Both numbers, as host floats."""
+    pair = objective_and_divergence(theta)
+    scalars = isinstance(pair, tuple) and all(
+        getattr(x, "shape", None) == () or isinstance(x, int | float) for x in pair
+    )
+    if not scalars or len(pair) != 2:
+        raise TypeError("objective_and_divergence must return a tuple of two scalars")
+    return [float(x) for x in pair]

@@ -73,8 +73,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = ["KLEstimates", "adapt_kl_weight", "kl_estimators", "kl_penalty_objective"]
-
 
 class KLEstimates(NamedTuple):
     """Three estimates of each sample's divergence; their means estimate KL(old‖new)."""

@@ -73,15 +73,6 @@ from trref.nn.heads import log_softmax
 from trref.problems.protocols import DecisionProcess
 from trref.signature import A, PositiveInt, Real, S, Scalar, checked
 
-__all__ = [
-    "PolicyIteration",
-    "expected_return",
-    "lower_bound",
-    "performance_difference",
-    "surrogate_return",
-    "theoretical_policy_iteration",
-]
-
 
 class PolicyIteration(NamedTuple):
     """The last logits; the return of every policy, and the bound that each new one had."""

@@ -48,8 +48,6 @@ from trref import validate
 from trref.backend import xp
 from trref.signature import NonNegativeFloat, P, Real, Scalar, checked
 
-__all__ = ["perturbed_gradient", "worst_perturbation"]
-
 
 @checked
 def worst_perturbation(

@@ -78,14 +78,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = [
-    "perturbed_gradient",
-    "share_gradient",
-    "share_perturbations",
-    "sharpness",
-    "worst_perturbation",
-]
-
 Norm = Annotated[float, "(1, inf)"] | Literal["inf"]
 
 
@@ -199,7 +191,8 @@ def share_gradient(
     ]
     # eq. sam-shares
     loss = sum(w * value for w, (value, _) in zip(weights, each, strict=True))
-    gradient = sum(w * g for w, (_, g) in zip(weights, each, strict=True))
+    terms = (w * g for w, (_, g) in zip(weights, each, strict=True))
+    gradient = sum(terms, xp.zeros_like(theta))
     return loss, gradient
 
 

@@ -45,8 +45,6 @@ from trref.backend import xp
 from trref.nn.heads import log_softmax
 from trref.signature import Binary, N, PositiveFloat, Real, Scalar, V, checked
 
-__all__ = ["Decomposition", "decomposition", "selective_regulariser"]
-
 
 class Decomposition(NamedTuple):
     """In the logits: ``extra = -regulariser + residual``."""

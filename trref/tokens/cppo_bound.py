@@ -53,14 +53,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = [
-    "Parts",
-    "ResidualBounds",
-    "improvement_penalty",
-    "parts_of_the_ratio",
-    "residual_bound",
-]
-
 
 class Parts(NamedTuple):
     """Of each answer's ratio: the difference of the two is the ratio minus 1."""

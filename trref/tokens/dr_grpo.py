@@ -42,8 +42,6 @@ from trref.signature import (
 from trref.tokens.grpo import group_advantage
 from trref.tokens.terms import clip_surrogate, token_weights
 
-__all__ = ["centred_advantage", "dr_grpo"]
-
 
 @checked
 def centred_advantage(reward: Real[B], group: Index[B]) -> Real[B]:

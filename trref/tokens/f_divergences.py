@@ -70,17 +70,6 @@ from trref.signature import (
 )
 from trref.tokens.terms import near, token_mean
 
-__all__ = [
-    "CURVATURE",
-    "DIVERGENCES",
-    "Divergence",
-    "divergence",
-    "divergence_from_samples",
-    "divergence_rows",
-    "generator",
-    "textbook_generator",
-]
-
 Divergence = Literal[
     "reverse_kl",
     "forward_kl",

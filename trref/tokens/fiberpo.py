@@ -96,17 +96,6 @@ from trref.signature import (
 )
 from trref.tokens.terms import per_token, seq_mean
 
-__all__ = [
-    "Channels",
-    "Residual",
-    "aggregate_gate",
-    "fiber_residual",
-    "fiberpo",
-    "gate_regimes",
-    "residual_pullback",
-    "sign_channels",
-]
-
 
 class Channels(NamedTuple):
     """Drift of each answer upwards and downwards, and its length: 1 where it has no tokens."""

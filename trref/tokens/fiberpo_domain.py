@@ -65,8 +65,6 @@ from trref.tokens.fiberpo import (
 )
 from trref.tokens.terms import group_mean, per_token, seq_mean
 
-__all__ = ["GatedDrift", "drift_hierarchy", "fiberpo_domain", "hierarchy_pullback"]
-
 
 class GatedDrift(NamedTuple):
     """The gated drift of each answer, and the slopes of the three gates that it went through."""

@@ -78,8 +78,6 @@ from trref.signature import (
 )
 from trref.tokens.terms import clip_surrogate, group_mean, seq_mean, token_weights
 
-__all__ = ["aggregation_weights", "group_advantage", "grpo"]
-
 
 @checked
 def group_advantage(

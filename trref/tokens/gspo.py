@@ -49,8 +49,6 @@ from trref.signature import (
 )
 from trref.tokens.terms import clip_surrogate, seq_mean
 
-__all__ = ["gspo", "mean_log_ratio"]
-
 
 @checked
 def mean_log_ratio(

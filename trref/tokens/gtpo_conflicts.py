@@ -50,8 +50,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = ["back_conflicts", "conflict_weights", "front_conflicts"]
-
 
 @checked
 def front_conflicts(

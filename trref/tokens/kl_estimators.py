@@ -77,15 +77,6 @@ from trref.signature import (
 )
 from trref.tokens.terms import clip_surrogate, seq_mean, token_mean
 
-__all__ = [
-    "grpo_with_kl",
-    "kl_estimate",
-    "kl_in_loss",
-    "kl_in_reward",
-    "kl_off_policy",
-    "reward_charge",
-]
-
 Estimate = Literal["k1", "k2", "k3"]
 
 

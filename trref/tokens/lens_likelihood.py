@@ -62,8 +62,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = ["difficulty", "mle_loss", "value_function"]
-
 BELOW = "difficulty must be above the probability of every wrong answer"
 
 

@@ -92,14 +92,6 @@ from trref.signature import (
 )
 from trref.tokens.terms import better_than_chance
 
-__all__ = [
-    "backward_reward",
-    "corrected_advantage",
-    "corrected_gradient",
-    "forward_weight",
-    "residual_reward",
-]
-
 Correction = Literal["backward", "forward", "naive"]
 Baseline = Literal["none", "leave_one_out", "group_mean"]
 

@@ -71,8 +71,6 @@ from trref.signature import (
 )
 from trref.tokens.terms import better_than_chance
 
-__all__ = ["Rates", "channel_mean", "estimate_rates", "noisy_verifier"]
-
 
 class Rates(NamedTuple):
     """Estimated rates of the verifier's errors, in [0, 0.99]."""

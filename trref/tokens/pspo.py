@@ -91,16 +91,6 @@ from trref.signature import (
 from trref.tokens.f_divergences import generator
 from trref.tokens.terms import near, per_token, seq_mean, token_weights
 
-__all__ = [
-    "Contraction",
-    "contraction",
-    "pspo",
-    "pspo_clipped",
-    "pspo_sequence",
-    "smoothed_policy",
-    "smoothed_ratio",
-]
-
 
 class Contraction(NamedTuple):
     """Distances of the mixture from the old policy: KL(mixture ‖ old) is the reverse one."""

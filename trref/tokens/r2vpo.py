@@ -94,14 +94,6 @@ from trref.signature import (
 from trref.tokens.gspo import mean_log_ratio
 from trref.tokens.terms import per_token, seq_mean, token_mean
 
-__all__ = [
-    "braked_surrogate",
-    "dual_step",
-    "r2vpo",
-    "r2vpo_sequence",
-    "tabular_optimum",
-]
-
 
 @checked
 def braked_surrogate(

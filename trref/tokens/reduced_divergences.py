@@ -57,14 +57,6 @@ from trref.signature import (
 from trref.tokens.f_divergences import Divergence, generator
 from trref.tokens.terms import near_and_known, token_mean
 
-__all__ = [
-    "binary_divergence",
-    "binary_rows",
-    "top_k_divergence",
-    "top_k_mask",
-    "top_k_rows",
-]
-
 REST = 1e-7  # smallest probability of "any other token"
 
 

@@ -56,8 +56,6 @@ from trref.signature import (
 )
 from trref.tokens.terms import per_token, token_weights
 
-__all__ = ["reinforce"]
-
 
 @checked
 def reinforce(

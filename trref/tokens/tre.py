@@ -91,16 +91,6 @@ from trref.tokens.terms import (
     token_mean,
 )
 
-__all__ = [
-    "mass_preserving",
-    "min_entropy",
-    "region",
-    "region_bonus",
-    "region_entropy",
-    "tail_mass_drift",
-    "tre",
-]
-
 Rule = Literal["top_k", "top_p", "all"]
 Mass = Annotated[float, "(0, 1]"]
 

@@ -57,8 +57,6 @@ from trref.signature import (
 from trref.tokens.terms import near_and_known, per_token, token_mean
 from trref.tokens.troll_projection import project_rows, pull_back
 
-__all__ = ["row_terms", "troll"]
-
 
 @checked
 def row_terms(

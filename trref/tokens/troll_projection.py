@@ -74,17 +74,6 @@ from trref.signature import (
 )
 from trref.tokens.terms import near
 
-__all__ = [
-    "Projection",
-    "dual_value",
-    "multiplier",
-    "project_jvp",
-    "project_kl",
-    "project_rows",
-    "project_vjp",
-    "pull_back",
-]
-
 # of the safeguarded Newton iteration: ten are the rule, the hardest rows seen took 14
 STEPS = 15
 

@@ -63,8 +63,6 @@ from trref.tokens.terms import known, near_and_known, token_mean
 from trref.tokens.troll import row_terms
 from trref.tokens.troll_projection import project_rows
 
-__all__ = ["sparse_projection", "sparsify", "support", "troll_sparse"]
-
 
 @checked(also=known)
 def support(
@@ -168,8 +166,10 @@ def troll_sparse(
     projection
         Log-probabilities that the policy is pulled to, held constant; those of `sparse_projection` if None.
     """
+    log_p, log_q = _sparse_rows(logits, old_logits, keep, floor)
     terms, derivative = row_terms.unchecked(
-        *_sparse_rows(logits, old_logits, keep, floor),
+        log_p,
+        log_q,
         one_hot(actions, logits.shape[-1], logits.dtype),
         advantage,
         projection,

@@ -72,15 +72,6 @@ from trref.signature import (
     checked,
 )
 
-__all__ = [
-    "Directions",
-    "direction_similarity",
-    "dominant_directions",
-    "explained_share",
-    "project_gradient",
-    "weighted_projection",
-]
-
 
 class Directions(NamedTuple):
     """Orthonormal vectors, as columns, and their singular values, falling.

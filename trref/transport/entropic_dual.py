@@ -64,15 +64,6 @@ from trref.backend import xp
 from trref.signature import M, N, NonNegative, P, Positive, Real, Scalar, checked
 from trref.transport.terms import Regularisation, bounded_plan, log_plan
 
-__all__ = [
-    "DualGradient",
-    "dual_gap",
-    "dual_value",
-    "hessian_product",
-    "primal_value",
-    "transport_plan",
-]
-
 
 class DualGradient(NamedTuple):
     """Derivatives by the potentials."""

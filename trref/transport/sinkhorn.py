@@ -74,15 +74,6 @@ from trref.signature import (
 )
 from trref.transport.terms import TransportResult, coupling, finish, masses, problem
 
-__all__ = [
-    "reduced_cost",
-    "round_to_feasible",
-    "rounding_level",
-    "scaling_sweeps",
-    "sinkhorn_log",
-    "sinkhorn_scaling",
-]
-
 
 @checked(also=problem)
 def sinkhorn_log(

@@ -67,15 +67,6 @@ from trref.transport.terms import (
     squared_distances,
 )
 
-__all__ = [
-    "CostGradient",
-    "PointsGradient",
-    "optimal_cost",
-    "optimal_cost_of_points",
-    "sinkhorn_divergence",
-    "sinkhorn_divergence_gradient",
-]
-
 
 class CostGradient(NamedTuple):
     """Derivatives by cost and masses."""

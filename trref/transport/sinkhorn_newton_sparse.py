@@ -68,8 +68,6 @@ from trref.transport.terms import (
     problem,
 )
 
-__all__ = ["SparseNewtonResult", "augmented_potential", "sinkhorn_newton_sparse"]
-
 
 class SparseNewtonResult(NamedTuple):
     """As `TransportResult`; a Newton step has its length (0: sweeps instead) and its number of conjugate gradients."""

@@ -15,18 +15,6 @@ from trref import validate
 from trref.backend import xp
 from trref.signature import M, N, Real
 
-__all__ = [
-    "Regularisation",
-    "TransportResult",
-    "bounded_plan",
-    "coupling",
-    "finish",
-    "log_plan",
-    "masses",
-    "problem",
-    "squared_distances",
-]
-
 Regularisation = Annotated[float, "[1e-15, inf)"]
 
 

@@ -85,7 +85,11 @@ def beside(module, labels):
                 before = n
                 if not text.strip() and module.lines[n - 1].strip():  # the tag stood alone on its line
                     continue
-                rows.append(_line(n, text, classes=("on",) if n in covered else (), href=f"#line-{n}" if module is page else None))
+                rows.append(
+                    _line(
+                        n, text, classes=("on",) if n in covered else (), href=f"#line-{n}" if module is page else None
+                    )
+                )
             where = f"in {function}" if function else "in the module"
             block = _block(rows, where + f" ({module.path.name})" * (module is not page), label)
             if function != next(iter(groups)):

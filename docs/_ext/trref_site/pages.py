@@ -188,17 +188,19 @@ def module_name(module):
 
 
 def _functions(method, module):
-    python, text = method.module, "\n".join(module.lines)
+    python = method.module
     blocks = [f".. py:module:: {python.__name__}\n", f".. currentmodule:: {python.__name__}\n"]
-    # in the order of the file, which is the order to read them in
-    places = {name: re.search(rf"^(?:def|class) {name}\b|^{name} = ", text, re.MULTILINE) for name in python.__all__}
-    for name in sorted(python.__all__, key=lambda n: places[n].start() if places[n] else len(text)):
-        thing = getattr(python, name)
-        if not callable(thing):
-            blocks.append(f".. py:data:: {name}\n    :value: {thing!r}\n")
-            continue
-        blocks.append(f".. auto{'class' if inspect.isclass(thing) else 'function'}:: {name}\n")
+    for name in public(module):  # in the order of the file, which is the order to read them in
+        kind = "class" if inspect.isclass(getattr(python, name)) else "function"
+        blocks.append(f".. auto{kind}:: {name}\n")
     return "\n".join(blocks)
+
+
+def public(module):
+    """The functions and classes that a module defines for others, in its order."""
+    tree = ast.parse("\n".join(module.lines))
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return [name for name in names if not name.startswith("_")]
 
 
 def _cases(record):
