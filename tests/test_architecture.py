@@ -23,12 +23,8 @@ FLOORS = [  # from the ground up; what stands on one floor may import each other
 ]
 STRANGERS = {"conformance", "experiments"}  # on one floor, and neither imports the other
 
-# Modules whose form is still the old one: they name the catalogue. Each conversion takes its own off this list.
-OLD_FORM = {
-    "trref.diffusion.score_matching",
-}
-
-OPEN = {("trref.conformance.supervisor", "trref.conformance.worker")}  # imports that still close a circle
+# The supervisor starts the worker's loop, and the worker's other end starts the supervisor.
+OPEN = {("trref.conformance.supervisor", "trref.conformance.worker")}
 
 
 def _modules():
@@ -79,7 +75,7 @@ def test_arrows_point_downward():
         for target in imports(name)
         if floor(target) > floor(name) or {part(name), part(target)} == STRANGERS
     }
-    assert {name for name, _ in upward} <= OLD_FORM, sorted(upward)
+    assert not upward
 
 
 def test_no_circle():
@@ -121,5 +117,4 @@ def test_nothing_private_is_imported():
     repository = ROOT.parent
     outside = [p for d in ("tools", "tutorials", "examples", "docs/_ext") for p in (repository / d).rglob("*.py")]
     taken = {str(p.relative_to(repository)): sorted(_private(p)) for p in [*MODULES.values(), *outside]}
-    old = {str(MODULES[name].relative_to(repository)) for name in OLD_FORM & MODULES.keys()}
-    assert not {path: names for path, names in taken.items() if names and path not in old}
+    assert not {path: names for path, names in taken.items() if names}
