@@ -28,7 +28,7 @@ def test_equality_for_a_linear_value_function(epsilon):
 
 @pytest.mark.parametrize("damping", [0.1, 3.0])
 def test_damping_counts_in_the_direction_and_in_the_length(damping):
-    """Against a dense solution: (J'J / N + damping I) s = -g, brought to the damped model's boundary, inside the other."""
+    """A dense solution: (J'J / N + damping I) s = -g, brought to the damped model's boundary, inside the other."""
     V, theta, states, targets = batch = _linear(0)
     J, error = np.column_stack([states, np.ones(len(states))]), V(theta, states) - targets
     H = (J.T @ J / len(J) + damping * np.eye(J.shape[1])) / (error**2).mean()

@@ -7,9 +7,9 @@ from scipy.special import softmax
 
 from trref.catalog import find
 from trref.policy.natural_gradient import fisher_vector_product, natural_step
-from trref.policy.trpo_improvement import expected_return
 from trref.policy.ppo import unclipped_surrogate
 from trref.policy.trpo import trpo_step, vine_surrogate
+from trref.policy.trpo_improvement import expected_return
 from trref.problems.mdp import random_mdp
 from trref.problems.policies import CategoricalPolicy, GaussianPolicy, LinearSoftmaxPolicy
 from trref.validate import ConvergenceWarning
