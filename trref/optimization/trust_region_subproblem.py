@@ -118,6 +118,7 @@ def eigen_step(g: Real[N], B: Real[N, N], *, radius: PositiveFloat) -> ExactStep
     else:
         shift, shifts = 0.0, [0.0]
         status = "hard case" if least > 0 else "interior"
+    # eq. trust-region-subproblem-optimality
     p = [-c_i / (d + shift) if c_i else 0.0 for c_i, d in pairs]
     if status == "hard case":
         # eq. trust-region-subproblem-hard
