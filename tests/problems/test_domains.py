@@ -20,6 +20,7 @@ def test_shortcuts_hold_in_their_own_domain_only():
     error = 5 / np.sqrt(4000)  # five standard deviations of a mean of ±1
     for e in range(4):
         X, y = (data.features[e], data.labels[e]) if e < 3 else (data.test_features, data.test_labels)
+        assert y.mean() == pytest.approx(0.5, abs=error) and set(np.unique(abs(X[:, 1:4]))) == {1.5}
         agreement = (X * (2 * y - 1)[:, None]).mean(0)
         assert agreement[0] == pytest.approx(0.7, abs=error)
         for s in range(3):

@@ -68,7 +68,7 @@ def test_wells():
 
 def test_two_parabolas():
     f = wells.TwoParabolas()
-    x = np.array([-2.0, 2.0, 0.3, -1.0, 5.0])[:, None]
+    x = np.array([-2.0, -2.4, -1.7, 2.0, 0.3, -1.0, 5.0])[:, None]
     values, gradients = f(x)
     assert np.allclose(values, [min(2 * (a + 2) ** 2, 0.08 * (a - 2) ** 2 + 0.15) for a in x[:, 0]], rtol=1e-15)
     check_gradient(lambda x: f(x)[0].sum(), x, gradients, rng=_rng(4))
