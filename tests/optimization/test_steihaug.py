@@ -52,6 +52,17 @@ def test_the_model_falls_at_every_step(definite):
 
 
 @pytest.mark.filterwarnings("ignore:cg stopped")
+@pytest.mark.parametrize("radius", [0.3, 1.0, 1e6])
+def test_values_on_the_way_are_those_of_the_iterates(radius):
+    for g, B, _ in _problems(50, 4, True):
+        step = steihaug_toint(g, DenseOperator(B), radius=radius, rtol=1e-6)
+        inside = len(step.values) - (1 if step.status == "interior" else 2)
+        iterates = [cg(DenseOperator(B), -g, rtol=1e-15, max_iter=k).x for k in range(1, inside + 1)]
+        assert step.values[0] == 0 and step.iterations == len(step.values) - 1
+        assert step.values[1 : inside + 1] == pytest.approx([_value(x, g, B) for x in iterates], rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:cg stopped")
 def test_iterates_grow():
     """So nothing is lost by stopping at the first crossing of the boundary."""
     for g, B, _ in _problems(100, 4, True):

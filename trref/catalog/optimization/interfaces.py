@@ -16,6 +16,7 @@ __all__ = [
     "diagonal",
     "optimality",
     "sufficient_decrease",
+    "tiny",
 ]
 
 
@@ -36,6 +37,11 @@ def _edge(g, B):
 def diagonal(g, w):
     """Return a subproblem with a diagonal matrix."""
     return {"g": xp.array(g, dtype=float), "B": xp.diag(xp.array(w, dtype=float))}
+
+
+def tiny(B):
+    """Return a subproblem in which products of three numbers underflow."""
+    return _edge([3e-120, -4e-120], 1e-120 * xp.array(B, dtype=float))
 
 
 def convex(inputs):
@@ -59,6 +65,7 @@ SUBPROBLEM = Interface(
         "repeated eigenvalues": lambda: diagonal([1, 2, 3], [2, 2, 2]),
         "step ends exactly at the radius": lambda: diagonal([1.2, 1.6], [2, 2]),
         "one unknown": lambda: _edge([0.5], [[-1.5]]),
+        "tiny": lambda: tiny([[2, 1], [1, -3]]),
     },
 )
 """``f(g (N), B (N N), *, radius, …)``: a symmetric model."""
