@@ -7,10 +7,10 @@ import pytest
 
 from trref.catalog import find
 from trref.transport.entropic_dual import dual_value
-from trref.transport.terms import squared_distances
 from trref.transport.sinkhorn import sinkhorn_log, sinkhorn_scaling
 from trref.transport.sinkhorn_divergence import sinkhorn_divergence
 from trref.transport.sinkhorn_newton_sparse import sinkhorn_newton_sparse
+from trref.transport.terms import squared_distances
 
 ot = pytest.importorskip("ot")
 pytestmark = pytest.mark.peer

@@ -75,7 +75,7 @@ def test_every_equation_of_the_catalogue_has_code():
     for method in catalog.methods():
         module = source.read(method.module.__name__)
         for label in module.labels:
-            assert (module.of(label) or source.terms(module).of(label)), f"{method.slug}: {label}"
+            assert module.of(label) or source.terms(module).of(label), f"{method.slug}: {label}"
             assert module.lines[(module.of(label) or source.terms(module).of(label))[0].first - 1].strip()
 
 
