@@ -49,7 +49,7 @@ def test_softplus_is_logaddexp():
     assert np.allclose(penalty_factor(log_prob, old, mask, ref, alpha=0.7), 1 + 0.7 * np.logaddexp(0, c), rtol=1e-14)
     assert np.allclose(penalty_factor(log_prob, old, mask, ref, shape="relu"), 1 + np.maximum(c, 0), rtol=1e-14)
     c = confidence_shift(old, mask, ref)
-    assert np.allclose(penalty_factor(log_prob, old, mask, ref, policy="rollout"), 1 + np.logaddexp(0, c), rtol=1e-14)
+    assert np.allclose(penalty_factor(log_prob, old, mask, ref, shift_of="rollout"), 1 + np.logaddexp(0, c), rtol=1e-14)
 
 
 @pytest.mark.parametrize("shape", ["softplus", "relu"])

@@ -54,7 +54,7 @@ def test_theorem(w_min, seed):
     gain, surrogate, _, mu = _parts(log_prob, old, reward)
     w = position_weight(np.ones((1, T)), w_min=w_min)[0]
     budget = float((np.cumsum(w * (mu @ variation)) / np.cumsum(w))[:-1].max())
-    penalty = float(improvement_penalty(w, w * variation.max(0), budget=budget))
+    penalty = float(improvement_penalty(w, w * variation.max(0), mean_radius=budget))
     assert surrogate - penalty <= gain < surrogate + penalty
 
 
@@ -88,5 +88,5 @@ def test_the_condition_allows_falling_weights(w_min):
 
 def test_but_not_weights_that_fall_faster():
     left = np.arange(6.0, 0.0, -1.0) / 6
-    with pytest.raises(ValueError, match="weight must not fall faster"):
+    with pytest.raises(ValueError, match="position_weight must not fall faster"):
         improvement_penalty(left**2, left)

@@ -129,7 +129,7 @@ def penalty_factor(
     alpha: NonNegativeFloat = 1.0,
     shape: Literal["softplus", "relu"] = "softplus",
     shift: Literal["mean", "sum"] = "mean",
-    policy: Literal["current", "rollout"] = "current",
+    shift_of: Literal["current", "rollout"] = "current",
 ) -> Positive[B]:
     """The factor on negative advantages of each answer.
 
@@ -139,10 +139,10 @@ def penalty_factor(
         Strength; 1 in the paper, where larger values cost accuracy.
     shape
         How the factor grows with the shift.
-    policy
-        Whose shift counts: that of `log_prob` or of `old_log_prob`.
+    shift_of
+        Whose shift counts: that of the current policy or of the one that sampled.
     """
-    judged = log_prob if policy == "current" else old_log_prob
+    judged = log_prob if shift_of == "current" else old_log_prob
     c = confidence_shift.unchecked(judged, mask, ref_log_prob, shift=shift)
     # eq. ace-factor
     growth = xp.logaddexp(0, c) if shape == "softplus" else xp.maximum(c, 0)
@@ -163,7 +163,7 @@ def ace(
     aggregation: Literal["seq_mean", "token_mean"] = "seq_mean",
     shape: Literal["softplus", "relu"] = "softplus",
     shift: Literal["mean", "sum"] = "mean",
-    policy: Literal["current", "rollout"] = "current",
+    shift_of: Literal["current", "rollout"] = "current",
     factor: Real[B] | None = None,
 ) -> tuple[Scalar, Real[B, T]]:
     """ACE loss: GRPO's or DAPO's, with the negative advantages of overconfident answers enlarged.
@@ -176,7 +176,7 @@ def ace(
         Held constant; that of `penalty_factor` if not given.
     """
     if factor is None:
-        options = {"alpha": alpha, "shape": shape, "shift": shift, "policy": policy}
+        options = {"alpha": alpha, "shape": shape, "shift": shift, "shift_of": shift_of}
         factor = penalty_factor.unchecked(
             log_prob, old_log_prob, mask, ref_log_prob, **options
         )

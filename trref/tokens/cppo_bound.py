@@ -118,36 +118,40 @@ def _left(per_token):
     return xp.asarray(range(len(per_token) - 1, -1, -1), dtype=per_token.dtype)
 
 
-def _falls_slowly(weight, **_):
+def _falls_slowly(position_weight, **_):
     """Weights below 1e-6, or that fall faster than the number of tokens left."""
-    left = _left(weight)
+    left = _left(position_weight)
 
     def slowly():
-        return (left[1:] * weight[:-1] <= left[:-1] * weight[1:] * (1 + 1e-6)).all()
+        w = position_weight
+        return (left[1:] * w[:-1] <= left[:-1] * w[1:] * (1 + 1e-6)).all()
 
     return [
-        (lambda: (weight >= 1e-6).all(), "weight must be at least 1e-6"),
-        (slowly, "weight must not fall faster than the number of tokens left"),
+        (
+            lambda: (position_weight >= 1e-6).all(),
+            "position_weight must be at least 1e-6",
+        ),
+        (slowly, "position_weight must not fall faster than the number of tokens left"),
     ]
 
 
 @checked(also=_falls_slowly)
 def improvement_penalty(
-    weight: Prob[T],
+    position_weight: Prob[T],
     threshold: Prob[T],
     *,
-    budget: Fraction = 0.015,
+    mean_radius: Fraction = 0.015,
     reward_bound: PositiveFloat = 1.0,
 ) -> Scalar:
     """What the theorem takes off the surrogate: the improvement is at least the surrogate minus this.
 
     Parameters
     ----------
-    weight, threshold
+    position_weight, threshold
         Here w and c of each position.
-    budget
+    mean_radius
         Here δ_b, the largest weighted mean of the divergences over any prefix.
     """
     # eq. cppo-bound-theorem
-    T, worst = len(weight), (threshold / weight).max()
-    return 2 * reward_bound * T * (T - 1) * budget * worst
+    T, worst = len(threshold), (threshold / position_weight).max()
+    return 2 * reward_bound * T * (T - 1) * mean_radius * worst

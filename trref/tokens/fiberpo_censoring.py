@@ -83,13 +83,17 @@ from trref.signature import (
 )
 
 
-def _same(state, dtype):
-    return (state[:, None] == state[None, :]).astype(dtype)
+def _same(states, dtype):
+    return (states[:, None] == states[None, :]).astype(dtype)
 
 
 @checked
 def apc(
-    ratio: NonNegative[N], advantage: Real[N], state: Index[N], *, radius: PositiveFloat
+    ratio: NonNegative[N],
+    advantage: Real[N],
+    states: Index[N],
+    *,
+    radius: PositiveFloat,
 ) -> tuple[Scalar, Real[N]]:
     """APC loss.
 
@@ -97,13 +101,13 @@ def apc(
     ----------
     ratio
         New over old probability of each sampled action.
-    state
-        The state of each sample: any numbers.
+    states
+        Here any number for each, equal where it is the same.
     radius
         The budget of each state: of the mean of abs(ratio - 1), which is twice the total variation.
     """
     N = len(ratio)
-    same, size, sign = _same(state, ratio.dtype), abs(ratio - 1), xp.sign(ratio - 1)
+    same, size, sign = _same(states, ratio.dtype), abs(ratio - 1), xp.sign(ratio - 1)
     count, total = same.sum(1), same @ size
     B = xp.maximum(count * radius - (total - size), 0)
     # eq. fiberpo-censoring-objective
@@ -118,10 +122,10 @@ def apc(
 
 @checked
 def tv_trpo_sample(
-    advantage: Real[N], state: Index[N], *, radius: PositiveFloat
+    advantage: Real[N], states: Index[N], *, radius: PositiveFloat
 ) -> NonNegative[N]:
     """Ratios that solve TRPO in total variation on samples; 1 where a state has one sample."""
-    same, i = _same(state, advantage.dtype), xp.arange(len(state))
+    same, i = _same(states, advantage.dtype), xp.arange(len(states))
     smaller = advantage[None, :] < advantage[:, None]
     earlier = (advantage[None, :] == advantage[:, None]) & (i[None, :] < i[:, None])
     rank, count = (same * (smaller | earlier)).sum(1), same.sum(1)
@@ -133,10 +137,10 @@ def tv_trpo_sample(
 
 @checked
 def penalised_radius(
-    advantage: Real[N], state: Index[N], *, discount: OpenFraction
+    advantage: Real[N], states: Index[N], *, discount: OpenFraction
 ) -> Scalar:
     """Best budget of the penalised form of TRPO in total variation; 0 if all advantages are."""
-    same = _same(state, advantage.dtype)
+    same = _same(states, advantage.dtype)
     rows = same * (advantage[None, :] - advantage[:, None])
     half = (rows.max(1) - rows.min(1)) / 2
     weight = 1 / same.sum(1)  # each state counts once

@@ -4,7 +4,12 @@ from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective, call
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
 from trref.catalog.tokens.pieces import clipped_terms
-from trref.catalog.tokens.places import OVER_ANSWERS, at_the_reference, nothing_negative, on_policy
+from trref.catalog.tokens.places import (
+    OVER_ANSWERS,
+    at_the_reference,
+    nothing_negative,
+    on_policy,
+)
 from trref.tokens.ace import ace, confidence_shift, error_shares, penalty_factor
 from trref.tokens.terms import per_token, seq_mean
 
@@ -75,7 +80,7 @@ METHOD = Method(
                 "default": {},
                 "DAPO": DAPO,
                 "relu": {"shape": "relu"},
-                "shift of the rollout": {"policy": "rollout"},
+                "shift of the rollout": {"shift_of": "rollout"},
                 "probe": {
                     "alpha": 2.5,
                     "clip_low": 0.15,
@@ -83,7 +88,7 @@ METHOD = Method(
                     "aggregation": "token_mean",
                     "shape": "relu",
                     "shift": "sum",
-                    "policy": "rollout",
+                    "shift_of": "rollout",
                 },
             },
             limits=(

@@ -3,7 +3,11 @@
 from trref.backend import xp
 from trref.catalog import Estimator, Method
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE, with_edges
-from trref.tokens.cppo_bound import improvement_penalty, parts_of_the_ratio, residual_bound
+from trref.tokens.cppo_bound import (
+    improvement_penalty,
+    parts_of_the_ratio,
+    residual_bound,
+)
 
 
 def _parts_by_loops(log_prob, old_log_prob, mask):
@@ -30,15 +34,15 @@ def _variation(rng, size):
     return {"mean_variation": largest * rng.random(size), "largest_variation": largest}
 
 
-def _penalty_by_loop(weight, threshold, *, budget=0.015, reward_bound=1.0):
-    largest = max(c / w for c, w in zip(threshold.tolist(), weight.tolist(), strict=True))
-    return reward_bound * budget * largest * sum(4 * j for j in range(len(weight)))
+def _penalty_by_loop(position_weight, threshold, *, mean_radius=0.015, reward_bound=1.0):
+    largest = max(c / w for c, w in zip(threshold.tolist(), position_weight.tolist(), strict=True))
+    return reward_bound * mean_radius * largest * sum(4 * j for j in range(len(threshold)))
 
 
 def _rule(rng, size):
     w_min, delta = float(rng.choice((0.3, 0.8))), float(rng.choice((0.02, 0.15)))
     weight = 1 - (1 - w_min) * xp.arange(size) / max(size - 1, 1)
-    return {"weight": weight, "threshold": delta * rng.random(size)}
+    return {"position_weight": weight, "threshold": delta * rng.random(size)}
 
 
 METHOD = Method(
@@ -67,11 +71,11 @@ METHOD = Method(
             f=improvement_penalty,
             example=_rule,
             edges={
-                "one token": lambda: {"weight": xp.ones(1), "threshold": xp.full(1, 0.15)},
-                "equal weights": lambda: {"weight": xp.ones(4), "threshold": xp.full(4, 0.15)},
-                "nothing allowed": lambda: {"weight": xp.ones(3), "threshold": xp.zeros(3)},
+                "one token": lambda: {"position_weight": xp.ones(1), "threshold": xp.full(1, 0.15)},
+                "equal weights": lambda: {"position_weight": xp.ones(4), "threshold": xp.full(4, 0.15)},
+                "nothing allowed": lambda: {"position_weight": xp.ones(3), "threshold": xp.zeros(3)},
             },
-            settings={"default": {}, "probe": {"budget": 0.3, "reward_bound": 2.5}},
+            settings={"default": {}, "probe": {"mean_radius": 0.3, "reward_bound": 2.5}},
             brute_force=_penalty_by_loop,
         ),
     ),

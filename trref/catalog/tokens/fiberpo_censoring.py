@@ -11,12 +11,12 @@ def _example(rng, size):
     return {
         "ratio": xp.exp(spread * rng.standard_normal(size)),
         "advantage": rng.standard_normal(size),
-        "state": state + 3,
+        "states": state + 3,
     }
 
 
 def _edge(ratio, advantage, state):
-    return {"ratio": xp.array(ratio), "advantage": xp.array(advantage), "state": xp.array(state)}
+    return {"ratio": xp.array(ratio), "advantage": xp.array(advantage), "states": xp.array(state)}
 
 
 EDGES = {
@@ -33,13 +33,13 @@ EDGES = {
 
 
 def _states(example):
-    return {name: example[name] for name in ("advantage", "state")}
+    return {name: example[name] for name in ("advantage", "states")}
 
 
-def _solution_by_loops(advantage, state, *, radius):
-    ratio = [1.0] * len(state)
-    for s in set(state.tolist()):
-        order = sorted((i for i in range(len(state)) if state[i] == s), key=lambda i: float(advantage[i]))
+def _solution_by_loops(advantage, states, *, radius):
+    ratio = [1.0] * len(states)
+    for s in set(states.tolist()):
+        order = sorted((i for i in range(len(states)) if states[i] == s), key=lambda i: float(advantage[i]))
         budget = len(order) * radius / 2
         for i in order[:-1]:
             taken = min(budget, 1.0)
@@ -49,8 +49,8 @@ def _solution_by_loops(advantage, state, *, radius):
     return ratio
 
 
-def _radius_by_loops(advantage, state, *, discount):
-    rows = [[float(a) for a, t in zip(advantage, state, strict=True) if t == s] for s in set(state.tolist())]
+def _radius_by_loops(advantage, states, *, discount):
+    rows = [[float(a) for a, t in zip(advantage, states, strict=True) if t == s] for s in set(states.tolist())]
     M = sum((max(row) - min(row)) / 2 for row in rows) / len(rows)
     return (1 - discount) * M / (8 * discount * (max(abs(float(a)) for a in advantage) or 1.0))
 
