@@ -130,3 +130,8 @@ def test_model_value_sees_the_symmetric_part():
     g, p, A = rng.standard_normal(4), rng.standard_normal(4), rng.standard_normal((4, 4))
     value, gradient = model_value(g, A, p)
     assert value == pytest.approx(g @ p + p @ A @ p / 2) and np.allclose(gradient, g + (A + A.T) @ p / 2)
+
+
+def test_values_start_at_zero():
+    for g, B, radius in _convex(20, seed=10):
+        assert all(f(g, B, radius=radius).values[0] == 0 for f in (cauchy_point, dogleg, subspace_step))

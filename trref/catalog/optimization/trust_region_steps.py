@@ -39,6 +39,16 @@ CONVEX = Interface(
 """``f(g (N), B (N N), *, radius, …)``: a positive definite model."""
 
 
+def _model_example(rng, size):
+    """With a matrix that is not symmetric."""
+    example, skew = SUBPROBLEM.example(rng, size), rng.standard_normal((size, size))
+    return {
+        "g": example["g"],
+        "B": example["B"] + skew - skew.T,
+        "p": rng.standard_normal(size),
+    }
+
+
 def _with_step(make):
     return lambda: {**make(), "p": xp.ones(len(make()["g"]))}
 
@@ -67,10 +77,7 @@ METHOD = Method(
     functions=(
         Objective(
             f=model_value,
-            example=lambda rng, size: {
-                **SUBPROBLEM.example(rng, size),
-                "p": rng.standard_normal(size),
-            },
+            example=_model_example,
             edges={name: _with_step(make) for name, make in SUBPROBLEM.edges.items()},
             wrt="p",
         ),
