@@ -112,7 +112,7 @@ def _standardised(reward, group, ddof, eps=0.0):
     for g in np.unique(group):
         r = reward[group == g]
         spread = r.std(ddof=ddof) if len(r) > ddof else 0.0
-        result[group == g] = (r - r.mean()) / (spread + eps) if spread > 1e-12 else 0.0
+        result[group == g] = (r - r.mean()) / (spread + eps) if spread > 1e-12 * abs(r).max() else 0.0
     return result
 
 

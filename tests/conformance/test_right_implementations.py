@@ -247,9 +247,9 @@ def rloo_by_sums(reward, group, std=None, baseline=None):
 
 
 @right("dapo.overlong_penalty")
-def overlong_by_cases(length, max_length, cache):
-    soft = max_length - cache
-    return np.piecewise(length, [length <= soft, length > max_length], [0.0, -1.0, lambda n: (soft - n) / cache])
+def overlong_by_cases(length, longest, cache):
+    soft = longest - cache
+    return np.piecewise(length, [length <= soft, length > longest], [0.0, -1.0, lambda n: (soft - n) / cache])
 
 
 @right("dapo.dynamic_sampling")

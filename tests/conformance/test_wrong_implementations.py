@@ -428,8 +428,8 @@ def all_right_kept(reward, group):
 
 
 @wrong("dapo.overlong_penalty")
-def penalty_from_the_limit_on(length, max_length, cache):
-    return -np.clip((length - max_length) / cache, 0, 1)
+def penalty_from_the_limit_on(length, longest, cache):
+    return -np.clip((length - longest) / cache, 0, 1)
 
 
 @wrong("ppo_penalty.adapt_kl_weight")

@@ -16,7 +16,7 @@ import numpy as np
 from trref import catalog, checks
 from trref.conformance import trials as trials_
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explain", "related"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +90,19 @@ def explain(record, answered, *, most=3):
             return found[:most]
     text = _through_stopped(record, answered)
     return [Explanation(text)] if text else []
+
+
+def related(record, answered, results):
+    """Return the relation, other than equality, of a function's results to the answers; or None."""
+    for (_, answer), parts in zip(answered, results, strict=True):
+        if not any(_alike(parts.get(n), found) for n, found in answer.parts.items()):
+            return None
+    found = (relation(record, answered, results) for relation in RELATIONS[1:])
+    return next((text for text in found if text), None)
+
+
+def _alike(part, found):
+    return part is not None and part.shape == found.shape
 
 
 def _related(record, answered, base, results, relations):

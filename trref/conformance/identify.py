@@ -4,12 +4,13 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import math
 import statistics
 
 import numpy as np
 
 from trref import backend, catalog
-from trref.conformance import trials
+from trref.conformance import hypotheses, trials
 from trref.conformance.load import LoadError, Options
 from trref.conformance.worker import Child, InProcess
 
@@ -32,7 +33,7 @@ class Candidate:
     def runnable(self, inputs):
         """Return a record, its inputs among the given ones, and the hyper-parameters to run it with."""
         if self.deviation is None:
-            return self.record, self._own(inputs), self.hyper
+            return self.record, self.own(inputs), self.hyper
         variant = dataclasses.replace(
             self.record,
             f=self.deviation.f,
@@ -42,37 +43,42 @@ class Candidate:
         )
         keywords = inspect.signature(self.deviation.f).parameters
         hyper = {k: v for k, v in self.hyper.items() if k in keywords}
-        return variant, self._own(inputs), hyper
+        return variant, self.own(inputs), hyper
+
+    def takes(self, inputs):
+        """Whether everything that it needs is there."""
+        needed = (n for n, spec in self.record.inputs.items() if not spec.optional)
+        return all(name in inputs for name in needed)
 
     def attempt(self, inputs):
-        """The parts of its result; None where an input is missing or the function refuses the case."""
-        if any(
-            name not in inputs
-            for name, spec in self.record.inputs.items()
-            if not spec.optional
-        ):
+        """The parts of its result; None where an input is missing or it refuses the case."""
+        if not self.takes(inputs):
             return None
         try:
-            with np.errstate(
-                all="ignore"
-            ):  # not every candidate is made for these inputs
+            with np.errstate(all="ignore"):  # not all are made for these inputs
                 return self.parts(inputs)
         except (ValueError, TypeError, ArithmeticError, IndexError):
             return None
 
-    def _own(self, inputs):
+    def own(self, inputs):
         return {name: inputs[name] for name in self.record.inputs if name in inputs}
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """How well a candidate agrees: on how many of the cases, and on which it parts."""
+    """How well a candidate agrees: on how many of the cases, and on which it parts.
+
+    `loosely` counts the cases that agree to single precision; `relation` is what holds in
+    all cases where the two are not equal, such as a factor.
+    """
 
     candidate: Candidate
     agreed: int
+    loosely: int
     cases: int
     error: float
     parts_on: tuple[str, ...]
+    relation: str | None = None
 
     @property
     def exact(self):
@@ -80,7 +86,11 @@ class Match:
 
     def __str__(self):
         text = f"{self.candidate.text}: {self.agreed} of {self.cases} cases"
+        if self.relation:
+            return f"{text}, but all with {self.relation}"
         if not self.exact:
+            if self.loosely > self.agreed:
+                text += f" ({self.loosely} to {trials.SINGLE:g})"
             some = "; ".join(self.parts_on[:3])
             text += f", median relative error {self.error:.1e}; parts on: {some}"
         return text
@@ -128,8 +138,10 @@ class Identification:
                     "name": m.candidate.record.name,
                     "text": m.candidate.text,
                     "agreed": m.agreed,
+                    "loosely": m.loosely,
                     "cases": m.cases,
-                    "error": m.error,
+                    "relation": m.relation,
+                    "error": m.error if math.isfinite(m.error) else None,
                     "parts_on": list(m.parts_on),
                 }
                 for m in self.matches
@@ -137,7 +149,7 @@ class Identification:
         }
 
 
-def candidates(interface, *, probes=False):
+def candidates(interface, *, probes=False, constants=None):
     """Return every function, setting and deviation whose interface has this name.
 
     Parameters
@@ -147,6 +159,8 @@ def candidates(interface, *, probes=False):
         as the same.
     probes : bool
         Also the settings named ``"probe"``.
+    constants : dict, optional
+        Hyper-parameters of all that have them; settings that say otherwise are left out.
 
     Raises
     ------
@@ -170,17 +184,20 @@ def candidates(interface, *, probes=False):
         raise ValueError(
             f"no function has the interface {interface!r}; there are {', '.join(known)}"
         )
-    found = []
+    found, constants = [], constants or {}
     for record in records:
+        fixed = {k: v for k, v in constants.items() if k in record.hyper_parameters}
         for setting, hyper in record.settings.items():
-            if setting != "probe" or probes:
+            if setting == "probe" and not probes:
+                continue
+            if setting == "default" or not fixed.keys() & hyper.keys():
                 named = f" [{setting}]" if setting != "default" else ""
-                found.append(Candidate(record, dict(hyper), f"{record.name}{named}"))
+                hyper = {**hyper, **fixed}
+                found.append(Candidate(record, hyper, f"{record.name}{named}"))
         for deviation in record.deviations:
             text = f"{record.name}, deviation '{deviation.name}' ({deviation.seen_in})"
-            found.append(
-                Candidate(record, dict(record.settings["default"]), text, deviation)
-            )
+            hyper = {**record.settings["default"], **fixed}
+            found.append(Candidate(record, hyper, text, deviation))
     return found
 
 
@@ -194,18 +211,30 @@ SIZES, SEEDS = (4, 8, 16), (0, 1, 2)
 @functools.cache
 def inputs_of(interface):
     """Return ``((label, inputs), …)``: each with everything that any of the interface's candidates needs."""
-    interfaces = {
-        c.record.interface.name: c.record.interface for c in candidates(interface)
-    }
+    records = {c.record.name: c.record for c in candidates(interface)}
     found = {}
     with backend.use_backend("numpy"):
-        for shared in interfaces.values():
+        for name, record in records.items():
             for size, seed in itertools.product(SIZES, SEEDS):
-                example = shared.example(np.random.default_rng([size, seed]), size)
-                found.setdefault(f"size {size}, seed {seed}", {}).update(example)
-            for name, make in shared.edges.items():
-                found.setdefault(f"edge {name!r}", {}).update(make())
+                example = record.example(np.random.default_rng([size, seed]), size)
+                _join(found, f"size {size}, seed {seed}", example, name)
+            for edge, make in record.edges.items():
+                _join(found, f"edge {edge!r}", make(), name)
     return tuple(found.items())
+
+
+def _join(found, label, inputs, owner):
+    """Add inputs to those of the same label, unless those are others by these names."""
+    have = found.get(label, {})
+    if not all(_equal(have[n], v) for n, v in inputs.items() if n in have):
+        label = f"{label} of {owner}"
+    found.setdefault(label, {}).update(inputs)
+
+
+def _equal(a, b):
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    return type(a) is type(b)
 
 
 @functools.cache
@@ -243,63 +272,102 @@ def identify(implementation, interface, options=None, *, limit=10.0, progress=No
         The implementation cannot be loaded, or fails in every case.
     """
     options = options or Options()
-    chosen = candidates(interface)
-    runner = (
-        Child(implementation, options, limit=limit)
-        if isinstance(implementation, str)
-        else InProcess(implementation, options)
-    )
+    constants = {**options.constants, **options.reference}
+    chosen = candidates(interface, constants=constants)
+    known = {k for c in chosen for k in c.record.hyper_parameters}
+    if unknown := set(options.reference) - known:
+        raise LoadError(
+            f"no function of the interface has a constant {unknown.pop()!r}"
+        )
+    make = Child if isinstance(implementation, str) else InProcess
+    timed = {"limit": limit} if make is Child else {}
+    runner, lost = make(implementation, options, **timed), 0
     try:
         described = runner.setup()
+        for name in options.constants:
+            if not described.accepts(name):
+                takes = ", ".join(described.parameters)
+                raise LoadError(f"the implementation takes no {name}; it takes {takes}")
         # an objective is asked for value and gradient, other records for their result
-        by_type = {type(c.record): c.record for c in chosen}
+        by_kind = {_kind(c.record): c.record for c in chosen}
         answers = {}
         for label, inputs in inputs_of(interface):
             passed = {k: v for k, v in inputs.items() if described.accepts(k)}
-            given = {place for k in passed for place in described.theirs(k)} | set(
-                options.constants
-            )
-            if not set(described.required) <= given:
+            given = {
+                p for k in (*passed, *options.constants) for p in described.theirs(k)
+            }
+            if not set(described.required) <= given | set(options.theirs):
                 continue  # an edge case of another variant of the interface
-            answers[label] = (
-                inputs,
-                {
-                    kind: _ask(runner, record, passed)
-                    for kind, record in by_type.items()
-                },
-            )
+            asked = {kind: _ask(runner, r, passed) for kind, r in by_kind.items()}
+            answers[label] = (inputs, asked)
+            lost += sum(answer.lost for answer in asked.values())
+            if lost >= MOST_LOSSES:
+                raise LoadError(next(a.error for a in asked.values() if a.lost))
     finally:
         runner.close()
     given = [answer for _, asked in answers.values() for answer in asked.values()]
     if not given:
+        constants = [n for n in described.required if n in known]
+        hint = "rename with --map OURS=THEIRS"
+        if constants:
+            hint = f"set {', '.join(constants)} with --set NAME=VALUE"
         wants = ", ".join(described.required)
-        raise LoadError(
-            f"no case of the interface {interface} gives all of {wants} (rename with --map OURS=THEIRS)"
-        )
+        raise LoadError(f"no case of {interface} gives all of {wants} ({hint})")
     if all(answer.error for answer in given):
         raise LoadError(f"the implementation fails in every case: {given[0].error}")
-    compared = sorted(
-        {
-            part.split(" by ")[0]
-            for answer in given
-            if answer.parts
-            for part in answer.parts
-        }
-    )
+    results = results_of(interface)
+    if constants:
+        every = inputs_of(interface)
+        results = [
+            {label: c.attempt(inputs) for label, inputs in every} for c in chosen
+        ]
     matches = []
-    for candidate, expected in zip(chosen, results_of(interface), strict=True):
+    for candidate, expected in zip(chosen, results, strict=True):
         matches.append(_match(candidate, expected, answers))
         if progress:
             progress(len(matches), len(chosen))
-    matches.sort(
-        key=lambda m: (
-            -m.agreed,
-            m.error,
-            bool(m.candidate.deviation),
-            len(m.candidate.record.inputs),
-        )
-    )
+    matches.sort(key=_order)
+    if not matches[0].exact:
+        expected = dict(zip(map(id, chosen), results, strict=True))
+        near = matches[:RELATED]
+        for i, match in enumerate(near):
+            relation = _relation(
+                match.candidate, expected[id(match.candidate)], answers
+            )
+            matches[i] = dataclasses.replace(match, relation=relation)
+        matches.sort(key=_order)
+    best = _kind(matches[0].candidate.record)
+    parts = {p for _, asked in answers.values() for p in asked[best].parts or ()}
+    compared = sorted({part.split(" by ")[0] for part in parts})
     return Identification(interface, tuple(matches), " and ".join(compared))
+
+
+MOST_LOSSES = 3  # calls that do not come back
+RELATED = 8  # candidates, the nearest, of which a relation is looked for
+
+
+def _order(match):
+    deviates, many = bool(match.candidate.deviation), len(match.candidate.record.inputs)
+    return -match.agreed, not match.relation, match.error, deviates, many
+
+
+def _relation(candidate, expected, answers):
+    """A relation between a candidate's results and the answers that holds in every case, or None."""
+    answered, parts = [], []
+    for label, (inputs, asked) in answers.items():
+        answer = asked[_kind(candidate.record)]
+        if expected[label] is None or not answer.parts:
+            return None
+        own, hyper = {n: inputs[n] for n in candidate.record.inputs if n in inputs}, {}
+        trial = trials.Trial(label, "default", own, hyper, expected[label])
+        answered.append((trial, answer))
+        parts.append(expected[label])
+    return hypotheses.related(candidate.record, answered, parts)
+
+
+def _kind(record):
+    """Records of one kind are asked the same."""
+    return type(record), getattr(record, "wrt", None)
 
 
 def _ask(runner, record, passed):
@@ -310,29 +378,24 @@ def _ask(runner, record, passed):
 
 
 def _match(candidate, expected, answers):
-    agreed, errors, parts_on = 0, [], []
+    errors = {}
     for label, (inputs, asked) in answers.items():
-        error = _distance(
-            candidate, inputs, expected[label], asked[type(candidate.record)]
-        )
-        if error is None:
-            continue
-        errors.append(error)
-        if error <= trials.DOUBLE:
-            agreed += 1
-        else:
-            parts_on.append(label)
+        answer = asked[_kind(candidate.record)]
+        error = _distance(candidate, inputs, expected[label], answer)
+        if error is not None:
+            errors[label] = error
     return Match(
         candidate,
-        agreed,
+        sum(error <= trials.DOUBLE for error in errors.values()),
+        sum(error <= trials.SINGLE for error in errors.values()),
         len(errors),
-        statistics.median(errors or [float("inf")]),
-        tuple(parts_on),
+        statistics.median(errors.values() or [float("inf")]),
+        tuple(label for label, error in errors.items() if error > trials.DOUBLE),
     )
 
 
 def _distance(candidate, inputs, parts, answer):
-    """The largest relative difference of value and gradient; at a kink of the gradient, 0 within its hull.
+    """The largest relative difference of value and gradient; 0 within the gradient's hull at a kink.
 
     None where the candidate does not take the case, and the implementation refuses it, too.
     """
@@ -346,17 +409,14 @@ def _distance(candidate, inputs, parts, answer):
             return float("inf")
         scale = trials.scale(parts, name)
         difference = float(abs(found - parts[name]).max(initial=0.0)) / scale
-        if (
-            difference > trials.DOUBLE
-            and name.startswith("gradient")
-            and candidate.deviation is None
-        ):
-            trial = trials.Trial(
-                "", "default", candidate._own(inputs), candidate.hyper, parts
+        kink = name.startswith("gradient") and candidate.deviation is None
+        if difference > trials.DOUBLE and kink:
+            own, hyper = candidate.own(inputs), candidate.hyper
+            trial, record = (
+                trials.Trial("", "default", own, hyper, parts),
+                candidate.record,
             )
-            if trials.inside_hull(
-                candidate.record, trial, name, found, trials.DOUBLE * scale
-            ):
+            if trials.inside_hull(record, trial, name, found, trials.DOUBLE * scale):
                 difference = 0.0
         worst = max(worst, difference if np.isfinite(difference) else float("inf"))
     return worst
@@ -364,14 +424,18 @@ def _distance(candidate, inputs, parts, answer):
 
 def equal_candidates(interface):
     """Group the candidates that agree on every case: what `identify` cannot and need not tell apart."""
-    groups = []
+    groups, given = [], dict(inputs_of(interface))
     for candidate, results in zip(
         candidates(interface), results_of(interface), strict=True
     ):
         for group in groups:
-            if all(
-                _same(results[label], first) for label, first in group[0][1].items()
-            ):
+            other, first = group[0]
+            common = [
+                label
+                for label, inputs in given.items()
+                if candidate.takes(inputs) and other.takes(inputs)
+            ]
+            if all(_same(results[label], first[label]) for label in common):
                 group.append((candidate, results))
                 break
         else:
