@@ -131,10 +131,10 @@ def grpo_penalised(log_prob, old_log_prob, advantage, mask, ref_log_prob, clip=0
 
 
 @right("drpo.spo")
-def spo_with_the_square_completed(log_prob, old_log_prob, advantage, mask, max_length, eps=0.2):
+def spo_with_the_square_completed(log_prob, old_log_prob, advantage, mask, max_length, radius=0.2):
     A, r = _per_token(advantage, mask), np.exp(log_prob - old_log_prob)
-    best = 1 + eps * np.sign(A)
-    earned = A + abs(A) * eps / 2 - abs(A) / (2 * eps) * (r - best) ** 2
+    best = 1 + radius * np.sign(A)
+    earned = A + abs(A) * radius / 2 - abs(A) / (2 * radius) * (r - best) ** 2
     return -(mask * earned).sum() / (len(mask) * max_length)
 
 

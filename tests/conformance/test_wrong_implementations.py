@@ -196,9 +196,9 @@ def staleness_weight_upside_down(log_prob, old_log_prob, advantage, mask, behavi
 
 
 @wrong("drpo.spo")
-def penalty_without_the_advantage(log_prob, old_log_prob, advantage, mask, max_length, eps=0.2):
+def penalty_without_the_advantage(log_prob, old_log_prob, advantage, mask, max_length, radius=0.2):
     r, A = np.exp(log_prob - old_log_prob), _per_token(advantage, mask)
-    return -(mask * (r * A - (r - 1) ** 2 / (2 * eps))).sum() / (len(mask) * max_length)
+    return -(mask * (r * A - (r - 1) ** 2 / (2 * radius))).sum() / (len(mask) * max_length)
 
 
 @wrong("f_divergences.divergence", "computes with kind = forward_kl")

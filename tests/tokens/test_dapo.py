@@ -71,12 +71,12 @@ def test_dynamic_sampling_keeps_what_has_a_gradient():
 @pytest.mark.parametrize("cache", [0.0, 20.5, np.nan])
 def test_the_cache_is_a_part_of_the_length(cache):
     with pytest.raises(ValueError, match="cache must lie in"):
-        overlong_penalty(np.ones(2), max_length=20, cache=cache)
+        overlong_penalty(np.ones(2), longest=20, cache=cache)
 
 
 def test_overlong_penalty():
     lengths = np.array([1.0, 12, 13, 14, 16, 17])
-    penalty = overlong_penalty(lengths, max_length=16, cache=4)
+    penalty = overlong_penalty(lengths, longest=16, cache=4)
     assert penalty.tolist() == [0, 0, -0.25, -0.5, -1, -1]
     fine = np.linspace(0, 30, 3001)
-    assert abs(np.diff(overlong_penalty(fine, max_length=16, cache=4))).max() <= 0.01 / 4 + 1e-12  # continuous
+    assert abs(np.diff(overlong_penalty(fine, longest=16, cache=4))).max() <= 0.01 / 4 + 1e-12  # continuous

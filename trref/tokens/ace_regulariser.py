@@ -80,7 +80,7 @@ def selective_regulariser(
     logits
         Of each prompt's answers.
     wrong
-        Which answers are.
+        Which answers are wrong.
     length
         Here T, by which log-ratios are divided.
     """

@@ -142,7 +142,7 @@ def anchor_ratio(
     prob, ref_prob
         Of each token, under the current and the reference policy.
     anchors
-        Which tokens are.
+        Which tokens are anchors.
     min_mass
         No pull where the reference gives the anchors less.
     """

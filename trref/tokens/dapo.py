@@ -32,7 +32,7 @@ The length of an answer costs, softly, over the last :math:`C` of :math:`L` toke
 
 ===============================  =======================
 :math:`\epsilon_l,\ \epsilon_h`  `clip_low`, `clip_high`
-L, C                             `max_length`, `cache`
+L, C                             `longest`, `cache`
 ===============================  =======================
 
 **Where implementations differ.** TRL and verl average over the tokens of the batch, the paper over those of a prompt.
@@ -114,15 +114,15 @@ def dynamic_sampling(reward: Binary[B], group: Index[B]) -> Binary[B]:
     return ((share > 0) & (share < 1)).astype(reward.dtype)  # eq. dapo-dynamic-sampling
 
 
-def _at_most_all(max_length, cache, **_):
-    """A cache larger than `max_length`."""
-    validate.interval(f"(0, {max_length}]", cache=cache)
+def _at_most_all(longest, cache, **_):
+    """A cache larger than `longest`."""
+    validate.interval(f"(0, {longest}]", cache=cache)
     return []
 
 
 @checked(also=_at_most_all)
 def overlong_penalty(
-    length: NonNegative[B], *, max_length: PositiveFloat, cache: PositiveFloat
+    length: NonNegative[B], *, longest: PositiveFloat, cache: PositiveFloat
 ) -> Real[B]:
     """Soft penalty for long answers, added to their rewards: between -1 and 0.
 
@@ -130,10 +130,10 @@ def overlong_penalty(
     ----------
     length
         Number of tokens of each answer.
-    max_length
-        Where the penalty is whole.
+    longest
+        Length from which on the penalty is whole.
     cache
         The penalty falls from 0 to -1 over so many tokens before that.
     """
     # eq. dapo-overlong
-    return xp.clip((max_length - cache - length) / cache, -1.0, 0.0)
+    return xp.clip((longest - cache - length) / cache, -1.0, 0.0)

@@ -61,7 +61,7 @@ def dual_clip(
     advantage
         As of `trref.tokens.grpo.group_advantage`.
     bound
-        The multiple of the advantage.
+        Largest ratio that counts where the advantage is negative.
     """
     term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, clip, clip)
     floor = bound * per_token(advantage)
@@ -87,7 +87,7 @@ def two_sided_clip(
     Parameters
     ----------
     bound
-        The largest ratio; below 1 + clip it is the upper clip of positive advantages.
+        Below 1 + clip it is the upper clip of positive advantages, too.
     """
     # eq. dual-clip-two-sided
     A, ratio = per_token(advantage), xp.exp(log_prob - old_log_prob)

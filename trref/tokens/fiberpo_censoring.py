@@ -102,7 +102,7 @@ def apc(
     ratio
         New over old probability of each sampled action.
     states
-        Here any number for each, equal where it is the same.
+        Equal numbers are one state.
     radius
         The budget of each state: of the mean of abs(ratio - 1), which is twice the total variation.
     """

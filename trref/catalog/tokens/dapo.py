@@ -3,8 +3,18 @@
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
-from trref.catalog.tokens.pieces import clipped_terms, clipped_terms_of_clamped, dual_clipped_terms_of_clamped, weighted
-from trref.catalog.tokens.places import OVER_TOKENS, REINFORCE_OVER_TOKENS, equal_lengths, on_policy
+from trref.catalog.tokens.pieces import (
+    clipped_terms,
+    clipped_terms_of_clamped,
+    dual_clipped_terms_of_clamped,
+    weighted,
+)
+from trref.catalog.tokens.places import (
+    OVER_TOKENS,
+    REINFORCE_OVER_TOKENS,
+    equal_lengths,
+    on_policy,
+)
 from trref.tokens.dapo import dapo, dapo_over_batch, dynamic_sampling, overlong_penalty
 from trref.tokens.terms import token_mean
 
@@ -63,9 +73,9 @@ def _keep_by_counting(reward, group):
     return [float(0 < sum(right[g]) < len(right[g])) for g in group.tolist()]
 
 
-def _penalty_by_cases(length, *, max_length, cache):
-    start = max_length - cache
-    return [0.0 if n <= start else -1.0 if n > max_length else (start - n) / cache for n in length.tolist()]
+def _penalty_by_cases(length, *, longest, cache):
+    start = longest - cache
+    return [0.0 if n <= start else -1.0 if n > longest else (start - n) / cache for n in length.tolist()]
 
 
 def _one_prompt(inputs):
@@ -107,7 +117,7 @@ METHOD = Method(
             f=overlong_penalty,
             example=lambda rng, size: {"length": rng.integers(1, 30, size).astype(float)},
             edges={"at the ends of the slope": lambda: {"length": xp.array([0.0, 12.0, 16.0, 20.0, 17.5, 21.0])}},
-            settings={"default": {"max_length": 20, "cache": 4}, "probe": {"max_length": 17.5, "cache": 5.5}},
+            settings={"default": {"longest": 20, "cache": 4}, "probe": {"longest": 17.5, "cache": 5.5}},
             brute_force=_penalty_by_cases,
         ),
     ),
