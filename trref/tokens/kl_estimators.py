@@ -50,6 +50,14 @@ GRPO as published subtracts an estimate from its clipped terms :math:`\ell` (:mo
 
 On-policy that is REINFORCE where the reference is the policy, too, and not with :math:`k_1`, whose derivative is 1.
 
+======================  ===========
+:math:`k_1, k_2, k_3`   `estimator`
+:math:`\mathrm{sg}[k]`  `charge`
+:math:`\beta`           `kl_weight`
+======================  ===========
+
+Without any token each of these losses is 0.
+
 **Where implementations differ.** TRL penalises with plain :math:`k_3`, uncorrected off policy unless
 ``use_bias_correction_kl``; its default :math:`\beta` is 0. verl clamps :math:`k_3` to ±10, and its ``k3+`` takes the
 value of :math:`k_3` and the gradient of :math:`k_2`.

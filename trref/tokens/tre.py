@@ -53,6 +53,11 @@ For K = 1 the released code has the min-entropy
 
     H_\infty = -\log \max_k p_k
 
+=========  ============================
+:math:`c`  `entropy_weight`
+:math:`S`  `region`, as 0 and 1: `keep`
+=========  ============================
+
 **Where implementations differ.** The authors' TRE-P looks at the 256 likeliest tokens only; the mass-preserving step is
 commented out. With K = 2 and V = 150,000 the factor is 17: c compares with no coefficient of an unscaled entropy.
 
