@@ -4,7 +4,7 @@ Every catalogued function and every deviation is run on every case of BEFORE: va
 paths of update rules. The same inputs then go to AFTER, and it is said which results are equal to the last bit and by
 how much the others differ; and which functions, settings, cases, limits, deviations and contracts only one of the two
 has. Each checkout runs in a process of its own. Functions are the same if they have the same name; or the name that
-the list of renames gives (lines with ``old -> new`` in AFTER's CHANGELOG.md, of functions, methods or arguments); or
+the list of renames gives (lines with ``old -> new`` or ``| old | new |`` in AFTER's CHANGELOG.md); or
 else the same name in another module, which is then said. BEFORE may be a file that ``--save`` wrote. The status is 0
 where nothing differs and nothing is lost.
 """
@@ -27,7 +27,7 @@ import warnings
 import _environment
 import numpy as np
 
-RENAME = re.compile(r"`?([\w.]+)`?\s*(?:->|→)\s*`?([\w.]+)`?")
+RENAME = re.compile(r"`?([\w.]+)`?\s*(?:->|→|\|)\s*`?([\w.]+)`?")
 ITERATES = (1, 2, 5)
 KINDS = ("settings", "cases", "limits", "deviations", "contracts")
 
@@ -235,7 +235,8 @@ def fit(old, new, renames, notes):
     found = {}
     for mine, theirs in ((old.inputs, new.inputs), (old.hyper, new.hyper)):
         lost = [n for n in mine if n not in theirs]
-        listed = {n: renames[n] for n in lost if renames.get(n) in theirs}
+        new_names = {n: renames.get(f"{old.name}.{n}", renames.get(n, "")).rpartition(".")[2] for n in lost}
+        listed = {n: name for n, name in new_names.items() if name in theirs}
         lost = [n for n in lost if n not in listed]
         more = [n for n in theirs if n not in mine and n not in listed.values()]
         found |= listed
