@@ -6,6 +6,7 @@ from scipy.stats import multivariate_normal
 
 from tests.problems.agreement import same_on_strict
 from trref.checks import check_gradient
+from trref.nn import mlp
 from trref.problems import mixtures
 from trref.problems.denoisers import Residual, TimeNetwork, WithParameters
 from trref.problems.measurements import LinearMeasurement
@@ -92,6 +93,14 @@ def test_ends_of_time():
         MixtureNoise(mixture, "linear")
 
 
+def test_moments_of_a_mixture_by_its_samples():
+    mixture = mixtures.three_components()
+    x = mixture.sample(_rng(13), 200_000)
+    assert np.allclose(x.mean(0), mixture.mean(), atol=0.01) and np.allclose(
+        np.cov(x.T), mixture.covariance(), atol=0.02
+    )
+
+
 def test_conditions_and_guidance():
     mixture, rng = mixtures.ring(), _rng(5)
     some = mixture.subset(np.array([0, 3]))
@@ -112,7 +121,9 @@ def test_mixtures_of_subspaces_and_of_images():
     assert np.allclose(values[:, :8], 0.01) and np.allclose(values[:, 8:], 1.01)
     images = mixtures.template_images(_rng(7))
     assert images.means.shape == (60, 64) and set(np.unique(images.means)) == {-1.0, 1.0}
-    assert len(np.unique(images.means, axis=0)) > 30 and (images.means == 1).sum(1).min() >= 8
+    # a row or a column, both, a frame or a block of 3 or 4 by 3 or 4 pixels
+    sizes = set((images.means == 1).sum(1))
+    assert len(np.unique(images.means, axis=0)) > 30 and sizes <= {8, 15, 10, 12, 9, 16} and len(sizes) > 4
     assert np.array_equal(images.means, mixtures.template_images(_rng(7)).means)
     x = images.sample(_rng(8), 20)
     clean = MixtureDenoiser(images)(x, np.full(20, 0.05))
@@ -132,8 +143,8 @@ def test_network_of_time():
     d_theta, d_x = network.vjp(network.forward(theta, x, t)[1], c)
     check_gradient(lambda w: (c * network.forward(w, x, t)[0]).sum(), theta, d_theta, rng=rng)
     check_gradient(lambda x: (c * network.forward(theta, x, t)[0]).sum(), x, d_x, rng=rng)
-    later = network.forward(theta, x, t + 0.1)[0]
-    assert abs(later - network.forward(theta, x, t)[0]).min() > 0, "time matters"
+    inputs = np.column_stack([x, t, np.cos(np.pi * t), np.sin(np.pi * t)])
+    assert np.allclose(network.forward(theta, x, t)[0], mlp.forward(theta, inputs, (5, 8, 8, 2), "silu")[0])
     with pytest.raises(ValueError, match="x and t must have shapes"):
         network.forward(theta, x, t[:3])
     same_on_strict(lambda w, x, t: network.vjp(network.forward(w, x, t)[1], x), theta, x, t)

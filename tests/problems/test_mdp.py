@@ -89,8 +89,18 @@ def test_the_additive_optimum_stops_before_the_hazard():
     policy = problems.optimal_policy(additive)
     assert additive(policy).expected_return == pytest.approx(33.43, abs=0.005)
     assert policy[:10, 0].tolist() == [1, 1, 1, 1, 1, 0, 1, 1, 1, 0]
+    assert additive.reward[[0, 5, 10, 11]].tolist() == [[1, 0.3], [pytest.approx(0.8), 0.3], [0, 0], [0, 0]]
     progress = problems.corridor(moved=10.0, stopped=0.0)
     assert (problems.optimal_policy(progress)[:10, 0] == 1).all()
+
+
+def test_what_is_no_process():
+    mdp = problems.random_mdp(_rng(), states=2, actions=2)
+    for gamma in (0.0, 1.0):
+        with pytest.raises(ValueError, match="gamma must lie in"):
+            problems.TabularMDP(mdp.transition, mdp.reward, mdp.start, gamma)
+    with pytest.raises(ValueError, match="transition and start must have shapes"):
+        problems.TabularMDP(mdp.transition[:1], mdp.reward, mdp.start, 0.9)
 
 
 def test_all_trajectories():
