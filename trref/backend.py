@@ -24,7 +24,16 @@ import types
 
 import numpy
 
-__all__ = ["backend_name", "linalg", "set_backend", "sparse", "special", "to_host", "use_backend", "xp"]
+__all__ = [
+    "backend_name",
+    "linalg",
+    "set_backend",
+    "sparse",
+    "special",
+    "to_host",
+    "use_backend",
+    "xp",
+]
 
 
 class Backend:
@@ -56,16 +65,22 @@ def _load_cupy():
         import cupy
         import cupyx
     except ImportError as error:
-        raise ImportError("the backend 'cupy' needs the package cupy (14 or later): see docs/gpu.rst") from error
+        raise ImportError(
+            "the backend 'cupy' needs the package cupy (14 or later): see docs/gpu.rst"
+        ) from error
     # a failed factorisation must raise, as it does in NumPy, instead of returning NaN
     cupyx.seterr(linalg="raise")
-    return Backend("cupy", cupy, cupy.ndarray, "cupyx.scipy.special", "cupyx.scipy.sparse")
+    return Backend(
+        "cupy", cupy, cupy.ndarray, "cupyx.scipy.special", "cupyx.scipy.sparse"
+    )
 
 
 def _load_strict():
     from trref import strict
 
-    return Backend("strict", strict.xp, strict.StrictArray, strict.special, strict.sparse)
+    return Backend(
+        "strict", strict.xp, strict.StrictArray, strict.special, strict.sparse
+    )
 
 
 _LOADERS = {"numpy": _load_numpy, "cupy": _load_cupy, "strict": _load_strict}
@@ -141,7 +156,11 @@ xp, linalg, special, sparse = _Xp(), _Linalg(), _Special(), _Sparse()
 
 def to_host(array):
     """Return a NumPy array with the values of an array of any backend (a copy where it comes from a device)."""
-    return numpy.asarray(array) if isinstance(array, numpy.ndarray | numpy.generic) else array.get()
+    return (
+        numpy.asarray(array)
+        if isinstance(array, numpy.ndarray | numpy.generic)
+        else array.get()
+    )
 
 
 set_backend(os.environ.get("TRREF_BACKEND", "numpy"))

@@ -55,7 +55,9 @@ def _unwrap(value):
     if isinstance(value, StrictArray | StrictSparse):
         return value._host
     if isinstance(value, numpy.ndarray):
-        raise TypeError("a host (NumPy) array among device arrays: move it with xp.asarray first")
+        raise TypeError(
+            "a host (NumPy) array among device arrays: move it with xp.asarray first"
+        )
     if isinstance(value, list | tuple):
         return type(value)(_unwrap(v) for v in value)
     if isinstance(value, dict):
@@ -106,7 +108,11 @@ class Namespace:
         module = importlib.import_module(self._module)
         value = getattr(module, name)
         if callable(value) and not isinstance(value, type):
-            value = _checked(f"{self._label}.{name}" if self._label != "xp" else name, self._names[name], value)
+            value = _checked(
+                f"{self._label}.{name}" if self._label != "xp" else name,
+                self._names[name],
+                value,
+            )
         self.__dict__[name] = value
         return value
 
@@ -141,7 +147,9 @@ class StrictArray(NDArrayOperatorsMixin):
         self._host = host
 
     def __array__(self, dtype=None, copy=None):
-        raise TypeError("implicit conversion of a device array to a NumPy array; use .get() or trref.backend.to_host")
+        raise TypeError(
+            "implicit conversion of a device array to a NumPy array; use .get() or trref.backend.to_host"
+        )
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         if method == "__call__":
@@ -151,7 +159,9 @@ class StrictArray(NDArrayOperatorsMixin):
                 return known(*inputs, **kwargs)
             ufunc(*_unwrap(inputs), out=_unwrap(out), **kwargs)
             return out[0]
-        raise TypeError(f"CuPy does not offer numpy.{ufunc.__name__}.{method} on its arrays this way")
+        raise TypeError(
+            f"CuPy does not offer numpy.{ufunc.__name__}.{method} on its arrays this way"
+        )
 
     def __array_function__(self, func, types_, args, kwargs):
         return getattr(xp, func.__name__)(*args, **kwargs)
@@ -160,7 +170,11 @@ class StrictArray(NDArrayOperatorsMixin):
         if name not in NAMES["ndarray"]:
             raise AttributeError(f"CuPy {NAMES['version']} arrays have no {name!r}")
         value = getattr(self._host, name)
-        return _checked(f"ndarray.{name}", NAMES["ndarray"][name], value) if callable(value) else _wrap(value)
+        return (
+            _checked(f"ndarray.{name}", NAMES["ndarray"][name], value)
+            if callable(value)
+            else _wrap(value)
+        )
 
     def __getitem__(self, key):
         if _has_mask(key):
@@ -239,9 +253,15 @@ class StrictSparse:
     def __getattr__(self, name):
         names = NAMES["sparse_matrix"].get(f"{self._host.format}_matrix", {})
         if name not in names:
-            raise AttributeError(f"CuPy's {self._host.format} matrices have no {name!r}")
+            raise AttributeError(
+                f"CuPy's {self._host.format} matrices have no {name!r}"
+            )
         value = getattr(self._host, name)
-        return _checked(f"{self._host.format}_matrix.{name}", names[name], value) if callable(value) else _wrap(value)
+        return (
+            _checked(f"{self._host.format}_matrix.{name}", names[name], value)
+            if callable(value)
+            else _wrap(value)
+        )
 
     def __matmul__(self, other):
         return _wrap(self._host @ _unwrap(other))
@@ -268,23 +288,36 @@ def _sparse_type(name):
     def construct(*args, **kwargs):
         import scipy.sparse
 
-        return StrictSparse(getattr(scipy.sparse, name)(*_unwrap(args), **_unwrap(kwargs)))
+        return StrictSparse(
+            getattr(scipy.sparse, name)(*_unwrap(args), **_unwrap(kwargs))
+        )
 
     construct.__name__ = name
     return construct
 
 
-linalg = Namespace("linalg", "numpy.linalg", NAMES["linalg"], {"LinAlgError": numpy.linalg.LinAlgError})
+linalg = Namespace(
+    "linalg", "numpy.linalg", NAMES["linalg"], {"LinAlgError": numpy.linalg.LinAlgError}
+)
 special = Namespace("special", "scipy.special", NAMES["special"], {})
 sparse = Namespace(
     "sparse",
     "scipy.sparse",
     NAMES["sparse"],
-    {name: _sparse_type(name) for name in NAMES["sparse"] if name.endswith(("_matrix", "_array"))},
+    {
+        name: _sparse_type(name)
+        for name in NAMES["sparse"]
+        if name.endswith(("_matrix", "_array"))
+    },
 )
 xp = Namespace(
     "xp",
     "numpy",
     NAMES["xp"],
-    {"linalg": linalg, "ndarray": StrictArray, "asarray": _door("asarray"), "array": _door("array")},
+    {
+        "linalg": linalg,
+        "ndarray": StrictArray,
+        "asarray": _door("asarray"),
+        "array": _door("array"),
+    },
 )

@@ -68,15 +68,29 @@ def recolour(figure, ink):
     def is_ink(colour):
         try:
             return any(same_color(colour, one) for one in inks)
-        except (TypeError, ValueError):  # not one colour, but one for each of several points
+        except (
+            TypeError,
+            ValueError,
+        ):  # not one colour, but one for each of several points
             return False
 
     for axis in figure.get_axes():
         for side in (axis.xaxis, axis.yaxis):
-            side.set_tick_params(which="both", color=ink, labelcolor=ink, grid_color=ink)
+            side.set_tick_params(
+                which="both", color=ink, labelcolor=ink, grid_color=ink
+            )
     for artist in figure.findobj():
-        for part in ("color", "edgecolor", "facecolor", "markeredgecolor", "markerfacecolor"):
-            get, change = getattr(artist, f"get_{part}", None), getattr(artist, f"set_{part}", None)
+        for part in (
+            "color",
+            "edgecolor",
+            "facecolor",
+            "markeredgecolor",
+            "markerfacecolor",
+        ):
+            get, change = (
+                getattr(artist, f"get_{part}", None),
+                getattr(artist, f"set_{part}", None),
+            )
             if get and change and is_ink(get()):
                 change(ink)
 
@@ -87,15 +101,23 @@ def describe(figure):
     for axis in figure.get_axes():
         words = axis.get_title()
         if axis.get_ylabel() or axis.get_xlabel():
-            against = " against ".join(label for label in (axis.get_ylabel(), axis.get_xlabel()) if label)
+            against = " against ".join(
+                label for label in (axis.get_ylabel(), axis.get_xlabel()) if label
+            )
             words = f"{words}: {against}" if words else against
-        labels = [label for label in axis.get_legend_handles_labels()[1] if not label.startswith("_")]
+        labels = [
+            label
+            for label in axis.get_legend_handles_labels()[1]
+            if not label.startswith("_")
+        ]
         if labels:
             words += f" ({', '.join(labels)})"
         if words:
             parts.append(words)
     return (
-        " ".join(f"Figure: {'; '.join(dict.fromkeys(parts)) or 'pictures'}".split()).replace("$", "").replace("\\", "")
+        " ".join(f"Figure: {'; '.join(dict.fromkeys(parts)) or 'pictures'}".split())
+        .replace("$", "")
+        .replace("\\", "")
     )
 
 
@@ -108,6 +130,9 @@ def spread(axis, x, runs, label, **style):
         for column, m in zip(zip(*runs, strict=True), mean, strict=True)
     ]
     (line,) = axis.plot(x, mean, label=label, **style)
-    low, high = [m - e for m, e in zip(mean, error, strict=True)], [m + e for m, e in zip(mean, error, strict=True)]
+    low, high = (
+        [m - e for m, e in zip(mean, error, strict=True)],
+        [m + e for m, e in zip(mean, error, strict=True)],
+    )
     axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     return line

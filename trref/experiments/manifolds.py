@@ -27,7 +27,15 @@ class DecentralisedComponents(NamedTuple):
 
 
 def decentralised_components(
-    *, agents=8, components=5, iterations=300, step=0.1, beta_cap=0.9, by_class=False, seed=0, progress=None
+    *,
+    agents=8,
+    components=5,
+    iterations=300,
+    step=0.1,
+    beta_cap=0.9,
+    by_class=False,
+    seed=0,
+    progress=None,
 ):
     """Find principal components of the digits on a ring of agents, by DRCGD with a cap and by DPRGD.
 
@@ -59,16 +67,37 @@ def decentralised_components(
     rows = X[order[: share * agents]].reshape(agents, share, -1)
     C = np.swapaxes(rows, 1, 2) @ rows / share
     values, vectors = np.linalg.eigh(C.mean(0))
-    best, frame = -0.5 * values[-components:].sum(), xp.asarray(vectors[:, -components:].copy())
-    start = np.linalg.qr(np.random.default_rng(seed).standard_normal((C.shape[1], components)))[0]
-    task = (AgentsPCA(xp.asarray(C)), xp.asarray(start), metropolis_weights(xp.asarray(graphs.ring(agents))))
+    best, frame = (
+        -0.5 * values[-components:].sum(),
+        xp.asarray(vectors[:, -components:].copy()),
+    )
+    start = np.linalg.qr(
+        np.random.default_rng(seed).standard_normal((C.shape[1], components))
+    )[0]
+    task = (
+        AgentsPCA(xp.asarray(C)),
+        xp.asarray(start),
+        metropolis_weights(xp.asarray(graphs.ring(agents))),
+    )
     results = {}
-    for name, solver, hyper in (("DRCGD, capped", drcgd, {"beta_cap": beta_cap}), ("DPRGD", dprgd, {})):
+    for name, solver, hyper in (
+        ("DRCGD, capped", drcgd, {"beta_cap": beta_cap}),
+        ("DPRGD", dprgd, {}),
+    ):
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-            result = solver(*task, lr=float(step / values[-1]), tol=1e-12, max_iter=iterations, **hyper)
+            result = solver(
+                *task,
+                lr=float(step / values[-1]),
+                tol=1e-12,
+                max_iter=iterations,
+                **hyper,
+            )
         gaps = [max((best - loss) / best, 0.0) for loss in result.losses]
         results[name] = DecentralisedComponents(
-            result.x, gaps, result.consensus_errors, float(subspace_distance(result.x, frame))
+            result.x,
+            gaps,
+            result.consensus_errors,
+            float(subspace_distance(result.x, frame)),
         )
         if progress:
             progress()

@@ -103,7 +103,9 @@ def train(
     start = xp.zeros(task.size) if start is None else start
     theta, state, past = start, adam.init([start]), []
     full = "logits" in inspect.signature(objective).parameters
-    wanted = set(inspect.signature(objective).parameters) | set(inspect.signature(advantage).parameters)
+    wanted = set(inspect.signature(objective).parameters) | set(
+        inspect.signature(advantage).parameters
+    )
     prompts = len(task.levels)
     group = xp.repeat(xp.arange(prompts), answers)
     level = xp.asarray(np.array(task.levels))[group]
@@ -113,7 +115,13 @@ def train(
         responses = task.sample(rng, past[0], group)
         reward = task.reward(responses)
         reward = observe(rng, reward) if observe else reward
-        data = {"mask": responses.mask, "group": group, "reward": reward, "actions": responses.tokens, "domain": level}
+        data = {
+            "mask": responses.mask,
+            "group": group,
+            "reward": reward,
+            "actions": responses.tokens,
+            "domain": level,
+        }
         data["behavior_log_prob"] = responses.log_prob
         data["old_logits"] = task.logits(theta, group, responses.tokens)
         data["old_log_prob"] = _taken(data["old_logits"], responses.tokens)
@@ -123,22 +131,32 @@ def train(
         if "version" in wanted:
             data["version"] = xp.full(responses.tokens.shape, iteration + 1 - len(past))
         if "answer" in wanted:
-            data["answer"] = (responses.tokens * (1 + task.vocabulary) ** xp.arange(task.length)).sum(1)
+            data["answer"] = (
+                responses.tokens * (1 + task.vocabulary) ** xp.arange(task.length)
+            ).sum(1)
         at_start = {**data, **_of(data["old_logits"], data, wanted)}
         data["advantage"] = call(advantage, at_start)
 
         for _ in range(epochs):
             order = rng.permutation(prompts)
             for chosen in np.array_split(order, minibatches):
-                rows = xp.asarray((chosen[:, None] * answers + np.arange(answers)).ravel())
+                rows = xp.asarray(
+                    (chosen[:, None] * answers + np.arange(answers)).ravel()
+                )
                 batch = {name: value[rows] for name, value in data.items()}
                 logits = task.logits(theta, batch["group"], batch["actions"])
                 batch |= _of(logits, batch, wanted)
-                _, gradient = call(objective, batch, {"current_version": iteration}, hyper or {})
+                _, gradient = call(
+                    objective, batch, {"current_version": iteration}, hyper or {}
+                )
                 if full:
-                    gradient = task.logits_vjp(batch["group"], batch["actions"], gradient)
+                    gradient = task.logits_vjp(
+                        batch["group"], batch["actions"], gradient
+                    )
                 else:
-                    gradient = task.log_prob_vjp(theta, batch["group"], batch["actions"], gradient)
+                    gradient = task.log_prob_vjp(
+                        theta, batch["group"], batch["actions"], gradient
+                    )
                 gradient = change_gradient(gradient) if change_gradient else gradient
                 (theta,), state = adam.update([theta], [gradient], state, lr=lr)
         _record(result, task, theta, group, data, k)
@@ -155,7 +173,9 @@ def _of(logits, data, wanted):
     if "entropy" in wanted:
         values["entropy"] = xp.maximum(categorical_entropy(logits)[0], 0)
     if "divergence" in wanted:
-        values["divergence"] = xp.maximum(categorical_kl(logits, data["old_logits"])[0], 0)
+        values["divergence"] = xp.maximum(
+            categorical_kl(logits, data["old_logits"])[0], 0
+        )
     return values
 
 
@@ -190,7 +210,17 @@ class BanditTraining(NamedTuple):
 
 
 def train_bandit(
-    objective, start, right, *, seed, hyper=None, advantage=group_advantage, answers=8, iterations=100, epochs=1, lr=1.0
+    objective,
+    start,
+    right,
+    *,
+    seed,
+    hyper=None,
+    advantage=group_advantage,
+    answers=8,
+    iterations=100,
+    epochs=1,
+    lr=1.0,
 ):
     """Train a table of logits, one row a prompt, where an answer is one token; a run takes a fraction of a second.
 
@@ -223,7 +253,9 @@ def train_bandit(
     group, logits = xp.repeat(xp.arange(P), answers), start
     probabilities = [xp.exp(log_softmax(start))]
     for _ in range(iterations):
-        below = xp.cumsum(probabilities[-1], axis=1)[group][:, :-1] < xp.asarray(rng.random((len(group), 1)))
+        below = xp.cumsum(probabilities[-1], axis=1)[group][:, :-1] < xp.asarray(
+            rng.random((len(group), 1))
+        )
         actions = below.sum(1)[:, None]
         chance = xp.asarray(rng.random(len(group)))
         batch = {"actions": actions, "mask": xp.ones((len(group), 1)), "group": group}
@@ -264,4 +296,7 @@ def tempting_prompts(seed, *, prompts=16, answers=64):
     p[rows, right] = p[rows, tempting] = 0
     p *= ((0.7 - share) / p.sum(1))[:, None]
     p[rows, right], p[rows, tempting] = share, 0.3
-    return tuple(xp.asarray(table) for table in (np.log(p), np.eye(answers)[right], np.eye(answers)[tempting]))
+    return tuple(
+        xp.asarray(table)
+        for table in (np.log(p), np.eye(answers)[right], np.eye(answers)[tempting])
+    )

@@ -93,7 +93,9 @@ def displacement(plan, t, side=8):
     share = [p - q for p, q in zip(at, low, strict=True)]
     for i in (0, 1):
         for j in (0, 1):
-            weight = (share[0] if i else 1 - share[0]) * (share[1] if j else 1 - share[1])
+            weight = (share[0] if i else 1 - share[0]) * (
+                share[1] if j else 1 - share[1]
+            )
             np.add.at(image, (low[0] + i, low[1] + j), weight * plan)
     return image[:side, :side]
 
@@ -118,7 +120,9 @@ def digit_transport(first=0, second=1, *, reg=1 / 1200, tol=1e-10, frames=7):
     """
     a, b, cost = pair(first, second)
     stops = [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000]
-    sweeps = trace(sinkhorn_scaling, cost, a, b, stops=stops, repeat=1, reg=reg, tol=tol)
+    sweeps = trace(
+        sinkhorn_scaling, cost, a, b, stops=stops, repeat=1, reg=reg, tol=tol
+    )
     result = sinkhorn_newton_sparse(cost, a, b, reg=reg, tol=tol)
     stops = [1, 3, 10, *range(20, result.iterations, 2), result.iterations]
     sparse = trace(sinkhorn_newton_sparse, cost, a, b, stops=stops, reg=reg, tol=tol)

@@ -10,7 +10,13 @@ from typing import Any, ClassVar
 from trref.backend import xp
 from trref.nn import heads, mlp
 
-__all__ = ["CategoricalPolicy", "GaussianPolicy", "LinearSoftmaxPolicy", "QuadraticTrustRegion", "ValueNetwork"]
+__all__ = [
+    "CategoricalPolicy",
+    "GaussianPolicy",
+    "LinearSoftmaxPolicy",
+    "QuadraticTrustRegion",
+    "ValueNetwork",
+]
 
 LOG_STD_BOUND = 15.0
 """Standard deviations outside e^±15 are not those of a policy."""
@@ -30,8 +36,15 @@ class _Categorical:
         if actions is None:
             return []
         if actions.dtype.kind not in "iu":
-            raise TypeError(f"actions must be an array of integers, not {actions.dtype}")
-        return [(lambda: (actions < self.actions).all(), f"actions must hold integers below {self.actions}")]
+            raise TypeError(
+                f"actions must be an array of integers, not {actions.dtype}"
+            )
+        return [
+            (
+                lambda: (actions < self.actions).all(),
+                f"actions must hold integers below {self.actions}",
+            )
+        ]
 
     def log_prob(self, z, actions):
         """Log-probability (N,) of actions (N,), and its derivative in z."""
@@ -49,7 +62,9 @@ class _Categorical:
     def fisher(self, z, u):
         """Multiply the Fisher matrix of each row's distribution, diag(p) - p pᵀ, by u (N, K)."""
         p = xp.exp(heads.log_softmax(z))
-        u = u - xp.take_along_axis(u, z.argmax(1)[:, None], 1)  # a constant is in the null space; now nothing cancels
+        u = u - xp.take_along_axis(
+            u, z.argmax(1)[:, None], 1
+        )  # a constant is in the null space; now nothing cancels
         return p * (u - (p * u).sum(1, keepdims=True))
 
     def sample(self, rng, z):
@@ -112,9 +127,13 @@ class LinearSoftmaxPolicy(_Categorical):
     def forward(self, theta, states):
         """Return outputs (N, actions) and the cache for `jvp` and `vjp`: the states."""
         if theta.shape != (self.size,):
-            raise ValueError(f"theta must have shape ({self.size},), not {tuple(theta.shape)}")
+            raise ValueError(
+                f"theta must have shape ({self.size},), not {tuple(theta.shape)}"
+            )
         if states.ndim != 2 or states.shape[1] != self.features:
-            raise ValueError(f"states must have shape (N, {self.features}), not {tuple(states.shape)}")
+            raise ValueError(
+                f"states must have shape (N, {self.features}), not {tuple(states.shape)}"
+            )
         return states @ theta.reshape(self.features, self.actions), states
 
     def jvp(self, cache, v):
@@ -150,7 +169,9 @@ class GaussianPolicy:
 
     def init(self, rng, *, scale=1.0, log_std=0.0):
         """Draw parameters."""
-        return xp.concatenate([mlp.init(rng, self.sizes, scale=scale), xp.full(self.actions, log_std)])
+        return xp.concatenate(
+            [mlp.init(rng, self.sizes, scale=scale), xp.full(self.actions, log_std)]
+        )
 
     def __call__(self, theta, states):
         """Return means and log standard deviations (N, 2 d)."""
@@ -159,14 +180,18 @@ class GaussianPolicy:
     def requirements(self, theta, actions=None):
         """What must hold for the values, as pairs for `trref.validate.require`."""
         if actions is not None and actions.dtype.kind != "f":
-            raise TypeError(f"actions must be an array of real numbers, not {actions.dtype}")
+            raise TypeError(
+                f"actions must be an array of real numbers, not {actions.dtype}"
+            )
         message = f"theta must hold log standard deviations within {LOG_STD_BOUND:g} at its end"
         return [(lambda: (abs(theta[-self.actions :]) <= LOG_STD_BOUND).all(), message)]
 
     def forward(self, theta, states):
         """Return outputs (N, 2 d) and the cache for `jvp` and `vjp`."""
         if theta.shape != (self.size,):
-            raise ValueError(f"theta must have shape ({self.size},), not {tuple(theta.shape)}")
+            raise ValueError(
+                f"theta must have shape ({self.size},), not {tuple(theta.shape)}"
+            )
         d = self.actions
         mean, cache = mlp.forward(theta[:-d], states, self.sizes, self.activation)
         return self._join(mean, theta[-d:]), cache
@@ -179,7 +204,9 @@ class GaussianPolicy:
     def vjp(self, cache, cotangent):
         """Pull a cotangent of the outputs (N, 2 d) back to theta (P,)."""
         d = self.actions
-        return xp.concatenate([mlp.gradient(cache, cotangent[:, :d]), cotangent[:, d:].sum(0)])
+        return xp.concatenate(
+            [mlp.gradient(cache, cotangent[:, :d]), cotangent[:, d:].sum(0)]
+        )
 
     @staticmethod
     def _join(mean, log_std):
@@ -213,7 +240,9 @@ class GaussianPolicy:
     def sample(self, rng, z):
         """Draw actions (N, d)."""
         mean, log_std = self._split(z)
-        return mean + xp.exp(log_std) * xp.asarray(rng.standard_normal(mean.shape), dtype=z.dtype)
+        return mean + xp.exp(log_std) * xp.asarray(
+            rng.standard_normal(mean.shape), dtype=z.dtype
+        )
 
     def mode(self, z):
         """Return the most probable actions (N, d): the means."""
@@ -243,7 +272,9 @@ class ValueNetwork:
     def forward(self, phi, states):
         """Return values (N,) and the cache for `jvp` and `vjp`."""
         if phi.shape != (self.size,):
-            raise ValueError(f"phi must have shape ({self.size},), not {tuple(phi.shape)}")
+            raise ValueError(
+                f"phi must have shape ({self.size},), not {tuple(phi.shape)}"
+            )
         output, cache = mlp.forward(phi, states, self.sizes, self.activation)
         return output[:, 0], cache
 
@@ -269,7 +300,9 @@ class QuadraticTrustRegion:
     def __call__(self, x):
         """Return objective and divergence."""
         if x.shape != self.centre.shape:
-            raise ValueError(f"x must have shape {tuple(self.centre.shape)}, not {tuple(x.shape)}")
+            raise ValueError(
+                f"x must have shape {tuple(self.centre.shape)}, not {tuple(x.shape)}"
+            )
         d = x - self.centre
         J = self.start + (self.gradient * d).sum() - self.bend * (d * d).sum() / 2
         return J, (d * (self.A @ d)).sum() / 2

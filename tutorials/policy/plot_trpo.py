@@ -16,8 +16,8 @@ import numpy as np
 
 from trref.experiments.figures import COLOURS, spread, use_style
 from trref.nn.heads import log_softmax
-from trref.policy.trpo_improvement import expected_return, theoretical_policy_iteration
 from trref.policy.trpo import trpo_step
+from trref.policy.trpo_improvement import expected_return, theoretical_policy_iteration
 from trref.problems.mdp import random_mdp
 from trref.problems.policies import LinearSoftmaxPolicy
 

@@ -20,9 +20,9 @@ from trref.experiments.tokens import train
 from trref.optimizers import adam
 from trref.tokens.dapo import dapo_over_batch
 from trref.tokens.grpo import group_advantage
-from trref.tokens.troll_projection import project_kl
 from trref.tokens.terms import logit_gradient
 from trref.tokens.troll import troll
+from trref.tokens.troll_projection import project_kl
 
 plt = use_style()
 C, V, N, BATCHES, SEEDS = 12, 30, 16, 25, range(5)

@@ -16,7 +16,10 @@ def _example(rng, size, steps=6):
     drift = [rng.standard_normal(s) for s in shapes]
     return _sequence(
         [rng.standard_normal(s) for s in shapes],
-        [[scale * (d + rng.standard_normal(d.shape)) for d in drift] for _ in range(steps)],
+        [
+            [scale * (d + rng.standard_normal(d.shape)) for d in drift]
+            for _ in range(steps)
+        ],
     )
 
 
@@ -24,9 +27,17 @@ UPDATE = Interface(
     "update_rule",
     example=_example,
     edges={
-        "zero gradients": lambda: _sequence([xp.array([1.0, -2.0])], [[xp.zeros(2)]] * 3),
-        "a gradient that vanishes": lambda: _sequence([xp.array([1.0])], [[xp.array([2.0])], [xp.zeros(1)]] * 2),
-        "tiny and huge": lambda: _sequence([xp.array([1.0, 1.0])], [[xp.array([1e-12, 1e12])]] * 3),
-        "alternating signs": lambda: _sequence([xp.array([0.5])], [[xp.array([1.0])], [xp.array([-1.0])]] * 3),
+        "zero gradients": lambda: _sequence(
+            [xp.array([1.0, -2.0])], [[xp.zeros(2)]] * 3
+        ),
+        "a gradient that vanishes": lambda: _sequence(
+            [xp.array([1.0])], [[xp.array([2.0])], [xp.zeros(1)]] * 2
+        ),
+        "tiny and huge": lambda: _sequence(
+            [xp.array([1.0, 1.0])], [[xp.array([1e-12, 1e12])]] * 3
+        ),
+        "alternating signs": lambda: _sequence(
+            [xp.array([0.5])], [[xp.array([1.0])], [xp.array([-1.0])]] * 3
+        ),
     },
 )

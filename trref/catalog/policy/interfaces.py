@@ -38,7 +38,9 @@ SURROGATE = Interface(
     example=_example,
     edges={
         "on the clip bounds": _on_the_clip_bounds,
-        "outside the clip bounds, both signs": lambda: _edge(xp.array([0.7, 0.7, -0.7, -0.7]), [1.5, -1.5, 1.5, -1.5]),
+        "outside the clip bounds, both signs": lambda: _edge(
+            xp.array([0.7, 0.7, -0.7, -0.7]), [1.5, -1.5, 1.5, -1.5]
+        ),
         "on-policy": lambda: _edge(xp.zeros(4), [1.0, -2.0, 0.5, 0.0]),
         "equal advantages": lambda: _edge(xp.array([0.3, -0.1, 0.02]), [0.7, 0.7, 0.7]),
         "zero advantages": lambda: _edge(xp.array([0.3, -0.1]), [0.0, 0.0]),

@@ -62,10 +62,25 @@ STEP_REGULARISED = Deviation(
 
 
 def _search_without_divergence(
-    objective_and_divergence, theta, step, gradient, *, delta=0.01, shrink=0.5, trials=10, accept_ratio=0.1
+    objective_and_divergence,
+    theta,
+    step,
+    gradient,
+    *,
+    delta=0.01,
+    shrink=0.5,
+    trials=10,
+    accept_ratio=0.1,
 ):
-    options = {"delta": math.inf, "shrink": shrink, "trials": trials, "accept_ratio": accept_ratio}
-    return backtracking_line_search.unchecked(objective_and_divergence, theta, step, gradient, **options)
+    options = {
+        "delta": math.inf,
+        "shrink": shrink,
+        "trials": trials,
+        "accept_ratio": accept_ratio,
+    }
+    return backtracking_line_search.unchecked(
+        objective_and_divergence, theta, step, gradient, **options
+    )
 
 
 SEARCH_WITHOUT_DIVERGENCE = Deviation(
@@ -77,10 +92,25 @@ SEARCH_WITHOUT_DIVERGENCE = Deviation(
 
 
 def _search_with_slack(
-    objective_and_divergence, theta, step, gradient, *, delta=0.01, shrink=0.5, trials=10, accept_ratio=0.0
+    objective_and_divergence,
+    theta,
+    step,
+    gradient,
+    *,
+    delta=0.01,
+    shrink=0.5,
+    trials=10,
+    accept_ratio=0.0,
 ):
-    options = {"delta": 1.5 * delta, "shrink": shrink, "trials": trials, "accept_ratio": accept_ratio}
-    return backtracking_line_search.unchecked(objective_and_divergence, theta, step, gradient, **options)
+    options = {
+        "delta": 1.5 * delta,
+        "shrink": shrink,
+        "trials": trials,
+        "accept_ratio": accept_ratio,
+    }
+    return backtracking_line_search.unchecked(
+        objective_and_divergence, theta, step, gradient, **options
+    )
 
 
 SEARCH_WITH_SLACK = Deviation(
@@ -93,27 +123,42 @@ SEARCH_WITH_SLACK = Deviation(
 
 def _categorical(rng, size):
     old = rng.choice((0.1, 1.0, 4.0)) * rng.standard_normal((size, 3))
-    return {"old_logits": old, "logits": old + rng.choice((0.05, 0.4, 1.5)) * rng.standard_normal((size, 3))}
+    return {
+        "old_logits": old,
+        "logits": old + rng.choice((0.05, 0.4, 1.5)) * rng.standard_normal((size, 3)),
+    }
 
 
 CATEGORICAL = Interface(
     "mean_kl_categorical",
     example=_categorical,
     edges={
-        "equal": lambda: {"old_logits": xp.array([[0.3, -1.0]]), "logits": xp.array([[0.3, -1.0]])},
+        "equal": lambda: {
+            "old_logits": xp.array([[0.3, -1.0]]),
+            "logits": xp.array([[0.3, -1.0]]),
+        },
         "all but deterministic": lambda: {
             "old_logits": xp.array([[0.0, -40.0], [-40.0, 0.0]]),
             "logits": xp.array([[-3.0, 0.0], [-900.0, 0.0]]),
         },
-        "one action": lambda: {"old_logits": xp.array([[0.5]]), "logits": xp.array([[-2.0]])},
+        "one action": lambda: {
+            "old_logits": xp.array([[0.5]]),
+            "logits": xp.array([[-2.0]]),
+        },
     },
 )
 
 
 def _gaussian(rng, size):
     spread = rng.choice((0.05, 0.4, 1.5))
-    old = {"old_mean": rng.standard_normal((size, 2)), "old_log_std": rng.standard_normal((size, 2)) - 0.5}
-    new = {k.removeprefix("old_"): v + spread * rng.standard_normal((size, 2)) for k, v in old.items()}
+    old = {
+        "old_mean": rng.standard_normal((size, 2)),
+        "old_log_std": rng.standard_normal((size, 2)) - 0.5,
+    }
+    new = {
+        k.removeprefix("old_"): v + spread * rng.standard_normal((size, 2))
+        for k, v in old.items()
+    }
     return {**old, **new}
 
 
@@ -121,7 +166,9 @@ GAUSSIAN = Interface(
     "mean_kl_diag_gaussian",
     example=_gaussian,
     edges={
-        "equal": lambda: dict.fromkeys(("old_mean", "old_log_std", "mean", "log_std"), xp.array([[0.5, -0.25]])),
+        "equal": lambda: dict.fromkeys(
+            ("old_mean", "old_log_std", "mean", "log_std"), xp.array([[0.5, -0.25]])
+        ),
         "much narrower": lambda: {
             "old_mean": xp.array([[0.0]]),
             "old_log_std": xp.array([[0.0]]),
@@ -133,12 +180,22 @@ GAUSSIAN = Interface(
 
 
 def _fisher(rng, size):
-    kinds = (CategoricalPolicy((3, 5, 3)), GaussianPolicy((3, 4, 2)), LinearSoftmaxPolicy(3, 4))
+    kinds = (
+        CategoricalPolicy((3, 5, 3)),
+        GaussianPolicy((3, 4, 2)),
+        LinearSoftmaxPolicy(3, 4),
+    )
     policy = kinds[rng.integers(3)]
     theta = 0.7 * rng.standard_normal(policy.size)
     v = rng.choice((0.01, 1.0, 100.0)) * rng.standard_normal(policy.size)
     weight = rng.exponential(1.0, size) if rng.random() < 0.5 else None
-    return {"policy": policy, "theta": theta, "v": v, "states": rng.standard_normal((size, 3)), "weight": weight}
+    return {
+        "policy": policy,
+        "theta": theta,
+        "v": v,
+        "states": rng.standard_normal((size, 3)),
+        "weight": weight,
+    }
 
 
 def _fisher_edge(policy, theta, v):
@@ -150,7 +207,9 @@ FISHER = Interface(
     "fisher_vector_product",
     example=_fisher,
     edges={
-        "zero vector": lambda: _fisher_edge(LinearSoftmaxPolicy(2, 2), xp.arange(4.0), xp.zeros(4)),
+        "zero vector": lambda: _fisher_edge(
+            LinearSoftmaxPolicy(2, 2), xp.arange(4.0), xp.zeros(4)
+        ),
         "a vector of the null space": lambda: _fisher_edge(
             LinearSoftmaxPolicy(2, 2), xp.arange(4.0), xp.array([1.0, 1.0, -2.0, -2.0])
         ),
@@ -176,24 +235,39 @@ def outer_products_of_scores(policy, theta, v, states, weight=None, *, damping=0
 def _support(policy, z):
     """Actions with probabilities under which the expectation of a polynomial of degree 5 is exact."""
     if policy.discrete:
-        weights = xp.exp(policy.log_prob(xp.tile(z, (policy.actions, 1)), xp.arange(policy.actions))[0])
+        weights = xp.exp(
+            policy.log_prob(xp.tile(z, (policy.actions, 1)), xp.arange(policy.actions))[
+                0
+            ]
+        )
         return [(xp.array([a]), float(weights[a])) for a in range(policy.actions)]
     nodes = [(-math.sqrt(3.0), 1 / 6), (0.0, 2 / 3), (math.sqrt(3.0), 1 / 6)]
     mean, std = z[:, : policy.actions], xp.exp(z[:, policy.actions :])
     return [
-        (mean + std * xp.array([[node for node, _ in point]]), math.prod(w for _, w in point))
+        (
+            mean + std * xp.array([[node for node, _ in point]]),
+            math.prod(w for _, w in point),
+        )
         for point in itertools.product(nodes, repeat=policy.actions)
     ]
 
 
 def _step(rng, size):
     # five different eigenvalues: conjugate gradients end after five steps
-    eigenvalues = rng.choice((0.1, 1.0, 30.0)) * rng.choice((1.0, 0.5, 0.2, 0.1, 0.02), size)
-    return {"matvec": DenseOperator(spd_matrix(rng, eigenvalues)), "gradient": rng.standard_normal(size)}
+    eigenvalues = rng.choice((0.1, 1.0, 30.0)) * rng.choice(
+        (1.0, 0.5, 0.2, 0.1, 0.02), size
+    )
+    return {
+        "matvec": DenseOperator(spd_matrix(rng, eigenvalues)),
+        "gradient": rng.standard_normal(size),
+    }
 
 
 def _step_edge(A, gradient):
-    return {"matvec": DenseOperator(xp.array(A, dtype=float)), "gradient": xp.array(gradient, dtype=float)}
+    return {
+        "matvec": DenseOperator(xp.array(A, dtype=float)),
+        "gradient": xp.array(gradient, dtype=float),
+    }
 
 
 STEP = Interface(
@@ -201,7 +275,9 @@ STEP = Interface(
     example=_step,
     edges={
         "zero gradient": lambda: _step_edge([[2.0, 0.5], [0.5, 1.0]], [0, 0]),
-        "singular, consistent": lambda: _step_edge(xp.diag(xp.array([2.0, 1.0, 0.0])), [1, -1, 0]),
+        "singular, consistent": lambda: _step_edge(
+            xp.diag(xp.array([2.0, 1.0, 0.0])), [1, -1, 0]
+        ),
         "identity": lambda: _step_edge(xp.eye(3), [3, 0, 4]),
     },
 )
@@ -213,11 +289,20 @@ def on_the_sphere(result, matvec, gradient, delta=0.01, **_):
     The step is c s with c = 2 delta / Δᵀg, for conjugate gradients make g - (F + λI) s orthogonal to s.
     """
     if float(gradient @ gradient) == 0:
-        return {"model of the divergence": float(abs(result.step).max()), "descent": 0.0, "residual misreported": 0.0}
-    model, along = float(result.step @ matvec(result.step)) / 2, float(gradient @ result.step)
+        return {
+            "model of the divergence": float(abs(result.step).max()),
+            "descent": 0.0,
+            "residual misreported": 0.0,
+        }
+    model, along = (
+        float(result.step @ matvec(result.step)) / 2,
+        float(gradient @ result.step),
+    )
     residual = gradient - along / (2 * delta) * matvec(result.step)
     first, last = (float(xp.sqrt((r * r).sum())) for r in (gradient, residual))
-    misreported = abs(result.residual_norms[0] - first) + abs(result.residual_norms[-1] - last)
+    misreported = abs(result.residual_norms[0] - first) + abs(
+        result.residual_norms[-1] - last
+    )
     return {
         "model of the divergence": abs(model / delta - 1),
         "descent": max(0.0, -along),
@@ -225,15 +310,26 @@ def on_the_sphere(result, matvec, gradient, delta=0.01, **_):
     }
 
 
-ON_THE_SPHERE = {"model of the divergence": 1e-10, "descent": 0.0, "residual misreported": 1e-8}
+ON_THE_SPHERE = {
+    "model of the divergence": 1e-10,
+    "descent": 0.0,
+    "residual misreported": 1e-8,
+}
 
 
 def _search(rng, size):
     eigenvalues = rng.choice((1.0, 0.3, 0.1), size)
     model = QuadraticTrustRegion(
-        rng.standard_normal(size), rng.standard_normal(size), spd_matrix(rng, eigenvalues), 0.2
+        rng.standard_normal(size),
+        rng.standard_normal(size),
+        spd_matrix(rng, eigenvalues),
+        0.2,
     )
-    step = model.gradient * (rng.choice((0.005, 0.02, 0.3)) / model(model.centre + model.gradient)[1]) ** 0.5
+    step = (
+        model.gradient
+        * (rng.choice((0.005, 0.02, 0.3)) / model(model.centre + model.gradient)[1])
+        ** 0.5
+    )
     return {
         "objective_and_divergence": model,
         "theta": model.centre,
@@ -245,7 +341,12 @@ def _search(rng, size):
 def _search_edge(bend, step, start=0.0):
     one = xp.ones(1)
     model = QuadraticTrustRegion(0 * one, one, xp.eye(1), bend, start)
-    return {"objective_and_divergence": model, "theta": 0 * one, "step": step * one, "gradient": one}
+    return {
+        "objective_and_divergence": model,
+        "theta": 0 * one,
+        "step": step * one,
+        "gradient": one,
+    }
 
 
 SEARCH = Interface(
@@ -269,11 +370,14 @@ def within_the_bound(result, objective_and_divergence, theta, delta=0.01, **_):
     """Certificate: the divergence over its bound, how much the objective has fallen, and what it says of both."""
     objective, divergence = (float(x) for x in objective_and_divergence(result.theta))
     gain = objective - float(objective_and_divergence(theta)[0])
-    gains, divergences = (result.gains, result.divergences) if result.converged else ([0.0], [0.0])
+    gains, divergences = (
+        (result.gains, result.divergences) if result.converged else ([0.0], [0.0])
+    )
     return {
         "divergence over its bound": divergence / delta,
         "loss": max(0.0, -gain),
-        "misreported": abs(divergence - divergences[-1]) / delta + abs(gain - gains[-1]),
+        "misreported": abs(divergence - divergences[-1]) / delta
+        + abs(gain - gains[-1]),
     }
 
 
@@ -298,7 +402,10 @@ METHOD = Method(
         Solver(
             f=natural_step,
             interface=STEP,
-            settings={"default": {}, "probe": {"delta": 0.3, "iterations": 7, "rtol": 1e-7}},
+            settings={
+                "default": {},
+                "probe": {"delta": 0.3, "iterations": 7, "rtol": 1e-7},
+            },
             deviations=(STEP_FROM_NOISE, STEP_REGULARISED),
             certificate=on_the_sphere,
             tolerances=ON_THE_SPHERE,
@@ -308,13 +415,23 @@ METHOD = Method(
         Solver(
             f=backtracking_line_search,
             interface=SEARCH,
-            settings={"default": {}, "Spinning Up": {"shrink": 0.8}, "probe": SEARCH_PROBE},
+            settings={
+                "default": {},
+                "Spinning Up": {"shrink": 0.8},
+                "probe": SEARCH_PROBE,
+            },
             deviations=(SEARCH_WITHOUT_DIVERGENCE, SEARCH_WITH_SLACK),
             certificate=within_the_bound,
             tolerances=WITHIN_THE_BOUND,
             failures={
-                "the only trial loses": lambda: (_search_edge(20.0, 0.14), {"trials": 1}),
-                "all trials are too far": lambda: (_search_edge(0.0, 5.0), {"trials": 3}),
+                "the only trial loses": lambda: (
+                    _search_edge(20.0, 0.14),
+                    {"trials": 1},
+                ),
+                "all trials are too far": lambda: (
+                    _search_edge(0.0, 5.0),
+                    {"trials": 3},
+                ),
             },
             agreement=1e-9,
         ),

@@ -9,16 +9,30 @@ from trref.tokens.a3po import a3po, decoupled, proximal_approximation
 from trref.tokens.terms import per_token, token_mean
 
 
-def _weight_absent(log_prob, old_log_prob, advantage, mask, behavior_log_prob, *, clip=0.2):
-    return weighted(token_mean(mask), *clipped_terms(log_prob - old_log_prob, advantage, clip, clip))
+def _weight_absent(
+    log_prob, old_log_prob, advantage, mask, behavior_log_prob, *, clip=0.2
+):
+    return weighted(
+        token_mean(mask), *clipped_terms(log_prob - old_log_prob, advantage, clip, clip)
+    )
 
 
-def _anchor_differentiated(log_prob, advantage, mask, behavior_log_prob, version, *, current_version, clip=0.2):
-    d, age = log_prob - behavior_log_prob, current_version - version.astype(log_prob.dtype)
+def _anchor_differentiated(
+    log_prob, advantage, mask, behavior_log_prob, version, *, current_version, clip=0.2
+):
+    d, age = (
+        log_prob - behavior_log_prob,
+        current_version - version.astype(log_prob.dtype),
+    )
     alpha = xp.where(age >= 1, 1 - 1 / xp.maximum(age, 1), 0)
     term, derivative = clipped_terms((1 - alpha) * d, advantage, clip, clip)
-    w, clipped = xp.exp(alpha * d), term < xp.exp((1 - alpha) * d) * per_token(advantage)
-    return weighted(token_mean(mask), w * term, xp.where(clipped, alpha * w * term, w * derivative))
+    w, clipped = (
+        xp.exp(alpha * d),
+        term < xp.exp((1 - alpha) * d) * per_token(advantage),
+    )
+    return weighted(
+        token_mean(mask), w * term, xp.where(clipped, alpha * w * term, w * derivative)
+    )
 
 
 WEIGHT_ABSENT = Deviation(
@@ -35,9 +49,16 @@ ANCHOR_DIFFERENTIATED = Deviation(
 )
 
 
-def proximal_by_loops(log_prob, behavior_log_prob, version, *, current_version, interpolation="loglinear"):
+def proximal_by_loops(
+    log_prob, behavior_log_prob, version, *, current_version, interpolation="loglinear"
+):
     v = current_version
-    alpha = xp.array([[(v - 1 - b) / (v - b) if b < v else 0.0 for b in row] for row in version.tolist()])
+    alpha = xp.array(
+        [
+            [(v - 1 - b) / (v - b) if b < v else 0.0 for b in row]
+            for row in version.tolist()
+        ]
+    )
     p, b = xp.exp(log_prob), xp.exp(behavior_log_prob)
     return {
         "loglinear": alpha * log_prob + (1 - alpha) * behavior_log_prob,
@@ -64,7 +85,10 @@ def around_the_sampling_policy(inputs):
 
 def _of_the_last_version(inputs):
     """the last version sampled, PPO's old policy"""
-    return {**around_the_sampling_policy(inputs), "version": xp.full_like(inputs["version"], 5)}
+    return {
+        **around_the_sampling_policy(inputs),
+        "version": xp.full_like(inputs["version"], 5),
+    }
 
 
 def _around_the_interpolation(inputs):
@@ -94,10 +118,20 @@ METHOD = Method(
             f=decoupled,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
-            settings={"default": {}, "masked": MASKED, "probe": {"clip": 0.35, **CLAMPED}},
+            settings={
+                "default": {},
+                "masked": MASKED,
+                "probe": {"clip": 0.35, **CLAMPED},
+            },
             limits=(
                 Limit("dapo.dapo_over_batch", {}, PPO, where=sampled_by_the_old_policy),
-                Limit("reinforce.reinforce", {}, OVER_TOKENS, where=all_equal, gradient_only=True),
+                Limit(
+                    "reinforce.reinforce",
+                    {},
+                    OVER_TOKENS,
+                    where=all_equal,
+                    gradient_only=True,
+                ),
             ),
             deviations=(WEIGHT_ABSENT,),
         ),
@@ -111,13 +145,29 @@ METHOD = Method(
                 "probability": {**NOW, "interpolation": "linear"},
                 "just sampled": {"current_version": 3},
                 "masked": {**NOW, **MASKED},
-                "probe": {"current_version": 4, "clip": 0.35, "interpolation": "rollout", **CLAMPED},
+                "probe": {
+                    "current_version": 4,
+                    "clip": 0.35,
+                    "interpolation": "rollout",
+                    **CLAMPED,
+                },
             },
             limits=(
                 Limit("a3po.decoupled", NOW, where=_around_the_interpolation),
                 Limit("dapo.dapo_over_batch", NOW, PPO, where=_of_the_last_version),
-                Limit("dapo.dapo_over_batch", {"interpolation": "rollout"}, PPO, where=around_the_sampling_policy),
-                Limit("reinforce.reinforce", NOW, OVER_TOKENS, where=all_equal, gradient_only=True),
+                Limit(
+                    "dapo.dapo_over_batch",
+                    {"interpolation": "rollout"},
+                    PPO,
+                    where=around_the_sampling_policy,
+                ),
+                Limit(
+                    "reinforce.reinforce",
+                    NOW,
+                    OVER_TOKENS,
+                    where=all_equal,
+                    gradient_only=True,
+                ),
             ),
             deviations=(ANCHOR_DIFFERENTIATED,),
         ),

@@ -14,13 +14,20 @@ from trref.tokens.ace import ace, confidence_shift, error_shares, penalty_factor
 from trref.tokens.terms import per_token, seq_mean
 
 
-def _shift_differentiated(log_prob, old_log_prob, advantage, mask, ref_log_prob, *, alpha=1.0):
-    A, length = per_token(advantage) + 0 * mask, xp.maximum(mask.sum(1, keepdims=True), 1)
+def _shift_differentiated(
+    log_prob, old_log_prob, advantage, mask, ref_log_prob, *, alpha=1.0
+):
+    A, length = (
+        per_token(advantage) + 0 * mask,
+        xp.maximum(mask.sum(1, keepdims=True), 1),
+    )
     c = (mask * (log_prob - ref_log_prob)).sum(1, keepdims=True) / length
     softplus, sigmoid = xp.logaddexp(0, c), xp.exp(-xp.logaddexp(0, -c))
     term, derivative = clipped_terms(log_prob - old_log_prob, A, 0.2, 0.2)
     factor, w = xp.where(A < 0, 1 + alpha * softplus, 1), seq_mean(mask)
-    through = (w * term * (A < 0)).sum(1, keepdims=True) * alpha * sigmoid * mask / length
+    through = (
+        (w * term * (A < 0)).sum(1, keepdims=True) * alpha * sigmoid * mask / length
+    )
     return -(w * factor * term).sum(), -w * factor * derivative - through
 
 
@@ -34,14 +41,22 @@ SHIFT_DIFFERENTIATED = Deviation(
 
 def _shift_by_loops(log_prob, mask, ref_log_prob, *, shift="mean"):
     result = []
-    for x, m, y in zip(log_prob.tolist(), mask.tolist(), ref_log_prob.tolist(), strict=True):
+    for x, m, y in zip(
+        log_prob.tolist(), mask.tolist(), ref_log_prob.tolist(), strict=True
+    ):
         d = [a - b for a, b, kept in zip(x, y, m, strict=True) if kept]
         result.append(sum(d) / (len(d) if shift == "mean" else 1) if d else 0.0)
     return result
 
 
 def _shares_by_counting(log_prob, mask, ref_log_prob, reward, *, threshold=0.1):
-    c = [x for x, r in zip(_shift_by_loops(log_prob, mask, ref_log_prob), reward, strict=True) if r == 0]
+    c = [
+        x
+        for x, r in zip(
+            _shift_by_loops(log_prob, mask, ref_log_prob), reward, strict=True
+        )
+        if r == 0
+    ]
     over, under = sum(x > threshold for x in c), sum(x < -threshold for x in c)
     return [n / max(len(c), 1) for n in (over, len(c) - over - under, under)]
 
@@ -51,13 +66,20 @@ def _with_these_advantages(inputs):
     ours = on_policy(inputs)
     A = ours["advantage"].reshape(len(ours["mask"]), -1)
     factor = call(penalty_factor, ours)
-    return ours, {**ours, "advantage": xp.where(A < 0, A * factor[:, None], A) + xp.zeros_like(ours["mask"])}
+    return ours, {
+        **ours,
+        "advantage": xp.where(A < 0, A * factor[:, None], A)
+        + xp.zeros_like(ours["mask"]),
+    }
 
 
 DAPO = {"clip_high": 0.28, "aggregation": "token_mean"}
 METHOD = Method(
     key="xu2026overconfident",
-    provenance={"confirmed": ("shift", "factor", "objective"), "reconstructed": ("shares",)},
+    provenance={
+        "confirmed": ("shift", "factor", "objective"),
+        "reconstructed": ("shares",),
+    },
     functions=(
         Estimator(
             f=confidence_shift,
@@ -96,7 +118,13 @@ METHOD = Method(
                 Limit(to="dapo.dapo_over_batch", hyper={"alpha": 0.0, **DAPO}),
                 Limit("grpo.grpo", {"shape": "relu"}, where=at_the_reference),
                 Limit("grpo.grpo", {}, where=nothing_negative),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_with_these_advantages, gradient_only=True),
+                Limit(
+                    "reinforce.reinforce",
+                    {},
+                    OVER_ANSWERS,
+                    where=_with_these_advantages,
+                    gradient_only=True,
+                ),
             ),
             deviations=(SHIFT_DIFFERENTIATED,),
         ),

@@ -9,17 +9,27 @@ from trref.tokens.apo import apo, support_coverage
 from trref.tokens.terms import per_token, seq_mean
 
 
-def _sampled_token_anchored(logits, old_logits, actions, advantage, mask, ref_logits, *, K=8):
-    log_p, log_old, log_ref = (log_softmax(logits), log_softmax(old_logits), log_softmax(ref_logits))
+def _sampled_token_anchored(
+    logits, old_logits, actions, advantage, mask, ref_logits, *, K=8
+):
+    log_p, log_old, log_ref = (
+        log_softmax(logits),
+        log_softmax(old_logits),
+        log_softmax(ref_logits),
+    )
     sampled, p = one_hot(actions, logits.shape[-1], logits.dtype), xp.exp(log_p)
     A = per_token(advantage) + 0 * mask
     term, derivative = clipped_terms(((log_p - log_old) * sampled).sum(-1), A, 0.2, 0.2)
-    rank = xp.argsort(xp.argsort(-ref_logits, axis=-1, kind="stable"), axis=-1, kind="stable")
+    rank = xp.argsort(
+        xp.argsort(-ref_logits, axis=-1, kind="stable"), axis=-1, kind="stable"
+    )
     inside = (rank < K).astype(p.dtype)
     Z, M = (inside * xp.exp(log_ref)).sum(-1), (inside * p).sum(-1)
     scale = xp.where(A < 0, 1.05, 1)
     pull, w = -0.1 * xp.minimum(A, 0) / Z, seq_mean(mask)
-    gradient = (scale * derivative)[..., None] * (sampled - p) + pull[..., None] * p * (inside - M[..., None])
+    gradient = (scale * derivative)[..., None] * (sampled - p) + pull[..., None] * p * (
+        inside - M[..., None]
+    )
     return -(w * (scale * term + pull * M)).sum(), -w[..., None] * gradient
 
 
@@ -36,7 +46,9 @@ def _coverage_by_loops(logits, mask, ref_logits, *, K=8):
     for index, m in zip(xp.ndindex(mask.shape), mask.ravel(), strict=True):
         if m:
             p = xp.exp(log_softmax(logits[index]))
-            order = sorted(range(len(p)), key=lambda k: (-float(ref_logits[index][k]), k))
+            order = sorted(
+                range(len(p)), key=lambda k: (-float(ref_logits[index][k]), k)
+            )
             covered.append(sum(float(p[k]) for k in order[:K]))
     return sum(covered) / max(len(covered), 1)
 

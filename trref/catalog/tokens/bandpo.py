@@ -13,7 +13,11 @@ from trref.tokens.terms import per_token, seq_mean
 
 def _operator_band(old_log_prob, radius, ball, cap):
     """The authors' operator, without its relaxation: bisection where they bisect, limits where they override."""
-    p = xp.exp(xp.clip(old_log_prob, -700.0 if old_log_prob.dtype.itemsize == 8 else -85.0, 0.0))
+    p = xp.exp(
+        xp.clip(
+            old_log_prob, -700.0 if old_log_prob.dtype.itemsize == 8 else -85.0, 0.0
+        )
+    )
     inner = xp.clip(p, 1e-12, 1 - 1e-7)
     if ball == "forward_kl":
 
@@ -22,10 +26,17 @@ def _operator_band(old_log_prob, radius, ball, cap):
             value = [-xp.log(u) + u - 1 for u in terms]
             return inner * value[0] + (1 - inner) * value[1] <= radius
 
-        lower, upper = (_bisect(inside, xp.ones_like(p), end) for end in (xp.zeros_like(p), 1 / inner))
+        lower, upper = (
+            _bisect(inside, xp.ones_like(p), end)
+            for end in (xp.zeros_like(p), 1 / inner)
+        )
         at_one = math.exp(-min(radius, 80.0))
     else:
-        step = radius / inner if ball == "total_variation" else xp.sqrt(radius * (1 - inner) / inner)
+        step = (
+            radius / inner
+            if ball == "total_variation"
+            else xp.sqrt(radius * (1 - inner) / inner)
+        )
         lower, upper = xp.maximum(1 - step, 0), xp.minimum(1 + step, 1 / inner)
         at_one = max(1 - radius, 0.0) if ball == "total_variation" else 1.0
     near_one, near_zero = p > 1 - 1e-6, p < 1e-6
@@ -49,19 +60,38 @@ def _band_at_the_ends(old_log_prob, *, radius=0.05, ball="forward_kl", cap=100.0
 
 
 def _band_relaxed(
-    log_prob, old_log_prob, advantage, mask, *, radius=0.05, ball="forward_kl", cap=100.0, relax=(0.2, 0.28)
+    log_prob,
+    old_log_prob,
+    advantage,
+    mask,
+    *,
+    radius=0.05,
+    ball="forward_kl",
+    cap=100.0,
+    relax=(0.2, 0.28),
 ):
     lower, upper = _operator_band(old_log_prob, radius, ball, cap)
     lower, upper = xp.minimum(lower, 1 - relax[0]), xp.maximum(upper, 1 + relax[1])
-    return weighted(seq_mean(mask), *clipped_terms(log_prob - old_log_prob, advantage, 1 - lower, upper - 1))
+    return weighted(
+        seq_mean(mask),
+        *clipped_terms(log_prob - old_log_prob, advantage, 1 - lower, upper - 1),
+    )
 
 
-def _band_with_dual_clip(log_prob, old_log_prob, advantage, mask, *, radius=0.05, ball="forward_kl"):
+def _band_with_dual_clip(
+    log_prob, old_log_prob, advantage, mask, *, radius=0.05, ball="forward_kl"
+):
     lower, upper = _operator_band(old_log_prob, radius, ball, 10.0)
-    term, derivative = clipped_terms(log_prob - old_log_prob, advantage, 1 - lower, upper - 1)
+    term, derivative = clipped_terms(
+        log_prob - old_log_prob, advantage, 1 - lower, upper - 1
+    )
     A = per_token(advantage)
     bounded = (A < 0) & (term < 10 * A)
-    return weighted(seq_mean(mask), xp.where(bounded, 10 * A, term), xp.where(bounded, 0, derivative))
+    return weighted(
+        seq_mean(mask),
+        xp.where(bounded, 10 * A, term),
+        xp.where(bounded, 0, derivative),
+    )
 
 
 BAND_AT_THE_ENDS = Deviation(
@@ -105,7 +135,10 @@ def band_by_bisection(old_log_prob, *, radius=0.05, ball="forward_kl", cap=100.0
     rest = [max(-math.expm1(min(x, 0)), 1e-20) for x in old_log_prob.ravel().tolist()]
     bounds = [
         [bound(*both, 1.0, 0.0) for both in zip(p, rest, strict=True)],
-        [min(bound(*both, 1.0, 1 + both[1] / both[0]), cap) for both in zip(p, rest, strict=True)],
+        [
+            min(bound(*both, 1.0, 1 + both[1] / both[0]), cap)
+            for both in zip(p, rest, strict=True)
+        ],
     ]
     return xp.array(bounds).reshape(2, *old_log_prob.shape)
 
@@ -125,13 +158,25 @@ def of_one_probability(inputs):
 
 
 # nothing differs between these but what the band does not see
-ALIKE = ("equal rewards", "gaps in the mask", "lengths 1 and T", "one response", "groups of one")
+ALIKE = (
+    "equal rewards",
+    "gaps in the mask",
+    "lengths 1 and T",
+    "one response",
+    "groups of one",
+)
 TOKENS = with_edges(
-    TOKEN_OBJECTIVE, *(name for name in TOKEN_OBJECTIVE.edges if name not in ALIKE), **{"above 0": _above_0}
+    TOKEN_OBJECTIVE,
+    *(name for name in TOKEN_OBJECTIVE.edges if name not in ALIKE),
+    **{"above 0": _above_0},
 )
 SMALL = {"radius": 1e-10}  # the band is 1 ± 1e-5: Newton's method needs its start
 POINT = {"radius": 1e-12, "ball": "total_variation"}
-EACH = {"default": {}, "total variation": {"ball": "total_variation"}, "pearson": {"ball": "pearson"}}
+EACH = {
+    "default": {},
+    "total variation": {"ball": "total_variation"},
+    "pearson": {"ball": "pearson"},
+}
 METHOD = Method(
     key="li2026bandpo",
     provenance={
@@ -145,7 +190,9 @@ METHOD = Method(
                 TOKEN_OBJECTIVE,
                 *TOKEN_OBJECTIVE.edges,
                 **{
-                    "close to 1": lambda: {"old_log_prob": xp.array([[-1e-7, -3e-6, -1e-3, -0.02, -1e-12]])},
+                    "close to 1": lambda: {
+                        "old_log_prob": xp.array([[-1e-7, -3e-6, -1e-3, -0.02, -1e-12]])
+                    },
                     "above 0": lambda: {"old_log_prob": xp.array([[1e-9, 0.125]])},
                 },
             ),
@@ -167,13 +214,26 @@ METHOD = Method(
                 "small": SMALL,
                 "total variation": {"ball": "total_variation"},
                 "relaxed": {"relax_low": 0.2, "relax_high": 0.28},
-                "probe": {"radius": 0.3, "ball": "pearson", "cap": 3.5, "relax_low": 0.35, "relax_high": 0.4},
+                "probe": {
+                    "radius": 0.3,
+                    "ball": "pearson",
+                    "cap": 3.5,
+                    "relax_low": 0.35,
+                    "relax_high": 0.4,
+                },
             },
             limits=(
                 Limit("grpo.grpo", {**POINT, "relax_low": 0.2, "relax_high": 0.2}),
-                Limit("dapo.dapo_over_batch", {**POINT, "relax_low": 0.2, "relax_high": 0.28}, where=equal_lengths),
                 Limit(
-                    "grpo.grpo", {"ball": "total_variation", "radius": 0.06}, {"clip": 0.24}, where=of_one_probability
+                    "dapo.dapo_over_batch",
+                    {**POINT, "relax_low": 0.2, "relax_high": 0.28},
+                    where=equal_lengths,
+                ),
+                Limit(
+                    "grpo.grpo",
+                    {"ball": "total_variation", "radius": 0.06},
+                    {"clip": 0.24},
+                    where=of_one_probability,
                 ),
                 Limit("grpo.grpo", {}, where=on_policy),
                 REINFORCE_OVER_ANSWERS,

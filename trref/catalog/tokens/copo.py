@@ -6,15 +6,26 @@ from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective, call
 from trref.catalog.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE, with_edges
 from trref.catalog.tokens.places import OVER_ANSWERS, on_policy
-from trref.tokens.copo import consistency_entropy, copo, global_advantage, local_weight, prompt_reward
+from trref.tokens.copo import (
+    consistency_entropy,
+    copo,
+    global_advantage,
+    local_weight,
+    prompt_reward,
+)
 
 
 def _members(group):
-    return {g: [i for i, h in enumerate(group.tolist()) if h == g] for g in group.tolist()}
+    return {
+        g: [i for i, h in enumerate(group.tolist()) if h == g] for g in group.tolist()
+    }
 
 
 def _reward_by_loops(reward, group):
-    R = {g: sum(float(reward[i]) for i in rows) / len(rows) for g, rows in _members(group).items()}
+    R = {
+        g: sum(float(reward[i]) for i in rows) / len(rows)
+        for g, rows in _members(group).items()
+    }
     return [R[g] for g in group.tolist()]
 
 
@@ -22,7 +33,10 @@ def _global_by_loops(reward, group, *, eps=0.0):
     R = dict(zip(group.tolist(), _reward_by_loops(reward, group), strict=True))
     mean = sum(R.values()) / len(R)
     std = math.sqrt(sum((x - mean) ** 2 for x in R.values()) / len(R))
-    return [(R[g] - mean) / (std + eps) if std > 1e-12 * max(abs(mean), 1e-300) else 0.0 for g in group.tolist()]
+    return [
+        (R[g] - mean) / (std + eps) if std > 1e-12 * max(abs(mean), 1e-300) else 0.0
+        for g in group.tolist()
+    ]
 
 
 def _entropy_by_counting(group, answer):
@@ -38,7 +52,16 @@ def _weight_by_sigmoid(group, answer, *, gamma=20.0, threshold=1.5, unit="nats")
     sizes = {g: len(rows) for g, rows in _members(group).items()}
     result = []
     for g, H in zip(group.tolist(), _entropy_by_counting(group, answer), strict=True):
-        result.append(1 / (1 + math.exp(-gamma * (H - threshold * (math.log(sizes[g]) if unit != "nats" else 1)))))
+        result.append(
+            1
+            / (
+                1
+                + math.exp(
+                    -gamma
+                    * (H - threshold * (math.log(sizes[g]) if unit != "nats" else 1))
+                )
+            )
+        )
     return result
 
 
@@ -66,7 +89,9 @@ def _equal_prompts():
 
 
 SCALES = {
-    "prompts equal but for rounding": lambda: _rewards([0.1, 0.2, 0.0, 0.1], [0, 0, 0, 1]),
+    "prompts equal but for rounding": lambda: _rewards(
+        [0.1, 0.2, 0.0, 0.1], [0, 0, 0, 1]
+    ),
     "small rewards": lambda: _rewards([3e-20, 0.0, 1e-20], [0, 0, 1]),
 }
 
@@ -74,18 +99,30 @@ SCALES = {
 def _blended(inputs):
     """the policies are equal, and REINFORCE has the blended advantages"""
     ours = on_policy(inputs)
-    w, A_global = call(local_weight, ours)[:, None], call(global_advantage, ours)[:, None]
+    w, A_global = (
+        call(local_weight, ours)[:, None],
+        call(global_advantage, ours)[:, None],
+    )
     A = ours["advantage"].reshape(len(w), -1) + xp.zeros_like(ours["mask"])
     return ours, {**ours, "advantage": w * A + (1 - w) * A_global}
 
 
 PROBE = {"gamma": 3.5, "threshold": 0.6, "unit": "log_group"}
-WEIGHTS = {"default": {}, "share of the largest entropy": {"threshold": 0.84, "unit": "log_group"}, "probe": PROBE}
+WEIGHTS = {
+    "default": {},
+    "share of the largest entropy": {"threshold": 0.84, "unit": "log_group"},
+    "probe": PROBE,
+}
 METHOD = Method(
     key="han2025copo",
-    provenance={"partly": ("global", "entropy", "weight"), "reconstructed": ("reward", "objective", "blended")},
+    provenance={
+        "partly": ("global", "entropy", "weight"),
+        "reconstructed": ("reward", "objective", "blended"),
+    },
     functions=(
-        Estimator(f=prompt_reward, interface=GROUP_REWARD, brute_force=_reward_by_loops),
+        Estimator(
+            f=prompt_reward, interface=GROUP_REWARD, brute_force=_reward_by_loops
+        ),
         Estimator(
             f=global_advantage,
             interface=with_edges(GROUP_REWARD, *GROUP_REWARD.edges, **SCALES),
@@ -98,10 +135,19 @@ METHOD = Method(
             settings={"default": {}, "probe": {}},
             brute_force=_entropy_by_counting,
         ),
-        Estimator(f=local_weight, interface=TOKEN_OBJECTIVE, settings=WEIGHTS, brute_force=_weight_by_sigmoid),
+        Estimator(
+            f=local_weight,
+            interface=TOKEN_OBJECTIVE,
+            settings=WEIGHTS,
+            brute_force=_weight_by_sigmoid,
+        ),
         Objective(
             f=copo,
-            interface=with_edges(TOKEN_OBJECTIVE, *TOKEN_OBJECTIVE.edges, **{"equal prompts": _equal_prompts}),
+            interface=with_edges(
+                TOKEN_OBJECTIVE,
+                *TOKEN_OBJECTIVE.edges,
+                **{"equal prompts": _equal_prompts},
+            ),
             wrt="log_prob",
             settings={
                 "default": {},
@@ -111,10 +157,22 @@ METHOD = Method(
             limits=(
                 Limit("grpo.grpo", {"threshold": -1e6}),
                 Limit("grpo.grpo", {"threshold": -1e6, "blend": "advantages"}),
-                Limit("grpo.grpo", {"threshold": 1e6}, where=_with_the_global_advantage),
-                Limit("grpo.grpo", {"threshold": 1e6, "blend": "advantages"}, where=_with_the_global_advantage),
+                Limit(
+                    "grpo.grpo", {"threshold": 1e6}, where=_with_the_global_advantage
+                ),
+                Limit(
+                    "grpo.grpo",
+                    {"threshold": 1e6, "blend": "advantages"},
+                    where=_with_the_global_advantage,
+                ),
                 *(
-                    Limit("reinforce.reinforce", {"blend": blend}, OVER_ANSWERS, where=_blended, gradient_only=True)
+                    Limit(
+                        "reinforce.reinforce",
+                        {"blend": blend},
+                        OVER_ANSWERS,
+                        where=_blended,
+                        gradient_only=True,
+                    )
                     for blend in ("losses", "advantages")
                 ),
             ),

@@ -4,8 +4,20 @@ from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE, with_edges
 from trref.catalog.tokens.pieces import clamped_log_ratio, weighted
-from trref.catalog.tokens.places import REINFORCE_OVER_TOKENS, measured_by_the_token, of_one_token, of_three_tokens
-from trref.tokens.cppo import cppo, cppo_binary, cppo_mask, dynamic_budget, position_weight, prefix_threshold
+from trref.catalog.tokens.places import (
+    REINFORCE_OVER_TOKENS,
+    measured_by_the_token,
+    of_one_token,
+    of_three_tokens,
+)
+from trref.tokens.cppo import (
+    cppo,
+    cppo_binary,
+    cppo_mask,
+    dynamic_budget,
+    position_weight,
+    prefix_threshold,
+)
 from trref.tokens.terms import per_token, token_mean
 
 
@@ -18,43 +30,97 @@ def _prefix_masked(log_prob, old_log_prob, advantage, mask, weight, spent, thres
 
 def _falling(mask, w_min):
     before = xp.cumsum(mask, axis=1) - mask
-    return mask * (1 - (1 - w_min) * before / xp.maximum(mask.sum(1, keepdims=True) - 1, 1))
+    return mask * (
+        1 - (1 - w_min) * before / xp.maximum(mask.sum(1, keepdims=True) - 1, 1)
+    )
 
 
 def _before(x):
     return xp.cumsum(x, axis=1) - x
 
 
-def _tighter_later(log_prob, old_log_prob, advantage, mask, divergence, *, radius=0.15, mean_radius=0.015, w_min=0.8):
+def _tighter_later(
+    log_prob,
+    old_log_prob,
+    advantage,
+    mask,
+    divergence,
+    *,
+    radius=0.15,
+    mean_radius=0.015,
+    w_min=0.8,
+):
     w = _falling(mask, w_min)
     w = mask / xp.where(w > 0, w, 1)
     c = xp.minimum(radius, radius + mean_radius * _before(w) - _before(w * divergence))
-    return _prefix_masked(log_prob, old_log_prob, advantage, mask, token_mean(mask), w * divergence, c)
+    return _prefix_masked(
+        log_prob, old_log_prob, advantage, mask, token_mean(mask), w * divergence, c
+    )
 
 
 def _kept_tokens_only(
-    log_prob, old_log_prob, advantage, mask, divergence, *, radius=0.15, mean_radius=0.015, w_min=0.8
+    log_prob,
+    old_log_prob,
+    advantage,
+    mask,
+    divergence,
+    *,
+    radius=0.15,
+    mean_radius=0.015,
+    w_min=0.8,
 ):
-    w, A, d = (_falling(mask, w_min), per_token(advantage) + 0 * mask, log_prob - old_log_prob)
+    w, A, d = (
+        _falling(mask, w_min),
+        per_token(advantage) + 0 * mask,
+        log_prob - old_log_prob,
+    )
     S, W, term = xp.zeros_like(mask[:, 0]), xp.zeros_like(mask[:, 0]), []
     for t in range(mask.shape[1]):
-        spent, room = w[:, t] * divergence[:, t], radius + xp.minimum(0, mean_radius * W - S)
-        keep = mask[:, t] * ((xp.sign(A[:, t]) * xp.sign(d[:, t]) <= 0) | (spent <= room))
+        spent, room = (
+            w[:, t] * divergence[:, t],
+            radius + xp.minimum(0, mean_radius * W - S),
+        )
+        keep = mask[:, t] * (
+            (xp.sign(A[:, t]) * xp.sign(d[:, t]) <= 0) | (spent <= room)
+        )
         S, W = S + keep * spent, W + keep * w[:, t]
         term.append(keep * (xp.exp(d[:, t]) * A[:, t]))
     term = xp.stack(term, 1)
     return weighted(token_mean(mask), term, term)
 
 
-def _always_dynamic(log_prob, old_log_prob, advantage, mask, *, radius=0.15, mean_radius=0.015, w_min=0.8):
+def _always_dynamic(
+    log_prob,
+    old_log_prob,
+    advantage,
+    mask,
+    *,
+    radius=0.15,
+    mean_radius=0.015,
+    w_min=0.8,
+):
     d, free = clamped_log_ratio(log_prob, old_log_prob)
-    D, w, n = (mask * abs(xp.exp(log_prob) - xp.exp(old_log_prob)), _falling(mask, w_min), mask.sum(1, keepdims=True))
+    D, w, n = (
+        mask * abs(xp.exp(log_prob) - xp.exp(old_log_prob)),
+        _falling(mask, w_min),
+        mask.sum(1, keepdims=True),
+    )
     place, last = 0.9 * xp.maximum(n - 1, 0), mask.shape[1] - 1
     low = xp.minimum(xp.floor(place) + last + 1 - n, last)
-    ends = [xp.take_along_axis(xp.sort(D, axis=1), i.astype("int64"), 1) for i in (low, xp.minimum(low + 1, last))]
+    ends = [
+        xp.take_along_axis(xp.sort(D, axis=1), i.astype("int64"), 1)
+        for i in (low, xp.minimum(low + 1, last))
+    ]
     decile = ends[0] + (place - xp.floor(place)) * (ends[1] - ends[0])
-    c = xp.minimum(radius, radius + xp.clip(decile, mean_radius, 2 * mean_radius) * _before(w) - _before(w * D))
-    loss, gradient = _prefix_masked(old_log_prob + d, old_log_prob, advantage, mask, token_mean(mask), w * D, c)
+    c = xp.minimum(
+        radius,
+        radius
+        + xp.clip(decile, mean_radius, 2 * mean_radius) * _before(w)
+        - _before(w * D),
+    )
+    loss, gradient = _prefix_masked(
+        old_log_prob + d, old_log_prob, advantage, mask, token_mean(mask), w * D, c
+    )
     return loss, gradient * free
 
 
@@ -84,7 +150,9 @@ def _weight_by_position(mask, *, w_min=0.8):
     for b, row in enumerate(mask.tolist()):
         tokens = [t for t, m in enumerate(row) if m]
         for i, t in enumerate(tokens):
-            result[b, t] = 1.0 if len(tokens) == 1 else 1 - (1 - w_min) * i / (len(tokens) - 1)
+            result[b, t] = (
+                1.0 if len(tokens) == 1 else 1 - (1 - w_min) * i / (len(tokens) - 1)
+            )
     return result
 
 
@@ -94,20 +162,30 @@ def _budget_by_quantile(mask, divergence, *, smallest=0.02):
     return xp.array([min(max(q, smallest), 2 * smallest) for q in decile])
 
 
-def _threshold_by_loop(mask, divergence, *, radius=0.15, mean_radius=0.015, w_min=0.8, budget="fixed"):
+def _threshold_by_loop(
+    mask, divergence, *, radius=0.15, mean_radius=0.015, w_min=0.8, budget="fixed"
+):
     w, c = _weight_by_position(mask, w_min=w_min), xp.zeros_like(mask)
     budgets = _budget_by_quantile(mask, divergence, smallest=mean_radius).tolist()
     for b in range(mask.shape[0]):
         S = W = 0.0
         for t in range(mask.shape[1]):
-            c[b, t] = min(radius, radius + (mean_radius if budget == "fixed" else budgets[b]) * W - S)
+            c[b, t] = min(
+                radius,
+                radius + (mean_radius if budget == "fixed" else budgets[b]) * W - S,
+            )
             S, W = S + float(w[b, t] * divergence[b, t]), W + float(w[b, t])
     return c
 
 
-def _mask_by_loop(log_prob, old_log_prob, advantage, mask, divergence, *, w_min=0.8, **hyper):
+def _mask_by_loop(
+    log_prob, old_log_prob, advantage, mask, divergence, *, w_min=0.8, **hyper
+):
     c = _threshold_by_loop(mask, divergence, w_min=w_min, **hyper)
-    w, A = _weight_by_position(mask, w_min=w_min), advantage.reshape(len(mask), -1) + 0 * mask
+    w, A = (
+        _weight_by_position(mask, w_min=w_min),
+        advantage.reshape(len(mask), -1) + 0 * mask,
+    )
     keep = xp.zeros_like(mask)
     for b, t in xp.ndindex(*mask.shape):
         returns = A[b, t] * (xp.exp(log_prob[b, t] - old_log_prob[b, t]) - 1) <= 0
@@ -133,8 +211,12 @@ SETTINGS = {
     "Kullback-Leibler": {"radius": 0.1, "mean_radius": 0.002},
     "probe": PROBE,
 }
-DRIFT = with_edges(TOKEN_OBJECTIVE, *TOKEN_OBJECTIVE.edges, **{"twelve tokens": _twelve_tokens})
-WITHOUT_A_JUMP = with_edges(TOKEN_OBJECTIVE, *TOKEN_OBJECTIVE.edges, **{"on-policy": _on_policy})
+DRIFT = with_edges(
+    TOKEN_OBJECTIVE, *TOKEN_OBJECTIVE.edges, **{"twelve tokens": _twelve_tokens}
+)
+WITHOUT_A_JUMP = with_edges(
+    TOKEN_OBJECTIVE, *TOKEN_OBJECTIVE.edges, **{"on-policy": _on_policy}
+)
 EVERYTHING, NO_CLIP = {"radius": 1e15}, {"clip_low": 1e14, "clip_high": 1e14}
 ONE_THRESHOLD = {"mean_radius": 1e9, "w_min": 1.0}
 METHOD = Method(
@@ -153,8 +235,18 @@ METHOD = Method(
             settings={"default": {}, "probe": {"smallest": 0.07}},
             brute_force=_budget_by_quantile,
         ),
-        Estimator(f=prefix_threshold, interface=DRIFT, settings=SETTINGS, brute_force=_threshold_by_loop),
-        Estimator(f=cppo_mask, interface=TOKEN_OBJECTIVE, settings=SETTINGS, brute_force=_mask_by_loop),
+        Estimator(
+            f=prefix_threshold,
+            interface=DRIFT,
+            settings=SETTINGS,
+            brute_force=_threshold_by_loop,
+        ),
+        Estimator(
+            f=cppo_mask,
+            interface=TOKEN_OBJECTIVE,
+            settings=SETTINGS,
+            brute_force=_mask_by_loop,
+        ),
         Objective(
             f=cppo,
             interface=WITHOUT_A_JUMP,
@@ -163,8 +255,18 @@ METHOD = Method(
             limits=(
                 Limit("dapo.dapo_over_batch", EVERYTHING, NO_CLIP),
                 Limit("cppo.cppo_binary", {}, where=measured_by_the_token),
-                Limit("drpo.dppo_measured", ONE_THRESHOLD, {"max_length": 3, "bound": 1e14}, where=of_three_tokens),
-                Limit("drpo.dppo_measured", {}, {"max_length": 1, "bound": 1e14}, where=of_one_token),
+                Limit(
+                    "drpo.dppo_measured",
+                    ONE_THRESHOLD,
+                    {"max_length": 3, "bound": 1e14},
+                    where=of_three_tokens,
+                ),
+                Limit(
+                    "drpo.dppo_measured",
+                    {},
+                    {"max_length": 1, "bound": 1e14},
+                    where=of_one_token,
+                ),
                 REINFORCE_OVER_TOKENS,
             ),
             deviations=(TIGHTER_LATER, KEPT_TOKENS_ONLY),
@@ -176,8 +278,18 @@ METHOD = Method(
             settings={"default": {}, "probe": PROBE},
             limits=(
                 Limit("dapo.dapo_over_batch", EVERYTHING, NO_CLIP),
-                Limit("drpo.dppo", ONE_THRESHOLD, {"max_length": 3, "bound": 1e14}, where=of_three_tokens),
-                Limit("drpo.dppo", {}, {"max_length": 1, "bound": 1e14}, where=of_one_token),
+                Limit(
+                    "drpo.dppo",
+                    ONE_THRESHOLD,
+                    {"max_length": 3, "bound": 1e14},
+                    where=of_three_tokens,
+                ),
+                Limit(
+                    "drpo.dppo",
+                    {},
+                    {"max_length": 1, "bound": 1e14},
+                    where=of_one_token,
+                ),
                 REINFORCE_OVER_TOKENS,
             ),
             deviations=(ALWAYS_DYNAMIC,),

@@ -26,7 +26,10 @@ def _bound_by_loops(mean_variation, largest_variation, *, reward_bound=1.0):
     T, worst = len(mean_variation), float(largest_variation.max())
     pairs = [(t, j) for t in range(T) for j in range(t + 1, T)]
     tight = sum(float(mean_variation[t] * largest_variation[j]) for t, j in pairs)
-    return [4 * reward_bound * tight, 4 * reward_bound * sum(float(mean_variation[t]) * worst for t, _ in pairs)]
+    return [
+        4 * reward_bound * tight,
+        4 * reward_bound * sum(float(mean_variation[t]) * worst for t, _ in pairs),
+    ]
 
 
 def _variation(rng, size):
@@ -34,9 +37,15 @@ def _variation(rng, size):
     return {"mean_variation": largest * rng.random(size), "largest_variation": largest}
 
 
-def _penalty_by_loop(position_weight, threshold, *, mean_radius=0.015, reward_bound=1.0):
-    largest = max(c / w for c, w in zip(threshold.tolist(), position_weight.tolist(), strict=True))
-    return reward_bound * mean_radius * largest * sum(4 * j for j in range(len(threshold)))
+def _penalty_by_loop(
+    position_weight, threshold, *, mean_radius=0.015, reward_bound=1.0
+):
+    largest = max(
+        c / w for c, w in zip(threshold.tolist(), position_weight.tolist(), strict=True)
+    )
+    return (
+        reward_bound * mean_radius * largest * sum(4 * j for j in range(len(threshold)))
+    )
 
 
 def _rule(rng, size):
@@ -52,7 +61,8 @@ METHOD = Method(
         Estimator(
             f=parts_of_the_ratio,
             interface=with_edges(
-                TOKEN_OBJECTIVE, *(name for name in TOKEN_OBJECTIVE.edges if name != "far off policy")
+                TOKEN_OBJECTIVE,
+                *(name for name in TOKEN_OBJECTIVE.edges if name != "far off policy"),
             ),
             brute_force=_parts_by_loops,
         ),
@@ -60,9 +70,18 @@ METHOD = Method(
             f=residual_bound,
             example=_variation,
             edges={
-                "one token": lambda: {"mean_variation": xp.array([0.1]), "largest_variation": xp.array([0.3])},
-                "no change": lambda: {"mean_variation": xp.zeros(3), "largest_variation": xp.zeros(3)},
-                "disjoint": lambda: {"mean_variation": xp.ones(3), "largest_variation": xp.ones(3)},
+                "one token": lambda: {
+                    "mean_variation": xp.array([0.1]),
+                    "largest_variation": xp.array([0.3]),
+                },
+                "no change": lambda: {
+                    "mean_variation": xp.zeros(3),
+                    "largest_variation": xp.zeros(3),
+                },
+                "disjoint": lambda: {
+                    "mean_variation": xp.ones(3),
+                    "largest_variation": xp.ones(3),
+                },
             },
             settings={"default": {}, "probe": {"reward_bound": 2.5}},
             brute_force=_bound_by_loops,
@@ -71,11 +90,23 @@ METHOD = Method(
             f=improvement_penalty,
             example=_rule,
             edges={
-                "one token": lambda: {"position_weight": xp.ones(1), "threshold": xp.full(1, 0.15)},
-                "equal weights": lambda: {"position_weight": xp.ones(4), "threshold": xp.full(4, 0.15)},
-                "nothing allowed": lambda: {"position_weight": xp.ones(3), "threshold": xp.zeros(3)},
+                "one token": lambda: {
+                    "position_weight": xp.ones(1),
+                    "threshold": xp.full(1, 0.15),
+                },
+                "equal weights": lambda: {
+                    "position_weight": xp.ones(4),
+                    "threshold": xp.full(4, 0.15),
+                },
+                "nothing allowed": lambda: {
+                    "position_weight": xp.ones(3),
+                    "threshold": xp.zeros(3),
+                },
             },
-            settings={"default": {}, "probe": {"mean_radius": 0.3, "reward_bound": 2.5}},
+            settings={
+                "default": {},
+                "probe": {"mean_radius": 0.3, "reward_bound": 2.5},
+            },
             brute_force=_penalty_by_loop,
         ),
     ),

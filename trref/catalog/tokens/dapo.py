@@ -19,17 +19,30 @@ from trref.tokens.dapo import dapo, dapo_over_batch, dynamic_sampling, overlong_
 from trref.tokens.terms import token_mean
 
 
-def _batch_token_mean(log_prob, old_log_prob, advantage, mask, group, *, clip_low=0.2, clip_high=0.28):
-    return weighted(token_mean(mask), *clipped_terms(log_prob - old_log_prob, advantage, clip_low, clip_high))
+def _batch_token_mean(
+    log_prob, old_log_prob, advantage, mask, group, *, clip_low=0.2, clip_high=0.28
+):
+    return weighted(
+        token_mean(mask),
+        *clipped_terms(log_prob - old_log_prob, advantage, clip_low, clip_high),
+    )
 
 
-def _log_ratio_clamp(log_prob, old_log_prob, advantage, mask, *, clip_low=0.2, clip_high=0.28):
-    terms = clipped_terms_of_clamped(log_prob, old_log_prob, advantage, clip_low, clip_high)
+def _log_ratio_clamp(
+    log_prob, old_log_prob, advantage, mask, *, clip_low=0.2, clip_high=0.28
+):
+    terms = clipped_terms_of_clamped(
+        log_prob, old_log_prob, advantage, clip_low, clip_high
+    )
     return weighted(token_mean(mask), *terms)
 
 
-def _verl_vanilla(log_prob, old_log_prob, advantage, mask, *, clip_low=0.2, clip_high=0.28):
-    terms = dual_clipped_terms_of_clamped(log_prob, old_log_prob, advantage, clip_low, clip_high)
+def _verl_vanilla(
+    log_prob, old_log_prob, advantage, mask, *, clip_low=0.2, clip_high=0.28
+):
+    terms = dual_clipped_terms_of_clamped(
+        log_prob, old_log_prob, advantage, clip_low, clip_high
+    )
     return weighted(token_mean(mask), *terms)
 
 
@@ -69,13 +82,19 @@ ALL_KEPT = Deviation(
 
 
 def _keep_by_counting(reward, group):
-    right = {g: [float(r) == 1 for r, h in zip(reward, group, strict=True) if h == g] for g in group.tolist()}
+    right = {
+        g: [float(r) == 1 for r, h in zip(reward, group, strict=True) if h == g]
+        for g in group.tolist()
+    }
     return [float(0 < sum(right[g]) < len(right[g])) for g in group.tolist()]
 
 
 def _penalty_by_cases(length, *, longest, cache):
     start = longest - cache
-    return [0.0 if n <= start else -1.0 if n > longest else (start - n) / cache for n in length.tolist()]
+    return [
+        0.0 if n <= start else -1.0 if n > longest else (start - n) / cache
+        for n in length.tolist()
+    ]
 
 
 def _one_prompt(inputs):
@@ -91,7 +110,10 @@ def _one_fresh_prompt(inputs):
 CLIPS = {"default": {}, "probe": {"clip_low": 0.15, "clip_high": 0.35}}
 METHOD = Method(
     key="yu2025dapo",
-    provenance={"confirmed": ("objective", "batch-objective", "dynamic-sampling"), "partly": ("overlong",)},
+    provenance={
+        "confirmed": ("objective", "batch-objective", "dynamic-sampling"),
+        "partly": ("overlong",),
+    },
     functions=(
         Objective(
             f=dapo,
@@ -100,7 +122,13 @@ METHOD = Method(
             settings=CLIPS,
             limits=(
                 Limit("dapo.dapo_over_batch", {}, where=_one_prompt),
-                Limit("reinforce.reinforce", {}, OVER_TOKENS, where=_one_fresh_prompt, gradient_only=True),
+                Limit(
+                    "reinforce.reinforce",
+                    {},
+                    OVER_TOKENS,
+                    where=_one_fresh_prompt,
+                    gradient_only=True,
+                ),
             ),
             deviations=(BATCH_TOKEN_MEAN,),
         ),
@@ -109,15 +137,32 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings=CLIPS,
-            limits=(Limit("grpo.grpo", {"clip_high": 0.2}, where=equal_lengths), REINFORCE_OVER_TOKENS),
+            limits=(
+                Limit("grpo.grpo", {"clip_high": 0.2}, where=equal_lengths),
+                REINFORCE_OVER_TOKENS,
+            ),
             deviations=(LOG_RATIO_CLAMP, VERL_VANILLA),
         ),
-        Estimator(f=dynamic_sampling, interface=TOKEN_OBJECTIVE, deviations=(ALL_KEPT,), brute_force=_keep_by_counting),
+        Estimator(
+            f=dynamic_sampling,
+            interface=TOKEN_OBJECTIVE,
+            deviations=(ALL_KEPT,),
+            brute_force=_keep_by_counting,
+        ),
         Estimator(
             f=overlong_penalty,
-            example=lambda rng, size: {"length": rng.integers(1, 30, size).astype(float)},
-            edges={"at the ends of the slope": lambda: {"length": xp.array([0.0, 12.0, 16.0, 20.0, 17.5, 21.0])}},
-            settings={"default": {"longest": 20, "cache": 4}, "probe": {"longest": 17.5, "cache": 5.5}},
+            example=lambda rng, size: {
+                "length": rng.integers(1, 30, size).astype(float)
+            },
+            edges={
+                "at the ends of the slope": lambda: {
+                    "length": xp.array([0.0, 12.0, 16.0, 20.0, 17.5, 21.0])
+                }
+            },
+            settings={
+                "default": {"longest": 20, "cache": 4},
+                "probe": {"longest": 17.5, "cache": 5.5},
+            },
             brute_force=_penalty_by_cases,
         ),
     ),

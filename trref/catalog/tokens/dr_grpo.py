@@ -3,7 +3,11 @@
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
 from trref.catalog.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
-from trref.catalog.tokens.pieces import clipped_terms, clipped_terms_of_clamped, weighted
+from trref.catalog.tokens.pieces import (
+    clipped_terms,
+    clipped_terms_of_clamped,
+    weighted,
+)
 from trref.catalog.tokens.places import of_three_tokens, on_policy
 from trref.tokens.dr_grpo import centred_advantage, dr_grpo
 
@@ -13,8 +17,13 @@ def _padded_width(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
     return weighted(mask / (mask.shape[0] * mask.shape[1]), *terms)
 
 
-def _sum_over_constant(log_prob, old_log_prob, advantage, mask, *, max_length=8, clip=0.2):
-    return weighted(mask / max_length, *clipped_terms(log_prob - old_log_prob, advantage, clip, clip))
+def _sum_over_constant(
+    log_prob, old_log_prob, advantage, mask, *, max_length=8, clip=0.2
+):
+    return weighted(
+        mask / max_length,
+        *clipped_terms(log_prob - old_log_prob, advantage, clip, clip),
+    )
 
 
 def _log_ratio_clamp(log_prob, old_log_prob, advantage, mask, *, max_length, clip=0.2):
@@ -59,7 +68,9 @@ def _brute_force(reward, group):
     result = []
     for r, g in zip(reward.tolist(), group.tolist(), strict=True):
         members = [float(x) for x, h in zip(reward, group, strict=True) if h == g]
-        result.append(0.0 if len(set(members)) == 1 else r - sum(members) / len(members))
+        result.append(
+            0.0 if len(set(members)) == 1 else r - sum(members) / len(members)
+        )
     return result
 
 
@@ -71,7 +82,9 @@ METHOD = Method(
         Estimator(
             f=centred_advantage,
             interface=GROUP_REWARD,
-            limits=(Limit(to="grpo.group_advantage", hyper={}, to_hyper={"std": "none"}),),
+            limits=(
+                Limit(to="grpo.group_advantage", hyper={}, to_hyper={"std": "none"}),
+            ),
             deviations=(GROUP_OF_ONE_RAW,),
             brute_force=_brute_force,
         ),
@@ -82,7 +95,13 @@ METHOD = Method(
             settings={"default": LENGTH, "probe": {"max_length": 12.5, "clip": 0.35}},
             limits=(
                 Limit("grpo.grpo", {"max_length": 3}, where=of_three_tokens),
-                Limit("reinforce.reinforce", LENGTH, LENGTH, where=on_policy, gradient_only=True),
+                Limit(
+                    "reinforce.reinforce",
+                    LENGTH,
+                    LENGTH,
+                    where=on_policy,
+                    gradient_only=True,
+                ),
             ),
             deviations=(PADDED_WIDTH, SUM_OVER_CONSTANT, LOG_RATIO_CLAMP),
         ),

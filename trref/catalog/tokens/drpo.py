@@ -11,31 +11,73 @@ from trref.tokens.terms import per_token, token_mean
 
 def _dppo_coefficient(log_prob, old_log_prob, A, radius_low, radius_high, bound):
     """The coefficient of the log-probability, with the total variation of the sampled token."""
-    moved, ratio = (xp.exp(log_prob) - xp.exp(old_log_prob), xp.minimum(xp.exp(log_prob - old_log_prob), bound))
+    moved, ratio = (
+        xp.exp(log_prob) - xp.exp(old_log_prob),
+        xp.minimum(xp.exp(log_prob - old_log_prob), bound),
+    )
     dropped = xp.where(A > 0, moved > radius_high, moved < -radius_low)
     return xp.where(dropped, 0, ratio * A)
 
 
-def _dppo_log_prob(log_prob, old_log_prob, advantage, mask, *, max_length, radius_low=0.15, radius_high=0.15):
-    c = _dppo_coefficient(log_prob, old_log_prob, per_token(advantage), radius_low, radius_high, 10.0)
+def _dppo_log_prob(
+    log_prob,
+    old_log_prob,
+    advantage,
+    mask,
+    *,
+    max_length,
+    radius_low=0.15,
+    radius_high=0.15,
+):
+    c = _dppo_coefficient(
+        log_prob, old_log_prob, per_token(advantage), radius_low, radius_high, 10.0
+    )
     return weighted(mask / (len(mask) * max_length), c * log_prob, c)
 
 
-def _dppo_token_mean(log_prob, old_log_prob, advantage, mask, *, radius_low=0.15, radius_high=0.15, bound=20.0):
-    c = _dppo_coefficient(log_prob, old_log_prob, per_token(advantage), radius_low, radius_high, bound)
+def _dppo_token_mean(
+    log_prob,
+    old_log_prob,
+    advantage,
+    mask,
+    *,
+    radius_low=0.15,
+    radius_high=0.15,
+    bound=20.0,
+):
+    c = _dppo_coefficient(
+        log_prob, old_log_prob, per_token(advantage), radius_low, radius_high, bound
+    )
     return weighted(token_mean(mask), c * log_prob, c)
 
 
-def _dppo_verl(log_prob, old_log_prob, advantage, mask, *, max_length, radius_low=0.15, radius_high=0.15, bound=20.0):
-    c = _dppo_coefficient(log_prob, old_log_prob, per_token(advantage), radius_low, radius_high, bound)
+def _dppo_verl(
+    log_prob,
+    old_log_prob,
+    advantage,
+    mask,
+    *,
+    max_length,
+    radius_low=0.15,
+    radius_high=0.15,
+    bound=20.0,
+):
+    c = _dppo_coefficient(
+        log_prob, old_log_prob, per_token(advantage), radius_low, radius_high, bound
+    )
     return weighted(mask / (len(mask) * max_length), c * log_prob, c)
 
 
 def _drpo_clamped(log_prob, old_log_prob, advantage, mask, *, max_length, radius=12.5):
     d, free = clamped_log_ratio(log_prob, old_log_prob)
     A, ratio, mu = per_token(advantage), xp.exp(d), xp.exp(old_log_prob)
-    penalty, slope = (abs(A) / (2 * radius) * mu * x for x in ((ratio - 1) ** 2, 2 * ratio * (ratio - 1)))
-    return weighted(mask / (len(mask) * max_length), ratio * A - penalty, free * (ratio * A - slope))
+    penalty, slope = (
+        abs(A) / (2 * radius) * mu * x
+        for x in ((ratio - 1) ** 2, 2 * ratio * (ratio - 1))
+    )
+    return weighted(
+        mask / (len(mask) * max_length), ratio * A - penalty, free * (ratio * A - slope)
+    )
 
 
 DPPO_LOG_PROB = Deviation(
@@ -83,16 +125,25 @@ def certain_before(inputs):
 def equal_sizes(inputs):
     """advantages of size 0.8, six tokens an answer"""
     columns = xp.arange(6) % inputs["mask"].shape[1]
-    log_prob, old_log_prob = (inputs[name][:, columns] for name in ("log_prob", "old_log_prob"))
+    log_prob, old_log_prob = (
+        inputs[name][:, columns] for name in ("log_prob", "old_log_prob")
+    )
     advantage = xp.where(inputs["advantage"] > 0, 0.8, -0.8)
     advantage = advantage[:, columns] if advantage.ndim == 2 else advantage
     mask = xp.ones_like(log_prob)
-    return {"log_prob": log_prob, "old_log_prob": old_log_prob, "advantage": advantage, "mask": mask}
+    return {
+        "log_prob": log_prob,
+        "old_log_prob": old_log_prob,
+        "advantage": advantage,
+        "mask": mask,
+    }
 
 
 LENGTH = {"max_length": 6}
 FREE = {"max_length": 6, "clip": 1e14}  # no clip, no penalty
-FRESH = Limit("reinforce.reinforce", LENGTH, LENGTH, where=on_policy, gradient_only=True)
+FRESH = Limit(
+    "reinforce.reinforce", LENGTH, LENGTH, where=on_policy, gradient_only=True
+)
 METHOD = Method(
     key="yao2026rethinking",
     provenance="confirmed",
@@ -103,7 +154,12 @@ METHOD = Method(
             wrt="log_prob",
             settings={
                 "default": LENGTH,
-                "kl": {**LENGTH, "radius_low": 0.05, "radius_high": 0.05, "kind": "forward_kl"},
+                "kl": {
+                    **LENGTH,
+                    "radius_low": 0.05,
+                    "radius_high": 0.05,
+                    "kind": "forward_kl",
+                },
                 "probe": {
                     "max_length": 4.5,
                     "radius_low": 0.02,
@@ -113,7 +169,11 @@ METHOD = Method(
                 },
             },
             limits=(
-                Limit("dr_grpo.dr_grpo", {**LENGTH, "radius_low": 1.5, "radius_high": 1.5, "bound": 1e14}, FREE),
+                Limit(
+                    "dr_grpo.dr_grpo",
+                    {**LENGTH, "radius_low": 1.5, "radius_high": 1.5, "bound": 1e14},
+                    FREE,
+                ),
                 FRESH,
             ),
             deviations=(DPPO_LOG_PROB, DPPO_TOKEN_MEAN, DPPO_VERL),
@@ -124,9 +184,17 @@ METHOD = Method(
             wrt="log_prob",
             settings={
                 "default": LENGTH,
-                "probe": {"max_length": 4.5, "radius_low": 0.05, "radius_high": 0.08, "bound": 2.5},
+                "probe": {
+                    "max_length": 4.5,
+                    "radius_low": 0.05,
+                    "radius_high": 0.08,
+                    "bound": 2.5,
+                },
             },
-            limits=(Limit("drpo.dppo", LENGTH, LENGTH, where=measured_by_the_token), FRESH),
+            limits=(
+                Limit("drpo.dppo", LENGTH, LENGTH, where=measured_by_the_token),
+                FRESH,
+            ),
         ),
         Objective(
             f=spo,
@@ -134,9 +202,17 @@ METHOD = Method(
             wrt="log_prob",
             settings={"default": LENGTH, "probe": {"max_length": 4.5, "radius": 0.7}},
             limits=(
-                Limit("dr_grpo.dr_grpo", {**LENGTH, "radius": 1e14}, FREE, where=moderate_ratios),
                 Limit(
-                    "r2vpo.r2vpo", {**LENGTH, "radius": 0.4}, {"variance_weight": 1.0, "target": 0.0}, where=equal_sizes
+                    "dr_grpo.dr_grpo",
+                    {**LENGTH, "radius": 1e14},
+                    FREE,
+                    where=moderate_ratios,
+                ),
+                Limit(
+                    "r2vpo.r2vpo",
+                    {**LENGTH, "radius": 0.4},
+                    {"variance_weight": 1.0, "target": 0.0},
+                    where=equal_sizes,
                 ),
                 FRESH,
             ),
@@ -152,7 +228,12 @@ METHOD = Method(
             },
             limits=(
                 Limit("dr_grpo.dr_grpo", {**LENGTH, "radius": 1e14}, FREE),
-                Limit("drpo.spo", {**LENGTH, "radius": 0.2}, {**LENGTH, "radius": 0.2}, where=certain_before),
+                Limit(
+                    "drpo.spo",
+                    {**LENGTH, "radius": 0.2},
+                    {**LENGTH, "radius": 0.2},
+                    where=certain_before,
+                ),
                 FRESH,
             ),
             deviations=(DRPO_CLAMPED,),

@@ -24,7 +24,11 @@ METHOD = Method(
             f=two_sided_clip,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
-            settings={"default": {}, "below the clip": {"bound": 1.1}, "probe": {"clip": 0.35, "bound": 1.6}},
+            settings={
+                "default": {},
+                "below the clip": {"bound": 1.1},
+                "probe": {"clip": 0.35, "bound": 1.6},
+            },
             limits=(
                 Limit("grpo.grpo", {"bound": 1e14}),
                 Limit("grpo.grpo", {}, where=nothing_negative),

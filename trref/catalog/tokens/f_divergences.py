@@ -1,7 +1,11 @@
 """What is known of `trref.tokens.f_divergences`."""
 
 from trref.catalog import Method, Objective
-from trref.catalog.tokens.interfaces import FULL_DISTRIBUTION, TOKEN_OBJECTIVE, with_edges
+from trref.catalog.tokens.interfaces import (
+    FULL_DISTRIBUTION,
+    TOKEN_OBJECTIVE,
+    with_edges,
+)
 from trref.tokens.f_divergences import DIVERGENCES, divergence, divergence_from_samples
 
 # at the minimum rounding is all
@@ -25,7 +29,11 @@ SAMPLES = with_edges(
 
 def _each(*others):
     """A setting for every divergence but the default and `others`."""
-    return {kind: {"kind": kind} for kind in DIVERGENCES if kind not in ("reverse_kl", *others)}
+    return {
+        kind: {"kind": kind}
+        for kind in DIVERGENCES
+        if kind not in ("reverse_kl", *others)
+    }
 
 
 METHOD = Method(

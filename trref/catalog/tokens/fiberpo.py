@@ -15,7 +15,11 @@ def _base_clipped(log_prob, old_log_prob, advantage, mask):
     mean = x.sum(1, keepdims=True) / T
     base = xp.clip(mean, -0.2, 0.2)
     residual = x - base
-    terms = seq_mean(mask) * xp.exp(base + xp.clip(residual, -0.2, 0.2)) * per_token(advantage)
+    terms = (
+        seq_mean(mask)
+        * xp.exp(base + xp.clip(residual, -0.2, 0.2))
+        * per_token(advantage)
+    )
     free = abs(residual) <= 0.2
     through_base = (terms * ~free).sum(1, keepdims=True) * (abs(mean) <= 0.2) / T
     return -terms.sum(), -mask * (terms * free + through_base)
@@ -36,7 +40,9 @@ def _regimes_by_loops(log_prob, old_log_prob, mask, *, budget_up=0.3, budget_dow
         T = max(len(x), 1)
         for channel, (sign, C) in enumerate(((1, budget_up), (-1, budget_down))):
             drift = sum(max(sign * v, 0) for v in x) / T
-            counts[channel][0 if drift <= C else 1 if drift < (1 + 1 / T) * C else 2] += 1
+            counts[channel][
+                0 if drift <= C else 1 if drift < (1 + 1 / T) * C else 2
+            ] += 1
     return [[n / len(mask) for n in channel] for channel in counts]
 
 
@@ -48,7 +54,10 @@ def _uneven(batch):
 
 UNEVEN = dataclasses.replace(
     TOKEN_OBJECTIVE,
-    edges={name: lambda make=make: _uneven(make()) for name, make in TOKEN_OBJECTIVE.edges.items()},
+    edges={
+        name: lambda make=make: _uneven(make())
+        for name, make in TOKEN_OBJECTIVE.edges.items()
+    },
 )
 
 
@@ -74,12 +83,21 @@ METHOD = Method(
             wrt="log_prob",
             settings={
                 "default": {},
-                "of a figure": {"budget_up": 0.12, "budget_down": 0.05, "residual_clip": 0.04},
+                "of a figure": {
+                    "budget_up": 0.12,
+                    "budget_down": 0.05,
+                    "residual_clip": 0.04,
+                },
                 "probe": {"budget_up": 0.6, "budget_down": 0.4, "residual_clip": 0.35},
             },
             limits=(
                 Limit("grpo.grpo", OPEN, {"clip": 1e14}),
-                Limit("gspo.gspo", {**OPEN, "residual_clip": 1e-13}, UNCLIPPED, where=_one_advantage_an_answer),
+                Limit(
+                    "gspo.gspo",
+                    {**OPEN, "residual_clip": 1e-13},
+                    UNCLIPPED,
+                    where=_one_advantage_an_answer,
+                ),
                 REINFORCE_OVER_ANSWERS,
             ),
             deviations=(BASE_CLIPPED,),

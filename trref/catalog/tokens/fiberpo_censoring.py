@@ -16,14 +16,24 @@ def _example(rng, size):
 
 
 def _edge(ratio, advantage, state):
-    return {"ratio": xp.array(ratio), "advantage": xp.array(advantage), "states": xp.array(state)}
+    return {
+        "ratio": xp.array(ratio),
+        "advantage": xp.array(advantage),
+        "states": xp.array(state),
+    }
 
 
 EDGES = {
-    "on the budget": lambda: _edge([1.25, 0.75, 1.25, 0.75], [1.0, -1.0, 0.5, -0.5], [0, 0, 0, 0]),
-    "rollback": lambda: _edge([1.4, 0.8, 0.9, 1.1], [1.0, -1.0, 0.5, -0.5], [0, 0, 0, 0]),
+    "on the budget": lambda: _edge(
+        [1.25, 0.75, 1.25, 0.75], [1.0, -1.0, 0.5, -0.5], [0, 0, 0, 0]
+    ),
+    "rollback": lambda: _edge(
+        [1.4, 0.8, 0.9, 1.1], [1.0, -1.0, 0.5, -0.5], [0, 0, 0, 0]
+    ),
     "one sample a state": lambda: _edge([1.5, 0.6, 1.1], [1.0, 1.0, -1.0], [4, 2, 7]),
-    "switched off": lambda: _edge([3.0, 0.1, 2.5, 0.2], [1.0, -1.0, 0.3, 0.7], [0, 0, 1, 1]),
+    "switched off": lambda: _edge(
+        [3.0, 0.1, 2.5, 0.2], [1.0, -1.0, 0.3, 0.7], [0, 0, 1, 1]
+    ),
     "on-policy": lambda: _edge([1.0, 1.0, 1.0], [1.0, -2.0, 1.0], [0, 0, 0]),
     "equal advantages": lambda: _edge([1.1, 0.9, 1.0], [0.5, 0.5, 0.5], [0, 0, 0]),
     "small advantages": lambda: _edge([1.1, 0.9, 1.05], [0.3, -0.2, 0.1], [0, 0, 0]),
@@ -39,7 +49,10 @@ def _states(example):
 def _solution_by_loops(advantage, states, *, radius):
     ratio = [1.0] * len(states)
     for s in set(states.tolist()):
-        order = sorted((i for i in range(len(states)) if states[i] == s), key=lambda i: float(advantage[i]))
+        order = sorted(
+            (i for i in range(len(states)) if states[i] == s),
+            key=lambda i: float(advantage[i]),
+        )
         budget = len(order) * radius / 2
         for i in order[:-1]:
             taken = min(budget, 1.0)
@@ -50,9 +63,16 @@ def _solution_by_loops(advantage, states, *, radius):
 
 
 def _radius_by_loops(advantage, states, *, discount):
-    rows = [[float(a) for a, t in zip(advantage, states, strict=True) if t == s] for s in set(states.tolist())]
+    rows = [
+        [float(a) for a, t in zip(advantage, states, strict=True) if t == s]
+        for s in set(states.tolist())
+    ]
     M = sum((max(row) - min(row)) / 2 for row in rows) / len(rows)
-    return (1 - discount) * M / (8 * discount * (max(abs(float(a)) for a in advantage) or 1.0))
+    return (
+        (1 - discount)
+        * M
+        / (8 * discount * (max(abs(float(a)) for a in advantage) or 1.0))
+    )
 
 
 ON_STATES = {
@@ -64,7 +84,11 @@ ON_STATES = {
 def _fresh(inputs):
     """the ratios are 1, and the samples answers of one token"""
     ones = xp.ones_like(inputs["ratio"])
-    answers = {"log_prob": 0 * ones[:, None], "advantage": inputs["advantage"], "mask": ones[:, None]}
+    answers = {
+        "log_prob": 0 * ones[:, None],
+        "advantage": inputs["advantage"],
+        "mask": ones[:, None],
+    }
     return {**inputs, "ratio": ones}, answers
 
 
@@ -77,8 +101,19 @@ METHOD = Method(
             example=_example,
             edges=EDGES,
             wrt="ratio",
-            settings={"default": {"radius": 0.25}, "tight": {"radius": 0.03}, "probe": {"radius": 0.6}},
-            limits=(Limit("reinforce.reinforce", {"radius": 0.25}, where=_fresh, gradient_only=True),),
+            settings={
+                "default": {"radius": 0.25},
+                "tight": {"radius": 0.03},
+                "probe": {"radius": 0.6},
+            },
+            limits=(
+                Limit(
+                    "reinforce.reinforce",
+                    {"radius": 0.25},
+                    where=_fresh,
+                    gradient_only=True,
+                ),
+            ),
         ),
         Estimator(
             f=tv_trpo_sample,

@@ -3,39 +3,63 @@
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
 from trref.catalog.tokens.interfaces import GROUP_REWARD, TOKEN_OBJECTIVE
-from trref.catalog.tokens.pieces import clipped_terms_of_clamped, dual_clipped_terms_of_clamped, weighted
+from trref.catalog.tokens.pieces import (
+    clipped_terms_of_clamped,
+    dual_clipped_terms_of_clamped,
+    weighted,
+)
 from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS, of_one_token
 from trref.tokens.grpo import aggregation_weights, group_advantage, grpo
-from trref.tokens.terms import clip_surrogate, group_mean, per_token, seq_mean, token_mean
+from trref.tokens.terms import (
+    clip_surrogate,
+    group_mean,
+    per_token,
+    seq_mean,
+    token_mean,
+)
 
 
 def _group_of_one_raw(reward, group, *, eps=0.0):
     count = group_mean(reward, group)[1]
-    return xp.where(count == 1, reward / (1 + eps), group_advantage(reward, group, eps=eps))
+    return xp.where(
+        count == 1, reward / (1 + eps), group_advantage(reward, group, eps=eps)
+    )
 
 
 def _without_minimum(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
     ratio, A = xp.exp(log_prob - old_log_prob), per_token(advantage)
     inside = (ratio >= 1 - clip) & (ratio <= 1 + clip)
-    return weighted(seq_mean(mask), xp.clip(ratio, 1 - clip, 1 + clip) * A, inside * ratio * A)
+    return weighted(
+        seq_mean(mask), xp.clip(ratio, 1 - clip, 1 + clip) * A, inside * ratio * A
+    )
 
 
 def _log_ratio_clamp(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
-    return weighted(seq_mean(mask), *clipped_terms_of_clamped(log_prob, old_log_prob, advantage, clip, clip))
+    return weighted(
+        seq_mean(mask),
+        *clipped_terms_of_clamped(log_prob, old_log_prob, advantage, clip, clip),
+    )
 
 
 def _verl_vanilla(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
-    return weighted(seq_mean(mask), *dual_clipped_terms_of_clamped(log_prob, old_log_prob, advantage, clip, clip))
+    return weighted(
+        seq_mean(mask),
+        *dual_clipped_terms_of_clamped(log_prob, old_log_prob, advantage, clip, clip),
+    )
 
 
 def _over_all_tokens(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
-    return weighted(token_mean(mask), *clip_surrogate(log_prob, old_log_prob, advantage, clip, clip))
+    return weighted(
+        token_mean(mask), *clip_surrogate(log_prob, old_log_prob, advantage, clip, clip)
+    )
 
 
 def _empty_rows_dropped(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
     rows = xp.maximum((mask.sum(1) > 0).astype(mask.dtype).sum(), 1)
     weight = seq_mean(mask) * len(mask) / rows
-    return weighted(weight, *clip_surrogate(log_prob, old_log_prob, advantage, clip, clip))
+    return weighted(
+        weight, *clip_surrogate(log_prob, old_log_prob, advantage, clip, clip)
+    )
 
 
 GROUP_OF_ONE_RAW = Deviation(
@@ -98,21 +122,31 @@ def advantage_by_loops(reward, group, *, std="sample", baseline="mean", eps=0.0)
         b = others if baseline == "leave_one_out" else sum(r) / len(r)
         among = [float(x) for x in reward] if std == "batch" else r
         squares = sum((x - sum(among) / len(among)) ** 2 for x in among)
-        s = 1 if std == "none" else (squares / (len(among) - (std != "population"))) ** 0.5 + eps
+        s = (
+            1
+            if std == "none"
+            else (squares / (len(among) - (std != "population"))) ** 0.5 + eps
+        )
         result[i] = (float(reward[i]) - b) / s
     return result
 
 
 def weights_by_loops(mask, group, *, aggregation="seq_mean", max_length=None):
     length = {i: sum(row) for i, row in enumerate(mask.tolist())}
-    prompt = {g: sum(n for i, n in length.items() if group[i] == g) for g in set(group.tolist())}
+    prompt = {
+        g: sum(n for i, n in length.items() if group[i] == g)
+        for g in set(group.tolist())
+    }
     divisor = {
         "seq_mean": lambda i: len(mask) * length[i],
         "token_mean": lambda i: sum(length.values()),
         "group_token_mean": lambda i: len(prompt) * prompt[int(group[i])],
         "constant": lambda i: len(mask) * max_length,
     }[aggregation]
-    return [[m / divisor(i) if m else 0.0 for m in row] for i, row in enumerate(mask.tolist())]
+    return [
+        [m / divisor(i) if m else 0.0 for m in row]
+        for i, row in enumerate(mask.tolist())
+    ]
 
 
 def actions(inputs):
@@ -145,7 +179,10 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             settings={
                 "default": {},
-                **{name: {"aggregation": name} for name in ("token_mean", "group_token_mean")},
+                **{
+                    name: {"aggregation": name}
+                    for name in ("token_mean", "group_token_mean")
+                },
                 "probe": {"aggregation": "constant", "max_length": 6.5},
             },
             brute_force=weights_by_loops,
@@ -155,7 +192,10 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             settings={"default": {}, "probe": {"clip": 0.35}},
-            limits=(Limit("ppo.clipped_surrogate", {}, where=actions), REINFORCE_OVER_ANSWERS),
+            limits=(
+                Limit("ppo.clipped_surrogate", {}, where=actions),
+                REINFORCE_OVER_ANSWERS,
+            ),
             deviations=(
                 WITHOUT_MINIMUM,
                 LOG_RATIO_CLAMP,

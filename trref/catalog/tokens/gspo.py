@@ -10,28 +10,50 @@ from trref.tokens.terms import seq_mean, token_mean
 
 
 def _mean_log_ratio(log_prob, old_log_prob, mask):
-    return ((log_prob - old_log_prob) * mask).sum(1, keepdims=True) / xp.maximum(mask.sum(1, keepdims=True), 1)
+    return ((log_prob - old_log_prob) * mask).sum(1, keepdims=True) / xp.maximum(
+        mask.sum(1, keepdims=True), 1
+    )
 
 
 def _of_answers(weight, term, derivative, mask, per_token):
     """Loss of weighted terms; the coefficient of a log-ratio (B, 1) is shared by the tokens: d ratio = per_token."""
-    return -(weight * term).sum(), -mask * per_token * (weight * derivative).sum(1, keepdims=True)
+    return -(weight * term).sum(), -mask * per_token * (weight * derivative).sum(
+        1, keepdims=True
+    )
 
 
-def _sequence_clamp(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
+def _sequence_clamp(
+    log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4
+):
     d = _mean_log_ratio(log_prob, old_log_prob, mask)
-    term, derivative = clipped_terms(xp.minimum(d, 10.0), advantage, clip_low, clip_high)
+    term, derivative = clipped_terms(
+        xp.minimum(d, 10.0), advantage, clip_low, clip_high
+    )
     return weighted(seq_mean(mask), term, derivative * (d <= 10))
 
 
-def _sequence_sum(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
+def _sequence_sum(
+    log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4
+):
     d = ((log_prob - old_log_prob) * mask).sum(1, keepdims=True)
-    return _of_answers(seq_mean(mask), *clipped_terms(d, advantage, clip_low, clip_high), mask, 1.0)
+    return _of_answers(
+        seq_mean(mask), *clipped_terms(d, advantage, clip_low, clip_high), mask, 1.0
+    )
 
 
-def _sequence_token_mean(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
-    d, length = (_mean_log_ratio(log_prob, old_log_prob, mask), xp.maximum(mask.sum(1, keepdims=True), 1))
-    return _of_answers(token_mean(mask), *clipped_terms(d, advantage, clip_low, clip_high), mask, 1 / length)
+def _sequence_token_mean(
+    log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4
+):
+    d, length = (
+        _mean_log_ratio(log_prob, old_log_prob, mask),
+        xp.maximum(mask.sum(1, keepdims=True), 1),
+    )
+    return _of_answers(
+        token_mean(mask),
+        *clipped_terms(d, advantage, clip_low, clip_high),
+        mask,
+        1 / length,
+    )
 
 
 SEQUENCE_CLAMP = Deviation(
@@ -66,7 +88,10 @@ def _equal_ratios(inputs):
     return one_advantage({**inputs, "log_prob": inputs["old_log_prob"] + d[:, :1]})
 
 
-WIDE = {"clip_low": 0.24, "clip_high": 0.24}  # no edge lies on these bounds, where means round
+WIDE = {
+    "clip_low": 0.24,
+    "clip_high": 0.24,
+}  # no edge lies on these bounds, where means round
 
 
 METHOD = Method(
@@ -86,7 +111,13 @@ METHOD = Method(
                 Limit("grpo.grpo", WIDE, {"clip": 0.24}, where=of_one_token),
                 Limit("grpo.grpo", WIDE, {"clip": 0.24}, where=_equal_ratios),
                 Limit("grpo.grpo", {}, where=fresh),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=fresh, gradient_only=True),
+                Limit(
+                    "reinforce.reinforce",
+                    {},
+                    OVER_ANSWERS,
+                    where=fresh,
+                    gradient_only=True,
+                ),
             ),
             deviations=(SEQUENCE_CLAMP, SEQUENCE_SUM, SEQUENCE_TOKEN_MEAN),
         ),

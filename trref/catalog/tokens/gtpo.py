@@ -8,7 +8,11 @@ from trref.catalog.tokens.interfaces import FULL_DISTRIBUTION, TOKEN_OBJECTIVE
 from trref.catalog.tokens.pieces import weighted
 from trref.catalog.tokens.places import OVER_ANSWERS, on_policy
 from trref.tokens.gtpo import entropy_filter, gtpo, mean_entropy
-from trref.tokens.gtpo_conflicts import back_conflicts, conflict_weights, front_conflicts
+from trref.tokens.gtpo_conflicts import (
+    back_conflicts,
+    conflict_weights,
+    front_conflicts,
+)
 from trref.tokens.terms import seq_mean
 
 
@@ -26,20 +30,56 @@ def _gtpo(log_prob, old_log_prob, advantage, mask, weight, keep, mean, entropy_w
 
 
 def _fixed_entropy_bound(
-    log_prob, old_log_prob, advantage, mask, actions, group, entropy, *, entropy_weight=0.1, initial_entropy=0.0
+    log_prob,
+    old_log_prob,
+    advantage,
+    mask,
+    actions,
+    group,
+    entropy,
+    *,
+    entropy_weight=0.1,
+    initial_entropy=0.0,
 ):
     mean = (mask * entropy).sum(1) / xp.maximum(mask.sum(1), 1)
     weight, _ = _conflict_tokens(advantage, mask, actions, group)
-    return _gtpo(log_prob, old_log_prob, advantage, mask, weight, mean <= 0.7, mean, entropy_weight)
+    return _gtpo(
+        log_prob,
+        old_log_prob,
+        advantage,
+        mask,
+        weight,
+        mean <= 0.7,
+        mean,
+        entropy_weight,
+    )
 
 
 def _divided_by_conflicts(
-    log_prob, old_log_prob, advantage, mask, actions, group, entropy, *, entropy_weight=0.1, initial_entropy=0.0
+    log_prob,
+    old_log_prob,
+    advantage,
+    mask,
+    actions,
+    group,
+    entropy,
+    *,
+    entropy_weight=0.1,
+    initial_entropy=0.0,
 ):
     mean = (mask * entropy).sum(1) / xp.maximum(mask.sum(1), 1)
     weight, number = _conflict_tokens(advantage, mask, actions, group)
     keep = ((mean <= math.log(2)) | (initial_entropy >= math.log(2))).astype(mask.dtype)
-    return _gtpo(log_prob, old_log_prob, advantage, mask, weight, keep / xp.maximum(number, 1), mean, entropy_weight)
+    return _gtpo(
+        log_prob,
+        old_log_prob,
+        advantage,
+        mask,
+        weight,
+        keep / xp.maximum(number, 1),
+        mean,
+        entropy_weight,
+    )
 
 
 FIXED_ENTROPY_BOUND = Deviation(
@@ -67,7 +107,9 @@ def _by_token(logits, mask):
     return means
 
 
-def _filter_by_rule(mask, entropy, *, initial_entropy=0.0, threshold=0.6931471805599453):
+def _filter_by_rule(
+    mask, entropy, *, initial_entropy=0.0, threshold=0.6931471805599453
+):
     kept = []
     for here, h in zip(mask.tolist(), entropy.tolist(), strict=True):
         mean = sum(m * x for m, x in zip(here, h, strict=True)) / max(sum(here), 1)
@@ -87,7 +129,9 @@ def _no_right_answer(inputs):
 
 def _mean(inputs):
     """The mean entropy of each answer."""
-    return (inputs["mask"] * inputs["entropy"]).sum(1) / xp.maximum(inputs["mask"].sum(1), 1)
+    return (inputs["mask"] * inputs["entropy"]).sum(1) / xp.maximum(
+        inputs["mask"].sum(1), 1
+    )
 
 
 def _equal_rewards(inputs):
@@ -125,15 +169,34 @@ METHOD = Method(
             wrt="log_prob",
             settings={
                 "default": {},
-                "probe": {"entropy_weight": 0.3, "initial_entropy": 0.8, "boost": 1.5, "penalty": 0.4},
+                "probe": {
+                    "entropy_weight": 0.3,
+                    "initial_entropy": 0.8,
+                    "boost": 1.5,
+                    "penalty": 0.4,
+                },
             },
             limits=(
-                Limit("grpo.grpo", {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0}, NO_CLIP),
-                Limit("grpo.grpo", {"initial_entropy": 0.8}, NO_CLIP, where=_equal_rewards),
+                Limit(
+                    "grpo.grpo", {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0}, NO_CLIP
+                ),
+                Limit(
+                    "grpo.grpo", {"initial_entropy": 0.8}, NO_CLIP, where=_equal_rewards
+                ),
                 Limit("grpo.grpo", NO_ENTROPIES, NO_CLIP, where=_no_wrong_answer),
                 Limit("grpo.grpo", NO_ENTROPIES, NO_CLIP, where=_no_right_answer),
-                Limit("grpo.grpo", {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0}, where=on_policy),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_weighed, gradient_only=True),
+                Limit(
+                    "grpo.grpo",
+                    {**NO_ENTROPIES, "boost": 1.0, "penalty": 1.0},
+                    where=on_policy,
+                ),
+                Limit(
+                    "reinforce.reinforce",
+                    {},
+                    OVER_ANSWERS,
+                    where=_weighed,
+                    gradient_only=True,
+                ),
             ),
             deviations=(FIXED_ENTROPY_BOUND, DIVIDED_BY_CONFLICTS),
         ),

@@ -3,7 +3,11 @@
 from trref.backend import xp
 from trref.catalog import Estimator, Method
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE, with_edges
-from trref.tokens.gtpo_conflicts import back_conflicts, conflict_weights, front_conflicts
+from trref.tokens.gtpo_conflicts import (
+    back_conflicts,
+    conflict_weights,
+    front_conflicts,
+)
 
 
 def _runs_by_sets(advantage, mask, actions, group, *, backwards=False):
@@ -37,9 +41,15 @@ def _back_by_sets(advantage, mask, actions, group):
 
 
 def _weights_by_sets(advantage, mask, actions, group, *, boost=2.0, penalty=0.0):
-    sides = [_runs_by_sets(advantage, mask, actions, group, backwards=side) for side in (False, True)]
+    sides = [
+        _runs_by_sets(advantage, mask, actions, group, backwards=side)
+        for side in (False, True)
+    ]
     of = [boost if a > 0 else penalty if a < 0 else 1.0 for a in advantage.tolist()]
-    return [[of[i] ** (sides[0][i][t] + sides[1][i][t]) for t in range(mask.shape[1])] for i in range(len(advantage))]
+    return [
+        [of[i] ** (sides[0][i][t] + sides[1][i][t]) for t in range(mask.shape[1])]
+        for i in range(len(advantage))
+    ]
 
 
 def _hand():
@@ -47,7 +57,9 @@ def _hand():
     return {
         "advantage": xp.array([1.0, -1.0, -1.0]),
         "mask": xp.array([[1.0] * 6, [1, 1, 1, 1, 1, 0], [1, 0, 1, 1, 1, 1]]),
-        "actions": xp.array([[7, 7, 1, 2, 9, 8], [7, 7, 3, 9, 8, 0], [7, 4, 7, 1, 9, 8]]),
+        "actions": xp.array(
+            [[7, 7, 1, 2, 9, 8], [7, 7, 3, 9, 8, 0], [7, 4, 7, 1, 9, 8]]
+        ),
         "group": xp.array([2, 2, 2]),
     }
 

@@ -3,8 +3,19 @@
 from trref.backend import xp
 from trref.catalog import Deviation, Limit, Method, Objective
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
-from trref.catalog.tokens.places import OVER_ANSWERS, OVER_TOKENS, at_the_reference, on_policy
-from trref.tokens.kl_estimators import grpo_with_kl, kl_in_loss, kl_in_reward, kl_off_policy, reward_charge
+from trref.catalog.tokens.places import (
+    OVER_ANSWERS,
+    OVER_TOKENS,
+    at_the_reference,
+    on_policy,
+)
+from trref.tokens.kl_estimators import (
+    grpo_with_kl,
+    kl_in_loss,
+    kl_in_reward,
+    kl_off_policy,
+    reward_charge,
+)
 from trref.tokens.terms import token_mean
 
 
@@ -25,7 +36,9 @@ def _k3_clamp(log_prob, mask, ref_log_prob):
 
 def _k3_straight_through(log_prob, mask, ref_log_prob):
     w = token_mean(mask)
-    return (w * xp.minimum(_k3(log_prob, ref_log_prob)[0], 10.0)).sum(), w * (log_prob - ref_log_prob)
+    return (w * xp.minimum(_k3(log_prob, ref_log_prob)[0], 10.0)).sum(), w * (
+        log_prob - ref_log_prob
+    )
 
 
 def _absolute(log_prob, mask, ref_log_prob):
@@ -86,7 +99,10 @@ def _all_equal(inputs):
 
 def _charged(inputs):
     """REINFORCE's advantage is minus the estimate"""
-    return {**inputs, "advantage": -reward_charge(inputs["log_prob"], inputs["ref_log_prob"])}
+    return {
+        **inputs,
+        "advantage": -reward_charge(inputs["log_prob"], inputs["ref_log_prob"]),
+    }
 
 
 EACH = {k: {"estimator": k} for k in ("k1", "k2", "k3")}
@@ -100,8 +116,20 @@ METHOD = Method(
             f=kl_in_loss,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
-            settings={"default": {}, "k1": EACH["k1"], "k2": EACH["k2"], "probe": EACH["k2"]},
-            limits=(Limit("kl_estimators.kl_in_reward", EACH["k2"], EACH["k1"], gradient_only=True),),
+            settings={
+                "default": {},
+                "k1": EACH["k1"],
+                "k2": EACH["k2"],
+                "probe": EACH["k2"],
+            },
+            limits=(
+                Limit(
+                    "kl_estimators.kl_in_reward",
+                    EACH["k2"],
+                    EACH["k1"],
+                    gradient_only=True,
+                ),
+            ),
             deviations=(K3_CLAMP, K3_STRAIGHT_THROUGH, ABSOLUTE),
         ),
         Objective(
@@ -109,7 +137,12 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             stopped={"charge": reward_charge},
-            settings={"default": {}, "k2": EACH["k2"], "k3": EACH["k3"], "probe": EACH["k3"]},
+            settings={
+                "default": {},
+                "k2": EACH["k2"],
+                "k3": EACH["k3"],
+                "probe": EACH["k3"],
+            },
             limits=(Limit("reinforce.reinforce", {}, OVER_TOKENS, where=_charged),),
         ),
         Objective(
@@ -117,8 +150,18 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             limits=(
-                Limit("f_divergences.divergence_from_samples", {}, where=_from_the_old_policy),
-                Limit("kl_estimators.kl_in_loss", {}, EACH["k2"], where=on_policy, gradient_only=True),
+                Limit(
+                    "f_divergences.divergence_from_samples",
+                    {},
+                    where=_from_the_old_policy,
+                ),
+                Limit(
+                    "kl_estimators.kl_in_loss",
+                    {},
+                    EACH["k2"],
+                    where=on_policy,
+                    gradient_only=True,
+                ),
             ),
             deviations=(UNCORRECTED_K3,),
         ),
@@ -126,11 +169,24 @@ METHOD = Method(
             f=grpo_with_kl,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
-            settings={"default": {}, "k1": EACH["k1"], "probe": {"clip": 0.35, "kl_weight": 0.3, "estimator": "k2"}},
+            settings={
+                "default": {},
+                "k1": EACH["k1"],
+                "probe": {"clip": 0.35, "kl_weight": 0.3, "estimator": "k2"},
+            },
             limits=(
                 Limit("grpo.grpo", {"kl_weight": 0.0}),
-                *(Limit("grpo.grpo", EACH[k], where=at_the_reference) for k in ("k2", "k3")),
-                Limit("reinforce.reinforce", {}, OVER_ANSWERS, where=_all_equal, gradient_only=True),
+                *(
+                    Limit("grpo.grpo", EACH[k], where=at_the_reference)
+                    for k in ("k2", "k3")
+                ),
+                Limit(
+                    "reinforce.reinforce",
+                    {},
+                    OVER_ANSWERS,
+                    where=_all_equal,
+                    gradient_only=True,
+                ),
             ),
         ),
     ),

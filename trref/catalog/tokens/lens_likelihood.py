@@ -11,7 +11,9 @@ def _difficulty_by_loop(correct):
 
 
 def _correct(rng, size):
-    return {"correct": 0.98 * rng.random((size, 5)) * (rng.random((size, 5)) < 0.6) + 0.01}
+    return {
+        "correct": 0.98 * rng.random((size, 5)) * (rng.random((size, 5)) < 0.6) + 0.01
+    }
 
 
 def _labelled(rng, size):
@@ -35,19 +37,40 @@ def _enumerated(rng, size):
 
 
 def _labels(log_prob, reward, difficulty):
-    return {n: xp.array(v) for n, v in (("log_prob", log_prob), ("reward", reward), ("difficulty", difficulty))}
+    return {
+        n: xp.array(v)
+        for n, v in (
+            ("log_prob", log_prob),
+            ("reward", reward),
+            ("difficulty", difficulty),
+        )
+    }
 
 
 def _table(right, D):
     logits = xp.array([[0.5, -0.25, 1.0], [0.0, 2.0, -1.0]])
-    return {"logits": logits, "right": xp.array(right, dtype=float), "difficulty": xp.array(D)}
+    return {
+        "logits": logits,
+        "right": xp.array(right, dtype=float),
+        "difficulty": xp.array(D),
+    }
 
 
 def _as_rewards(inputs):
     """REINFORCE's advantage is the calibrated reward"""
-    log_prob, reward, pi = (inputs["log_prob"], inputs["reward"], xp.exp(inputs["log_prob"]))
-    calibrated = xp.where(reward == 1, 1.0, -pi / xp.where(reward == 1, 1.0, inputs["difficulty"] - pi))
-    return inputs, {"log_prob": log_prob[:, None], "advantage": calibrated, "mask": xp.ones_like(log_prob)[:, None]}
+    log_prob, reward, pi = (
+        inputs["log_prob"],
+        inputs["reward"],
+        xp.exp(inputs["log_prob"]),
+    )
+    calibrated = xp.where(
+        reward == 1, 1.0, -pi / xp.where(reward == 1, 1.0, inputs["difficulty"] - pi)
+    )
+    return inputs, {
+        "log_prob": log_prob[:, None],
+        "advantage": calibrated,
+        "mask": xp.ones_like(log_prob)[:, None],
+    }
 
 
 METHOD = Method(
@@ -68,12 +91,16 @@ METHOD = Method(
             example=_labelled,
             edges={
                 "all right": lambda: _labels([-1.0, -0.5], [1.0, 1.0], [0.1, 2.0]),
-                "all wrong": lambda: _labels([-1.0, -0.5, -9.0], [0.0, 0.0, 0.0], [0.4, 2.0, 1e-3]),
+                "all wrong": lambda: _labels(
+                    [-1.0, -0.5, -9.0], [0.0, 0.0, 0.0], [0.4, 2.0, 1e-3]
+                ),
                 "certain": lambda: _labels([0.0, 0.0], [1.0, 0.0], [1.0, 1.5]),
                 "one answer": lambda: _labels([-2.0], [0.0], [0.3]),
             },
             wrt="log_prob",
-            limits=(Limit("reinforce.reinforce", {}, where=_as_rewards, gradient_only=True),),
+            limits=(
+                Limit("reinforce.reinforce", {}, where=_as_rewards, gradient_only=True),
+            ),
         ),
         Objective(
             f=value_function,

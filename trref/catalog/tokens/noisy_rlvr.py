@@ -29,7 +29,9 @@ STANDARDISED_AFTER_CORRECTION = Deviation(
 def _by_inverting(reward, rho0, rho1, *, floor=0.0):
     """The rewards of a rejected and an accepted answer that have the true reward as mean, by Cramer's rule."""
     result = []
-    for shown, fp, fn in zip(reward.tolist(), rho0.tolist(), rho1.tolist(), strict=True):
+    for shown, fp, fn in zip(
+        reward.tolist(), rho0.tolist(), rho1.tolist(), strict=True
+    ):
         # (1 - fp) x + fp y = 0 and fn x + (1 - fn) y = 1
         determinant = max((1 - fp) * (1 - fn) - fp * fn, floor)
         result.append((1 - fp) / determinant if shown else -fp / determinant)
@@ -41,13 +43,19 @@ def _over_the_channel(reward, actual_rho0, actual_rho1, rho0, rho1):
     result = []
     for i, r in enumerate(reward.tolist()):
         accepted = 1 - actual_rho1[i] if r else actual_rho0[i]
-        rejected, shown = (_by_inverting(xp.array([x]), rho0[i : i + 1], rho1[i : i + 1])[0] for x in (0.0, 1.0))
+        rejected, shown = (
+            _by_inverting(xp.array([x]), rho0[i : i + 1], rho1[i : i + 1])[0]
+            for x in (0.0, 1.0)
+        )
         result.append(accepted * shown + (1 - accepted) * rejected - r)
     return result
 
 
 def _by_table(reward, rho1):
-    return [fn if shown else fn - 1 for shown, fn in zip(reward.tolist(), rho1.tolist(), strict=True)]
+    return [
+        fn if shown else fn - 1
+        for shown, fn in zip(reward.tolist(), rho1.tolist(), strict=True)
+    ]
 
 
 def _by_loops(reward, group, rho0, rho1, *, correction="backward", baseline="none"):
@@ -58,26 +66,48 @@ def _by_loops(reward, group, rho0, rho1, *, correction="backward", baseline="non
     }[correction]()
     if baseline == "none":
         return s
-    members = {g: [x for x, h in zip(s, group.tolist(), strict=True) if h == g] for g in group.tolist()}
+    members = {
+        g: [x for x, h in zip(s, group.tolist(), strict=True) if h == g]
+        for g in group.tolist()
+    }
     if baseline == "leave_one_out":
-        each = [(x, len(members[g]) - 1, sum(members[g]) - x) for x, g in zip(s, group.tolist(), strict=True)]
+        each = [
+            (x, len(members[g]) - 1, sum(members[g]) - x)
+            for x, g in zip(s, group.tolist(), strict=True)
+        ]
         return [x - rest / others if others else 0.0 for x, others, rest in each]
-    return [x - sum(members[g]) / len(members[g]) for x, g in zip(s, group.tolist(), strict=True)]
+    return [
+        x - sum(members[g]) / len(members[g])
+        for x, g in zip(s, group.tolist(), strict=True)
+    ]
 
 
 def _without_errors(inputs):
     """the verifier makes no errors"""
-    return {**inputs, "rho0": xp.zeros_like(inputs["rho0"]), "rho1": xp.zeros_like(inputs["rho1"])}
+    return {
+        **inputs,
+        "rho0": xp.zeros_like(inputs["rho0"]),
+        "rho1": xp.zeros_like(inputs["rho1"]),
+    }
 
 
 def _one_verifier(inputs):
     """the same rates for all answers"""
-    return {**inputs, "rho0": xp.full_like(inputs["rho0"], 0.1), "rho1": xp.full_like(inputs["rho1"], 0.3)}
+    return {
+        **inputs,
+        "rho0": xp.full_like(inputs["rho0"], 0.1),
+        "rho1": xp.full_like(inputs["rho1"], 0.3),
+    }
 
 
 def _corrected(inputs):
     """REINFORCE's advantage is the corrected reward"""
-    return {**inputs, "advantage": backward_reward(*(inputs[name] for name in ("reward", "rho0", "rho1")))}
+    return {
+        **inputs,
+        "advantage": backward_reward(
+            *(inputs[name] for name in ("reward", "rho0", "rho1"))
+        ),
+    }
 
 
 EACH = {
@@ -92,12 +122,19 @@ EACH = {
 
 METHOD = Method(
     key="cai2025reinforcement",
-    provenance={"confirmed": ("backward", "forward", "advantage", "gradient"), "reconstructed": ("residual",)},
+    provenance={
+        "confirmed": ("backward", "forward", "advantage", "gradient"),
+        "reconstructed": ("residual",),
+    },
     functions=(
         Estimator(
             f=backward_reward,
             interface=NOISY,
-            settings={"default": {}, "bounded": {"floor": 0.1}, "probe": {"floor": 0.6}},
+            settings={
+                "default": {},
+                "bounded": {"floor": 0.1},
+                "probe": {"floor": 0.6},
+            },
             brute_force=_by_inverting,
         ),
         Estimator(f=residual_reward, interface=NOISY, brute_force=_over_the_channel),
@@ -107,8 +144,15 @@ METHOD = Method(
             interface=NOISY,
             settings=EACH,
             limits=(
-                Limit("dr_grpo.centred_advantage", {"correction": "naive", "baseline": "group_mean"}),
-                Limit("dr_grpo.centred_advantage", {"baseline": "group_mean"}, where=_without_errors),
+                Limit(
+                    "dr_grpo.centred_advantage",
+                    {"correction": "naive", "baseline": "group_mean"},
+                ),
+                Limit(
+                    "dr_grpo.centred_advantage",
+                    {"baseline": "group_mean"},
+                    where=_without_errors,
+                ),
                 Limit(
                     "dr_grpo.centred_advantage",
                     {"correction": "forward", "baseline": "group_mean"},
@@ -129,7 +173,16 @@ METHOD = Method(
             f=corrected_gradient,
             interface=NOISY,
             wrt="log_prob",
-            settings={name: EACH[name] for name in ("default", "forward", "naive", "below the group's mean", "probe")},
+            settings={
+                name: EACH[name]
+                for name in (
+                    "default",
+                    "forward",
+                    "naive",
+                    "below the group's mean",
+                    "probe",
+                )
+            },
             limits=(Limit("reinforce.reinforce", {}, where=_corrected),),
         ),
     ),

@@ -3,7 +3,11 @@
 from trref.backend import xp
 from trref.catalog import Estimator, Interface, Method, Sampler
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
-from trref.tokens.noisy_rlvr_verifier import channel_mean, estimate_rates, noisy_verifier
+from trref.tokens.noisy_rlvr_verifier import (
+    channel_mean,
+    estimate_rates,
+    noisy_verifier,
+)
 
 
 def _noisy_example(rng, B):
@@ -25,9 +29,14 @@ NOISY = Interface(
     "noisy rewards",
     example=_noisy_example,
     edges={
-        **{name: lambda make=make: _noisy_edge(make, 0.25, 0.125) for name, make in TOKEN_OBJECTIVE.edges.items()},
+        **{
+            name: lambda make=make: _noisy_edge(make, 0.25, 0.125)
+            for name, make in TOKEN_OBJECTIVE.edges.items()
+        },
         "no noise": lambda: _noisy_edge(TOKEN_OBJECTIVE.edges["on-policy"], 0.0, 0.0),
-        "hardly better than chance": lambda: _noisy_edge(TOKEN_OBJECTIVE.edges["on-policy"], 0.5, 0.375),
+        "hardly better than chance": lambda: _noisy_edge(
+            TOKEN_OBJECTIVE.edges["on-policy"], 0.5, 0.375
+        ),
     },
     fit=TOKEN_OBJECTIVE.fit,
 )
@@ -38,10 +47,21 @@ def _by_cases(reward, rho0, rho1):
     return [1 - fn if r else fp for r, fp, fn in cases]
 
 
-def _by_counting(reward, truth, appealed, appeal_prob=None, *, audit_accepted=False, previous=None, momentum=0.9):
+def _by_counting(
+    reward,
+    truth,
+    appealed,
+    appeal_prob=None,
+    *,
+    audit_accepted=False,
+    previous=None,
+    momentum=0.9,
+):
     """Let the appealed stand for the others: each for as many as its probability says, or each share for its kind."""
     chances = [None] * len(reward) if appeal_prob is None else appeal_prob.tolist()
-    rows = list(zip(reward.tolist(), truth.tolist(), appealed.tolist(), chances, strict=True))
+    rows = list(
+        zip(reward.tolist(), truth.tolist(), appealed.tolist(), chances, strict=True)
+    )
 
     def count(shown, what):
         kind = [(t, c, a) for r, t, c, a in rows if r == shown]
@@ -57,7 +77,14 @@ def _by_counting(reward, truth, appealed, appeal_prob=None, *, audit_accepted=Fa
         min(part / (part + rest), 0.99) if part + rest else 0.0
         for part, rest in ((count(1, 0), count(0, 0)), (count(0, 1), count(1, 1)))
     ]
-    return [momentum * o + (1 - momentum) * n for o, n in zip(previous, found, strict=True)] if previous else found
+    return (
+        [
+            momentum * o + (1 - momentum) * n
+            for o, n in zip(previous, found, strict=True)
+        ]
+        if previous
+        else found
+    )
 
 
 def _appeals_example(rng, B):
@@ -65,7 +92,9 @@ def _appeals_example(rng, B):
     truth = (rng.random(B) < 0.6).astype(float)
     flipped = rng.random(B) < xp.where(truth == 1, 0.3, 0.15)
     known = rng.random() < 0.5
-    chance = float(rng.choice((0.3, 0.8))) ** xp.exp(0.5 * known * rng.standard_normal(B))
+    chance = float(rng.choice((0.3, 0.8))) ** xp.exp(
+        0.5 * known * rng.standard_normal(B)
+    )
     return {
         "reward": xp.where(flipped, 1 - truth, truth),
         "truth": truth,
@@ -95,7 +124,10 @@ def _shares(draws, reward, rho0, rho1):
 
 METHOD = Method(
     key="cai2025reinforcement",
-    provenance={"partly": ("channel", "mean", "appeals", "counts"), "reconstructed": ("average",)},
+    provenance={
+        "partly": ("channel", "mean", "appeals", "counts"),
+        "reconstructed": ("average",),
+    },
     functions=(
         Sampler(f=noisy_verifier, interface=NOISY, moments=_shares),
         Estimator(f=channel_mean, interface=NOISY, brute_force=_by_cases),
@@ -104,10 +136,18 @@ METHOD = Method(
             example=_appeals_example,
             edges={
                 "all rejected": lambda: _appeals([0, 0, 0], [1, 0, 0], [1, 1, 0]),
-                "none drawn that could not be": lambda: _appeals([0, 0, 1], [1, 0, 1], [1, 0, 0], [0.5, 0.0, 0.0]),
-                "drawn for certain": lambda: _appeals([0, 0, 1, 1], [1, 0, 1, 0], [1, 1, 1, 1], [1.0, 1.0, 1.0, 1.0]),
-                "one appeal of each kind": lambda: _appeals([0, 0, 1, 1], [1, 1, 0, 0], [1, 0, 0, 1]),
-                "shares": lambda: _appeals([0, 0, 0, 1, 1], [1, 0, 1, 1, 0], [1, 1, 0, 1, 1]),
+                "none drawn that could not be": lambda: _appeals(
+                    [0, 0, 1], [1, 0, 1], [1, 0, 0], [0.5, 0.0, 0.0]
+                ),
+                "drawn for certain": lambda: _appeals(
+                    [0, 0, 1, 1], [1, 0, 1, 0], [1, 1, 1, 1], [1.0, 1.0, 1.0, 1.0]
+                ),
+                "one appeal of each kind": lambda: _appeals(
+                    [0, 0, 1, 1], [1, 1, 0, 0], [1, 0, 0, 1]
+                ),
+                "shares": lambda: _appeals(
+                    [0, 0, 0, 1, 1], [1, 0, 1, 1, 0], [1, 1, 0, 1, 1]
+                ),
                 "all accepted": lambda: _appeals([1, 1, 1], [1, 0, 1], [1, 1, 0]),
                 "all rejected, all right": lambda: _appeals([0, 0], [1, 1], [1, 1]),
                 "nothing checked": lambda: _appeals([1, 0, 1], [1, 1, 0], [0, 0, 0]),
@@ -116,7 +156,11 @@ METHOD = Method(
                 "default": {},
                 "audited": {"audit_accepted": True},
                 "averaged": {"previous": (0.1, 0.4)},
-                "probe": {"audit_accepted": True, "previous": (0.2, 0.3), "momentum": 0.7},
+                "probe": {
+                    "audit_accepted": True,
+                    "previous": (0.2, 0.3),
+                    "momentum": 0.7,
+                },
             },
             brute_force=_by_counting,
         ),

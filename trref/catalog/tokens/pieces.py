@@ -38,7 +38,9 @@ def clipped_terms_of_clamped(log_prob, old_log_prob, advantage, low, high):
 
 def dual_clipped_terms_of_clamped(log_prob, old_log_prob, advantage, low, high):
     """The same, for negative advantages no less than 3 times the advantage."""
-    term, derivative = clipped_terms_of_clamped(log_prob, old_log_prob, advantage, low, high)
+    term, derivative = clipped_terms_of_clamped(
+        log_prob, old_log_prob, advantage, low, high
+    )
     A = per_token(advantage)
     lower = (A < 0) & (term < 3 * A)
     return xp.where(lower, 3 * A, term), derivative * ~lower

@@ -4,10 +4,26 @@ import math
 
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
-from trref.catalog.tokens.interfaces import FULL_DISTRIBUTION, TOKEN_OBJECTIVE, with_edges
+from trref.catalog.tokens.interfaces import (
+    FULL_DISTRIBUTION,
+    TOKEN_OBJECTIVE,
+    with_edges,
+)
 from trref.catalog.tokens.pieces import weighted
-from trref.catalog.tokens.places import OVER_ANSWERS, OVER_TOKENS, of_one_token, on_policy
-from trref.tokens.pspo import contraction, pspo, pspo_clipped, pspo_sequence, smoothed_policy, smoothed_ratio
+from trref.catalog.tokens.places import (
+    OVER_ANSWERS,
+    OVER_TOKENS,
+    of_one_token,
+    on_policy,
+)
+from trref.tokens.pspo import (
+    contraction,
+    pspo,
+    pspo_clipped,
+    pspo_sequence,
+    smoothed_policy,
+    smoothed_ratio,
+)
 from trref.tokens.terms import per_token, seq_mean
 
 
@@ -38,7 +54,11 @@ LOG_PROB_SMOOTHED = Deviation(
 
 def _by_tokens(p, q, f):
     """f(p, q, rows of both) of every token's two distributions."""
-    rows = zip(p.reshape(-1, p.shape[-1]).tolist(), q.reshape(-1, q.shape[-1]).tolist(), strict=True)
+    rows = zip(
+        p.reshape(-1, p.shape[-1]).tolist(),
+        q.reshape(-1, q.shape[-1]).tolist(),
+        strict=True,
+    )
     return [f(*(_softmax(row) for row in pair)) for pair in rows]
 
 
@@ -48,7 +68,11 @@ def _softmax(z):
 
 
 def _mixture(logits, old_logits, *, alpha=0.1):
-    mixed = _by_tokens(logits, old_logits, lambda p, q: [a - alpha * (a - b) for a, b in zip(p, q, strict=True)])
+    mixed = _by_tokens(
+        logits,
+        old_logits,
+        lambda p, q: [a - alpha * (a - b) for a, b in zip(p, q, strict=True)],
+    )
     return xp.array(mixed).reshape(logits.shape)
 
 
@@ -65,7 +89,9 @@ def _distances(logits, old_logits, *, alpha=0.1):
             sum(b * math.log(b / m) for m, b in mixed),
         )
 
-    return xp.array(_by_tokens(logits, old_logits, distances)).T.reshape(4, *logits.shape[:2])
+    return xp.array(_by_tokens(logits, old_logits, distances)).T.reshape(
+        4, *logits.shape[:2]
+    )
 
 
 def _ratio_of_mixture(log_prob, old_log_prob, *, alpha=0.1):
@@ -85,19 +111,35 @@ PROBE = {"default": {}, "strong": {"alpha": 0.5}, "probe": {"alpha": 0.3}}
 
 
 # far off policy a product of ratios explodes
-MODERATE = with_edges(TOKEN_OBJECTIVE, *(name for name in TOKEN_OBJECTIVE.edges if name != "far off policy"))
+MODERATE = with_edges(
+    TOKEN_OBJECTIVE,
+    *(name for name in TOKEN_OBJECTIVE.edges if name != "far off policy"),
+)
 METHOD = Method(
     key="dwyer2025clipping",
-    provenance={"confirmed": ("mixture", "ratio", "objective"), "reconstructed": ("contraction", "sequence", "clip")},
+    provenance={
+        "confirmed": ("mixture", "ratio", "objective"),
+        "reconstructed": ("contraction", "sequence", "clip"),
+    },
     functions=(
-        Estimator(f=smoothed_policy, interface=FULL_DISTRIBUTION, settings=PROBE, brute_force=_mixture),
+        Estimator(
+            f=smoothed_policy,
+            interface=FULL_DISTRIBUTION,
+            settings=PROBE,
+            brute_force=_mixture,
+        ),
         Estimator(
             f=contraction,
             interface=FULL_DISTRIBUTION,
             settings={**PROBE, "none": {"alpha": 0.0}},
             brute_force=_distances,
         ),
-        Estimator(f=smoothed_ratio, interface=TOKEN_OBJECTIVE, settings=PROBE, brute_force=_ratio_of_mixture),
+        Estimator(
+            f=smoothed_ratio,
+            interface=TOKEN_OBJECTIVE,
+            settings=PROBE,
+            brute_force=_ratio_of_mixture,
+        ),
         Objective(
             f=pspo,
             interface=TOKEN_OBJECTIVE,
@@ -109,9 +151,25 @@ METHOD = Method(
             },
             limits=(
                 Limit(to="grpo.grpo", hyper={"alpha": 0.0}, to_hyper={"clip": 1e14}),
-                Limit(to="dapo.dapo_over_batch", hyper={"alpha": 0.0, "aggregation": "token_mean"}, to_hyper=UNCLIPPED),
-                Limit("grpo.grpo", {"alpha": 0.3}, {"clip": 1e14}, where=_smaller_advantages, gradient_only=True),
-                Limit("reinforce.reinforce", {"alpha": 0.0}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+                Limit(
+                    to="dapo.dapo_over_batch",
+                    hyper={"alpha": 0.0, "aggregation": "token_mean"},
+                    to_hyper=UNCLIPPED,
+                ),
+                Limit(
+                    "grpo.grpo",
+                    {"alpha": 0.3},
+                    {"clip": 1e14},
+                    where=_smaller_advantages,
+                    gradient_only=True,
+                ),
+                Limit(
+                    "reinforce.reinforce",
+                    {"alpha": 0.0},
+                    OVER_ANSWERS,
+                    where=on_policy,
+                    gradient_only=True,
+                ),
                 Limit(
                     "reinforce.reinforce",
                     {"alpha": 0.0, **OVER_TOKENS},
@@ -126,10 +184,20 @@ METHOD = Method(
             f=pspo_sequence,
             interface=MODERATE,
             wrt="log_prob",
-            settings={"default": {}, "unsmoothed": {"alpha": 0.0}, "probe": {"alpha": 0.3}},
+            settings={
+                "default": {},
+                "unsmoothed": {"alpha": 0.0},
+                "probe": {"alpha": 0.3},
+            },
             limits=(
                 Limit("pspo.pspo", {}, where=of_one_token),
-                Limit("reinforce.reinforce", {"alpha": 0.0}, {}, where=on_policy, gradient_only=True),
+                Limit(
+                    "reinforce.reinforce",
+                    {"alpha": 0.0},
+                    {},
+                    where=on_policy,
+                    gradient_only=True,
+                ),
             ),
         ),
         Objective(
@@ -140,7 +208,13 @@ METHOD = Method(
             limits=(
                 Limit("grpo.grpo", {"alpha": 0.0, "clip": 0.2}),
                 Limit("pspo.pspo", {"clip": 1e14}),
-                Limit("reinforce.reinforce", {"alpha": 0.0}, OVER_ANSWERS, where=on_policy, gradient_only=True),
+                Limit(
+                    "reinforce.reinforce",
+                    {"alpha": 0.0},
+                    OVER_ANSWERS,
+                    where=on_policy,
+                    gradient_only=True,
+                ),
             ),
         ),
     ),

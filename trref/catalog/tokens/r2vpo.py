@@ -4,7 +4,12 @@ from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
 from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
 from trref.catalog.tokens.pieces import clamped_log_ratio, weighted
-from trref.catalog.tokens.places import REINFORCE_OVER_ANSWERS, REINFORCE_OVER_TOKENS, of_one_token, on_policy
+from trref.catalog.tokens.places import (
+    REINFORCE_OVER_ANSWERS,
+    REINFORCE_OVER_TOKENS,
+    of_one_token,
+    on_policy,
+)
 from trref.tokens.r2vpo import dual_step, r2vpo, r2vpo_sequence, tabular_optimum
 from trref.tokens.terms import per_token, token_mean
 
@@ -25,13 +30,18 @@ def optimum_by_bisection(advantage, prob, *, target=0.02):
     low, high = 1e-9 / spread, 1e9 / spread
     for _ in range(70):
         slope = (low * high) ** 0.5
-        low, high = (slope, high) if float(p @ (at(slope) - 1) ** 2) < target else (low, slope)
+        low, high = (
+            (slope, high) if float(p @ (at(slope) - 1) ** 2) < target else (low, slope)
+        )
     return at(slope)
 
 
 def table(rng, size):
     prob = rng.dirichlet(xp.full(size, float(rng.choice((0.5, 2.0))))) + 1e-3
-    return {"advantage": float(rng.choice((0.1, 1.0, 20.0))) * rng.standard_normal(size), "prob": prob / prob.sum()}
+    return {
+        "advantage": float(rng.choice((0.1, 1.0, 20.0))) * rng.standard_normal(size),
+        "prob": prob / prob.sum(),
+    }
 
 
 def _edge(advantage, prob):
@@ -46,14 +56,20 @@ EDGES = {
 }
 
 
-def _ratio_clamped(log_prob, old_log_prob, advantage, mask, *, variance_weight=0.04, target=0.02):
+def _ratio_clamped(
+    log_prob, old_log_prob, advantage, mask, *, variance_weight=0.04, target=0.02
+):
     d, free = clamped_log_ratio(log_prob, old_log_prob)
     A, ratio = per_token(advantage), xp.exp(d)
     term = ratio * A - variance_weight * ((ratio - 1) ** 2 - target)
-    return weighted(token_mean(mask), term, free * ratio * (A - 2 * variance_weight * (ratio - 1)))
+    return weighted(
+        token_mean(mask), term, free * ratio * (A - 2 * variance_weight * (ratio - 1))
+    )
 
 
-def _coefficient_times_log_prob(log_prob, old_log_prob, advantage, mask, *, variance_weight=0.04):
+def _coefficient_times_log_prob(
+    log_prob, old_log_prob, advantage, mask, *, variance_weight=0.04
+):
     ratio = xp.exp(log_prob - old_log_prob)
     coefficient = ratio * (per_token(advantage) - 2 * variance_weight * (ratio - 1))
     return weighted(token_mean(mask), coefficient * log_prob, coefficient)
@@ -75,9 +91,15 @@ COEFFICIENT_TIMES_LOG_PROB = Deviation(
 )
 
 
-def _dual_step_by_loops(log_prob, old_log_prob, mask, *, variance_weight, target=0.02, lr=1.0):
+def _dual_step_by_loops(
+    log_prob, old_log_prob, mask, *, variance_weight, target=0.02, lr=1.0
+):
     ratio = xp.exp(log_prob - old_log_prob)[mask > 0].tolist()
-    return max(variance_weight + lr * (sum((r - 1) ** 2 for r in ratio) / max(len(ratio), 1) - target), 0.0)
+    return max(
+        variance_weight
+        + lr * (sum((r - 1) ** 2 for r in ratio) / max(len(ratio), 1) - target),
+        0.0,
+    )
 
 
 def _signs_of_one_token(inputs):
@@ -91,7 +113,10 @@ NO_CLIP = {"clip_low": 1e14, "clip_high": 1e14}
 
 METHOD = Method(
     key="luo2026ratio",
-    provenance={"partly": ("variance", "objective", "gradient"), "reconstructed": ("dual", "sequence", "optimum")},
+    provenance={
+        "partly": ("variance", "objective", "gradient"),
+        "reconstructed": ("dual", "sequence", "optimum"),
+    },
     functions=(
         Objective(
             f=r2vpo,
@@ -100,7 +125,11 @@ METHOD = Method(
             settings={"default": {}, "probe": {"variance_weight": 0.7, "target": 0.3}},
             limits=(
                 Limit("dapo.dapo_over_batch", {"variance_weight": 0.0}, NO_CLIP),
-                Limit("dapo.dapo_over_batch", {"variance_weight": 2.5, "target": 0.0}, where=on_policy),
+                Limit(
+                    "dapo.dapo_over_batch",
+                    {"variance_weight": 2.5, "target": 0.0},
+                    where=on_policy,
+                ),
                 REINFORCE_OVER_TOKENS,
                 Limit(
                     "drpo.spo",
@@ -130,14 +159,21 @@ METHOD = Method(
         Estimator(
             f=dual_step,
             interface=TOKEN_OBJECTIVE,
-            settings={"default": {"variance_weight": 0.5}, "probe": {"variance_weight": 2.5, "target": 0.3, "lr": 0.7}},
+            settings={
+                "default": {"variance_weight": 0.5},
+                "probe": {"variance_weight": 2.5, "target": 0.3, "lr": 0.7},
+            },
             brute_force=_dual_step_by_loops,
         ),
         Estimator(
             f=tabular_optimum,
             example=table,
             edges=EDGES,
-            settings={"default": {}, "some at 0": {"target": 1.5}, "probe": {"target": 0.4}},
+            settings={
+                "default": {},
+                "some at 0": {"target": 1.5},
+                "probe": {"target": 0.4},
+            },
             brute_force=optimum_by_bisection,
         ),
     ),

@@ -2,7 +2,11 @@
 
 from trref.backend import xp
 from trref.catalog import Deviation, Limit, Method, Objective
-from trref.catalog.tokens.interfaces import FULL_DISTRIBUTION, TOKEN_OBJECTIVE, with_edges
+from trref.catalog.tokens.interfaces import (
+    FULL_DISTRIBUTION,
+    TOKEN_OBJECTIVE,
+    with_edges,
+)
 from trref.tokens.f_divergences import DIVERGENCES, textbook_generator
 from trref.tokens.reduced_divergences import binary_divergence, top_k_divergence
 from trref.tokens.terms import token_mean
@@ -23,13 +27,25 @@ INSIDE_THE_LOGARITHM = Deviation(
     computes="log((1 - q + 1e-8) / (1 - p + 1e-8)) in the place of the logarithm of the quotient",
 )
 
-EACH = {kind: {"kind": kind} for kind in DIVERGENCES if kind not in ("total_variation", "forward_kl")}
+EACH = {
+    kind: {"kind": kind}
+    for kind in DIVERGENCES
+    if kind not in ("total_variation", "forward_kl")
+}
 
 
 def _certain():
     """Surer than 1e-7, and near it, from a policy that was not."""
-    log_prob, old = xp.array([[0.0, -1e-9, -1e-8, -0.25]]), xp.array([[-0.25, -0.5, -1.0, -1e-9]])
-    return {**TOKEN_OBJECTIVE.edges["on-policy"](), "log_prob": log_prob, "old_log_prob": old, "mask": xp.ones((1, 4))}
+    log_prob, old = (
+        xp.array([[0.0, -1e-9, -1e-8, -0.25]]),
+        xp.array([[-0.25, -0.5, -1.0, -1e-9]]),
+    )
+    return {
+        **TOKEN_OBJECTIVE.edges["on-policy"](),
+        "log_prob": log_prob,
+        "old_log_prob": old,
+        "mask": xp.ones((1, 4)),
+    }
 
 
 SAMPLES = with_edges(
@@ -72,7 +88,11 @@ METHOD = Method(
                 "probe": {"K": 3, "kind": "forward_kl"},
             },
             limits=tuple(
-                Limit(to="f_divergences.divergence", hyper={"K": 1000, "kind": kind}, to_hyper={"kind": kind})
+                Limit(
+                    to="f_divergences.divergence",
+                    hyper={"K": 1000, "kind": kind},
+                    to_hyper={"kind": kind},
+                )
                 for kind in DIVERGENCES
             ),
         ),

@@ -8,7 +8,9 @@ from trref.tokens.reinforce import reinforce
 from trref.tokens.terms import per_token
 
 
-def _empty_rows_dropped(log_prob, advantage, mask, *, aggregation="constant", max_length=1.0):
+def _empty_rows_dropped(
+    log_prob, advantage, mask, *, aggregation="constant", max_length=1.0
+):
     rows = xp.maximum((mask.sum(1, keepdims=True) > 0).astype(mask.dtype).sum(), 1)
     divisor = {
         "seq_mean": rows * xp.maximum(mask.sum(1, keepdims=True), 1),

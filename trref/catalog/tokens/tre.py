@@ -15,28 +15,41 @@ def without_advantage(inputs):
 
 def of_one_length(inputs):
     """answers of one length"""
-    return {**inputs, "mask": xp.ones_like(inputs["mask"]), "ref_logits": inputs["old_logits"]}
+    return {
+        **inputs,
+        "mask": xp.ones_like(inputs["mask"]),
+        "ref_logits": inputs["old_logits"],
+    }
 
 
 def _large():
     """A logit near 800, whose exponential overflows."""
     batch = FULL_DISTRIBUTION.edges["equal rewards"]()
     first = 800.0 * (xp.arange(batch["logits"].shape[-1]) == 0)
-    return {name: value + first if name.endswith("logits") else value for name, value in batch.items()}
+    return {
+        name: value + first if name.endswith("logits") else value
+        for name, value in batch.items()
+    }
 
 
-LARGE = with_edges(FULL_DISTRIBUTION, *FULL_DISTRIBUTION.edges, **{"a large logit": _large})
+LARGE = with_edges(
+    FULL_DISTRIBUTION, *FULL_DISTRIBUTION.edges, **{"a large logit": _large}
+)
 
 
 def rows(rng, size):
     """Logits of several spreads."""
-    return {"logits": float(rng.choice((0.5, 1.5, 4.0))) * rng.standard_normal((size, 6))}
+    return {
+        "logits": float(rng.choice((0.5, 1.5, 4.0))) * rng.standard_normal((size, 6))
+    }
 
 
 ROWS = {
     "uniform": lambda: {"logits": xp.zeros((1, 4))},
     "one token": lambda: {"logits": xp.zeros((1, 1))},
-    "large logits": lambda: {"logits": xp.array([[801.0, 800.5, 799.0], [800.0, 0.5, 0.0]])},
+    "large logits": lambda: {
+        "logits": xp.array([[801.0, 800.5, 799.0], [800.0, 0.5, 0.0]])
+    },
 }
 
 
@@ -54,7 +67,10 @@ def drift_by_loops(logits, *, rule="top_k", K=2, P=0.99):
         M = sum(inside)
         q = [x / M for x in inside]
         H = -sum(x * math.log(x) for x in q if x)
-        dM, dH = ([x * sum(outside) for x in inside], [-x * (math.log(x) + H) if x else 0.0 for x in q])
+        dM, dH = (
+            [x * sum(outside) for x in inside],
+            [-x * (math.log(x) + H) if x else 0.0 for x in q],
+        )
         drift.append(sum(a * b for a, b in zip(dM, dH, strict=True)))
     return drift
 
@@ -76,7 +92,12 @@ MIN_ENTROPY_FOR_ONE = Deviation(
 PROBE = {"rule": "top_p", "K": 3, "P": 0.8}
 
 
-SETTINGS = {"default": {}, "top_p": {"rule": "top_p"}, "all": {"rule": "all"}, "probe": PROBE}
+SETTINGS = {
+    "default": {},
+    "top_p": {"rule": "top_p"},
+    "all": {"rule": "all"},
+    "probe": PROBE,
+}
 
 
 METHOD = Method(
@@ -101,13 +122,30 @@ METHOD = Method(
             f=tre,
             interface=LARGE,
             wrt="logits",
-            settings={"default": {}, "all": {"rule": "all"}, "probe": {"clip": 0.35, "entropy_weight": 0.3, **PROBE}},
+            settings={
+                "default": {},
+                "all": {"rule": "all"},
+                "probe": {"clip": 0.35, "entropy_weight": 0.3, **PROBE},
+            },
             limits=(
-                Limit("tre.region_bonus", {"entropy_weight": 1.0}, where=without_advantage),
-                Limit("apo.apo", {"entropy_weight": 0.0}, {"push": 1.0, "pull": 0.0}, where=of_one_length),
+                Limit(
+                    "tre.region_bonus", {"entropy_weight": 1.0}, where=without_advantage
+                ),
+                Limit(
+                    "apo.apo",
+                    {"entropy_weight": 0.0},
+                    {"push": 1.0, "pull": 0.0},
+                    where=of_one_length,
+                ),
             ),
         ),
         Objective(f=min_entropy, interface=FULL_DISTRIBUTION, wrt="logits"),
-        Estimator(f=tail_mass_drift, example=rows, edges=ROWS, settings=SETTINGS, brute_force=drift_by_loops),
+        Estimator(
+            f=tail_mass_drift,
+            example=rows,
+            edges=ROWS,
+            settings=SETTINGS,
+            brute_force=drift_by_loops,
+        ),
     ),
 )

@@ -27,7 +27,9 @@ def _projected(log_p, log_q, radius):
     return normalised(log_q + share * u), share
 
 
-def _troll_variant(logits, old_logits, actions, advantage, mask, radius, kl_weight, through):
+def _troll_variant(
+    logits, old_logits, actions, advantage, mask, radius, kl_weight, through
+):
     log_p, log_q = normalised(logits), normalised(old_logits)
     log_pi, share = _projected(log_p, log_q, radius)
     e, p, gap = (
@@ -43,12 +45,20 @@ def _troll_variant(logits, old_logits, actions, advantage, mask, radius, kl_weig
     return -(w * (first - kl_weight * kl)).sum(), -w[..., None] * dJ
 
 
-def _multiplier_constant(logits, old_logits, actions, advantage, mask, *, radius=0.05, kl_weight=1.0):
-    return _troll_variant(logits, old_logits, actions, advantage, mask, radius, kl_weight, through=True)
+def _multiplier_constant(
+    logits, old_logits, actions, advantage, mask, *, radius=0.05, kl_weight=1.0
+):
+    return _troll_variant(
+        logits, old_logits, actions, advantage, mask, radius, kl_weight, through=True
+    )
 
 
-def _projected_ratio_detached(logits, old_logits, actions, advantage, mask, *, radius=0.05, kl_weight=1.0):
-    return _troll_variant(logits, old_logits, actions, advantage, mask, radius, kl_weight, through=False)
+def _projected_ratio_detached(
+    logits, old_logits, actions, advantage, mask, *, radius=0.05, kl_weight=1.0
+):
+    return _troll_variant(
+        logits, old_logits, actions, advantage, mask, radius, kl_weight, through=False
+    )
 
 
 MULTIPLIER_CONSTANT = Deviation(
@@ -84,7 +94,9 @@ METHOD = Method(
             stopped={"projection": project_kl},
             settings={"default": {}, "probe": {"radius": 0.3, "kl_weight": 0.4}},
             limits=(
-                Limit("tre.tre", {"radius": 100.0}, {"clip": 1e14, "entropy_weight": 0.0}),
+                Limit(
+                    "tre.tre", {"radius": 100.0}, {"clip": 1e14, "entropy_weight": 0.0}
+                ),
                 Limit("tre.tre", {}, {"entropy_weight": 0.0}, where=_on_policy),
             ),
             deviations=(MULTIPLIER_CONSTANT, PROJECTED_RATIO_DETACHED),

@@ -3,7 +3,12 @@
 from trref.backend import xp
 from trref.catalog import Estimator, Method, Transform
 from trref.nn.heads import log_softmax
-from trref.tokens.troll_projection import multiplier, project_jvp, project_kl, project_vjp
+from trref.tokens.troll_projection import (
+    multiplier,
+    project_jvp,
+    project_kl,
+    project_vjp,
+)
 
 
 def _multiplier_by_bisection(logits, old_logits, *, radius=0.05):
@@ -31,7 +36,11 @@ def _outside(result, logits, old_logits):
 
 def _rows(rng, size):
     old = float(rng.choice((0.5, 1.5, 4.0))) * rng.standard_normal((size, 6))
-    return {"logits": old + float(rng.choice((0.05, 0.4, 1.5))) * rng.standard_normal((size, 6)), "old_logits": old}
+    return {
+        "logits": old
+        + float(rng.choice((0.05, 0.4, 1.5))) * rng.standard_normal((size, 6)),
+        "old_logits": old,
+    }
 
 
 def _edge(logits, old_logits):
@@ -41,7 +50,9 @@ def _edge(logits, old_logits):
 EDGES = {
     "on-policy": lambda: _edge([[0.5, -1.0, 2.0]], [[0.5, -1.0, 2.0]]),
     "one token to choose from": lambda: _edge([[0.5], [2.0]], [[-1.0], [2.0]]),
-    "nearly certain": lambda: _edge([[12.0, 0.0, -3.0], [0.0, 11.0, 1.0]], [[0.0, 0.5, -3.0], [11.0, 0.0, 1.0]]),
+    "nearly certain": lambda: _edge(
+        [[12.0, 0.0, -3.0], [0.0, 11.0, 1.0]], [[0.0, 0.5, -3.0], [11.0, 0.0, 1.0]]
+    ),
     "a rare token risen by 1e11": lambda: _edge([[0.0, 0.0, 3.0]], [[0.0, 0.0, -22.0]]),
     "far outside": lambda: _edge([[9.0, 0.0, 0.0, -9.0]], [[-5.0, 0.0, 0.0, 5.0]]),
 }
@@ -52,7 +63,10 @@ SETTINGS = {"default": {}, "tight": {"radius": 1e-3}, "probe": {"radius": 0.3}}
 
 METHOD = Method(
     key="becker2025troll",
-    provenance={"confirmed": ("problem", "dual"), "reconstructed": ("root", "gradient")},
+    provenance={
+        "confirmed": ("problem", "dual"),
+        "reconstructed": ("root", "gradient"),
+    },
     functions=(
         Transform(
             f=project_kl,
@@ -64,6 +78,12 @@ METHOD = Method(
             vjp=project_vjp,
             feasible=_outside,
         ),
-        Estimator(f=multiplier, example=_rows, edges=EDGES, settings=SETTINGS, brute_force=_multiplier_by_bisection),
+        Estimator(
+            f=multiplier,
+            example=_rows,
+            edges=EDGES,
+            settings=SETTINGS,
+            brute_force=_multiplier_by_bisection,
+        ),
     ),
 )

@@ -34,7 +34,10 @@ def _every_token_kept(inputs):
 SPARSE = Interface(
     "full_distribution with keep",
     example=lambda rng, size: _with_support(FULL_DISTRIBUTION.example(rng, size)),
-    edges={name: lambda make=make: _with_support(make()) for name, make in FULL_DISTRIBUTION.edges.items()},
+    edges={
+        name: lambda make=make: _with_support(make())
+        for name, make in FULL_DISTRIBUTION.edges.items()
+    },
     fit=FULL_DISTRIBUTION.fit,
 )
 
@@ -54,7 +57,10 @@ METHOD = Method(
             interface=SPARSE,
             wrt="logits",
             stopped={"projection": sparse_projection},
-            settings={"default": {}, "probe": {"radius": 0.3, "kl_weight": 0.4, "floor": 1e-3}},
+            settings={
+                "default": {},
+                "probe": {"radius": 0.3, "kl_weight": 0.4, "floor": 1e-3},
+            },
             limits=(Limit("troll.troll", {}, where=_every_token_kept),),
         ),
     ),
