@@ -38,6 +38,7 @@ def _state_of(kind, prefix):
 @pytest.mark.parametrize("kind", TREES)
 def test_states_and_log_probabilities(kind):
     tree = TREES[kind]
+    assert tree.children.shape == ({"full": 13, "gold": 6, "positions": 3}[kind], 3)
     theta = _rng(1).standard_normal(tree.size)
     states = tree.states(SEQUENCES)
     assert states.tolist() == [[_state_of(kind, row[:t]) for t in range(3)] for row in SEQUENCES]
@@ -180,6 +181,9 @@ def test_answers_that_are_never_compared():
     bandit = PreferenceBandit(np.zeros((1, 4)))
     _, chosen, rejected = bandit.compare(_rng(16), 2000, law=np.array([[0.5, 0.5, 0.0, 0.0]]))
     assert set(chosen) == set(rejected) == {0, 1}
+    _, chosen, rejected = PreferenceBandit(np.zeros((1, 3))).compare(_rng(16), 20_000, law=np.array([[0.6, 0.3, 0.1]]))
+    share = (chosen + rejected == 1).mean()  # the first two: in one order or the other, without replacement
+    assert share == pytest.approx(0.6 * 0.3 / 0.4 + 0.3 * 0.6 / 0.7, abs=5 * np.sqrt(0.25 / 20_000))
 
 
 def test_policies_of_answers():
