@@ -118,15 +118,133 @@ def test_extra_stop_gradients_are_named():
     assert any("the term that kl_weight weighs is held constant" in str(e) for e in verdict.explanations), str(verdict)
 
 
+def _explained(name, implementation, *texts, **options):
+    verdict = verify(name, implementation, Options(**options))
+    assert verdict.status == "deviates", str(verdict)
+    assert any(all(t in str(e) for t in texts) for e in verdict.explanations), str(verdict)
+
+
+TOKEN_MEAN = next(d for d in catalog.find("grpo.grpo").deviations if d.name == "mean over all tokens of the batch")
+
+
+def test_two_slips_at_once():
+    """A known deviation that ignores what is passed; one whose log-ratios are clamped, too; one and a small number."""
+
+    def ignoring(log_prob, old_log_prob, advantage, mask, clip=0.2):
+        return TOKEN_MEAN.f(log_prob, old_log_prob, advantage, mask, clip=0.2)
+
+    def clamping(log_prob, old_log_prob, advantage, mask, clip=0.2):
+        d = log_prob - old_log_prob
+        value, gradient = TOKEN_MEAN.f(old_log_prob + np.clip(d, -10, 10), old_log_prob, advantage, mask, clip=clip)
+        return value, gradient * (abs(d) <= 10)
+
+    def small(log_prob, old_log_prob, advantage, mask, clip=0.2):
+        value, gradient = TOKEN_MEAN.f(log_prob, old_log_prob, advantage, mask, clip=clip)
+        few = max(mask.sum(), 1) / (max(mask.sum(), 1) + 1e-5)
+        return value * few, gradient * few
+
+    def negative(log_prob, old_log_prob, advantage, mask, clip=0.2):
+        value, gradient = TOKEN_MEAN.f(log_prob, old_log_prob, advantage, mask, clip=clip)
+        return -3 * value, -3 * gradient
+
+    _explained("grpo.grpo", ignoring, TOKEN_MEAN.name, "and computes with clip = 0.2 whatever is passed")
+    _explained("grpo.grpo", clamping, TOKEN_MEAN.name, "and clamps log_prob - old_log_prob to ±10")
+    _explained("grpo.grpo", small, TOKEN_MEAN.name, "a small number beside it")
+    _explained("grpo.grpo", negative, TOKEN_MEAN.name, "a constant factor of -3")
+
+
 def test_an_explanation_of_the_default_setting():
-    """A known deviation that ignores what is passed: two slips, of which the default setting shows one."""
-    known = next(d for d in catalog.find("grpo.grpo").deviations if d.name == "mean over all tokens of the batch")
+    """Of two slips the default setting shows one; the other has no name."""
 
     def both(log_prob, old_log_prob, advantage, mask, clip=0.2):
-        return known.f(log_prob, old_log_prob, advantage, mask, clip=0.2)
+        value, gradient = TOKEN_MEAN.f(log_prob, old_log_prob, advantage, mask, clip=clip)
+        return value + (clip != 0.2) * log_prob.sum(), gradient + (clip != 0.2)
 
-    verdict = verify("grpo.grpo", both)
-    assert any(known.name in str(e) and "not under others" in str(e) for e in verdict.explanations), str(verdict)
+    _explained("grpo.grpo", both, TOKEN_MEAN.name, "not under others")
+
+
+def test_a_constant_is_found():
+    def loss(log_prob, old_log_prob, advantage):
+        r = np.exp(log_prob - old_log_prob)
+        return -np.minimum(r * advantage, np.clip(r, 0.7, 1.3) * advantage).mean()
+
+    _explained(NAME, loss, "computes with clip = 0.3 (the default is 0.2)")
+
+
+def test_an_input_in_the_place_of_another():
+    """On policy the ratio is written with the log-probability itself, held constant."""
+
+    def on_policy(log_prob, old_log_prob, advantage, clip=0.2):
+        return -advantage.mean(), -advantage / len(advantage)
+
+    _explained(NAME, on_policy, "ignores old_log_prob and takes log_prob, held constant, in its place")
+
+    def wrong_way(log_prob, mask, ref_log_prob):
+        d = log_prob - ref_log_prob
+        n = max(mask.sum(), 1)
+        return ((np.exp(d) - d - 1) * mask).sum() / n, (np.exp(d) - 1) * mask / n
+
+    _explained("kl_estimators.kl_in_loss", wrong_way, "takes log_prob for ref_log_prob and ref_log_prob for log_prob")
+
+
+def _parts_of_grpo(log_prob, old_log_prob, advantage, mask, ref_log_prob, clip):
+    a = advantage if advantage.ndim == 2 else advantage[:, None]
+    r, d = np.exp(log_prob - old_log_prob), ref_log_prob - log_prob
+    policy = -np.minimum(r * a, np.clip(r, 1 - clip, 1 + clip) * a)
+    return policy, np.exp(d) - d - 1, mask / np.maximum(mask.sum(1, keepdims=True), 1) / len(mask)
+
+
+def test_terms_averaged_otherwise():
+    def apart(log_prob, old_log_prob, advantage, mask, ref_log_prob, clip=0.2, kl_weight=0.04):
+        policy, kl, each = _parts_of_grpo(log_prob, old_log_prob, advantage, mask, ref_log_prob, clip)
+        return (policy * mask).sum() / max(mask.sum(), 1) + kl_weight * (kl * each).sum()
+
+    def padded(log_prob, old_log_prob, advantage, mask, ref_log_prob, clip=0.2, kl_weight=0.04):
+        policy, kl, each = _parts_of_grpo(log_prob, old_log_prob, advantage, mask, ref_log_prob, clip)
+        return (policy * each).sum() + kl_weight * kl.mean()
+
+    def in_batches(log_prob, old_log_prob, advantage, mask, clip_low=0.2, clip_high=0.28):
+        a = np.broadcast_to(advantage if advantage.ndim == 2 else advantage[:, None], mask.shape)
+        r, total = np.exp(log_prob - old_log_prob), 0.0
+        each = -np.minimum(r * a, np.clip(r, 1 - clip_low, 1 + clip_high) * a) * mask
+        for i in range(0, len(mask), 2):
+            part = slice(i, i + 2)
+            total += each[part].sum() / max(mask[part].sum(), 1) * len(mask[part]) / len(mask)
+        return total
+
+    name = "kl_estimators.grpo_with_kl"
+    _explained(
+        name, apart, "averaged over all tokens of the batch, but the term that kl_weight weighs over the tokens of"
+    )
+    _explained(name, padded, "the term that kl_weight weighs over all places, padding included")
+    _explained("dapo.dapo_over_batch", in_batches, "averages over the tokens of micro-batches of 2")
+
+
+def test_exemptions():
+    """Right, except where conventions are open: said as such, and forgiven where it is assumed not to come up."""
+    published = catalog.find("gspo.gspo").f
+
+    def of_answers(log_prob, old_log_prob, advantage, mask, **clips):
+        if advantage.ndim == 2:
+            advantage = advantage[:, 0].copy()
+        return published(log_prob, old_log_prob, advantage, mask, **clips)
+
+    verdict = verify("gspo.gspo", of_answers)
+    assert verdict.status == "conforms except" and [e.name for e in verdict.exemptions] == ["answers"], str(verdict)
+    assert "only with advantages of tokens" in str(verdict) and "--assume answers" in str(verdict)
+    verdict = verify("gspo.gspo", of_answers, assume=["answers"])
+    assert verdict.conforms and "assumed: answers" in str(verdict)
+    assert verify("gspo.gspo", of_answers, assume=["groups"]).status == "conforms except"
+    with pytest.raises(ValueError, match="nothing is called 'nothing'; there are nonempty"):
+        verify("gspo.gspo", of_answers, assume=["nothing"])
+
+    def raises_if_empty(log_prob, old_log_prob, advantage, mask, clip=0.2):
+        assert (mask.sum(1) > 0).all()
+        return catalog.find("grpo.grpo").f(log_prob, old_log_prob, advantage, mask, clip=clip)
+
+    verdict = verify("grpo.grpo", raises_if_empty)
+    assert [e.name for e in verdict.exemptions] == ["nonempty"] and "raised AssertionError" in str(verdict)
+    assert verify("grpo.grpo", lambda **given: (0.0, 0 * given["log_prob"])).status == "deviates"
 
 
 def test_wrong_only_at_kinks():

@@ -7,16 +7,18 @@ that depends on the shape, an offset, or something amiss with the gradient alone
 """
 
 import dataclasses
-import inspect
-import itertools
 import math
+import time
 
 import numpy as np
 
 from trref import catalog, checks
+from trref.conformance import bases
 from trref.conformance import trials as trials_
 
 __all__ = ["Explanation", "explain", "related"]
+
+ROUNDING = 1e-5  # single precision leaves relative errors below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,17 +38,8 @@ class Explanation:
         return self.text + where
 
 
-@dataclasses.dataclass(frozen=True)
-class Base:
-    """A changed reference: ``parts(trial) -> dict``."""
-
-    text: str
-    parts: object
-    deviation: object = None
-
-
-def explain(record, answered, *, most=3):
-    """Return the hypotheses that fit, the simplest first.
+def explain(record, answered, *, most=3, rounding=True, seconds=20.0):
+    """Return the hypotheses that fit, of the simplest kind that has any.
 
     Parameters
     ----------
@@ -54,40 +47,50 @@ def explain(record, answered, *, most=3):
     answered : list of (Trial, Answer)
         In double precision, without errors.
     most : int
+    rounding : bool
+        Whether it may be right but for rounding: nothing failed otherwise.
+    seconds : float
+        No further kind of hypothesis is begun afterwards.
 
     Returns
     -------
     list of Explanation
     """
+    deadline = time.monotonic() + seconds
     answered = [
         (t, a)
         for t, a in answered
         if all(np.isfinite(part).all() for part in a.parts.values())
     ]
-    if not answered:
-        return []
-    evaluated = [
-        (base, results)
-        for base in _bases(record, answered)
-        if (results := _evaluate(base, answered))
-    ]
-    reference, others = evaluated[:1], evaluated[1:]
-    if not reference or _equal(record, answered, reference[0][1]):
-        return []  # what fails are errors, NaN or single precision; any relation would fit the rest
-    # what it computes exactly; else what sets it apart from the reference; else what sets it apart from something else
-    passes = (
-        (others, RELATIONS[:1]),
-        (reference, RELATIONS[1:]),
-        (others, RELATIONS[1:3]),
+    reference = bases.Base("", lambda t: t.expected)
+    results = _evaluate(reference, answered)
+    if not results or _equal(record, answered, results):
+        return []  # what fails are errors, NaN or float32; any relation would fit the rest
+    singles = list(bases.singles(record, answered))
+    own = [base for base in singles if base.own]
+    relations = RELATIONS if rounding else RELATIONS[:-1]
+    kinds = (
+        # what it computes exactly; else what sets it apart from the reference; else what
+        # sets it apart from something else; else two things at once, or other averages
+        (singles, RELATIONS[:1]),
+        (bases.constants(record), RELATIONS[:1]),
+        ([reference], relations[1:]),
+        (singles, RELATIONS[1:3]),
+        (bases.swapped_values(record), [_value_alone]),
+        (bases.averages(record, answered), RELATIONS[:3]),
+        (bases.pairs(record, own), RELATIONS[:1]),
+        (own, RELATIONS[3:5] + (_loosely,)),
+        (bases.pairs(record, own), RELATIONS[1:3]),
     )
-    for bases, relations in passes:
-        found = [
-            e
-            for base, results in bases
-            if (e := _related(record, answered, base, results, relations))
-        ]
+    for some, each in kinds:
+        found = []
+        for base in some:
+            if e := _related(record, answered, base, each):
+                found.append(e)
+            if len(found) == most or time.monotonic() > deadline:
+                break
         if found:
-            return found[:most]
+            return found
     text = _through_stopped(record, answered)
     return [Explanation(text)] if text else []
 
@@ -102,186 +105,64 @@ def related(record, answered, results):
 
 
 def _alike(part, found):
-    return part is not None and part.shape == found.shape
+    real = part is not None and part.dtype.kind != "c"
+    return real and part.shape == found.shape
 
 
-def _related(record, answered, base, results, relations):
+def _related(record, answered, base, relations):
     """Return the explanation by the first relation that fits, or None."""
+    telling = [pair for pair in answered if "size" in pair[0].label]
+    head = sorted(telling, key=lambda pair: pair[0].entries)[:4]
+    if len(head) > 2:
+        relations = [r for r in relations if _fits(record, head, base, r)]
+    results = _evaluate(base, answered) if relations else None
+    if results is None:
+        return None
+    kept = [pair for pair, parts in zip(answered, results, strict=True) if parts]
+    results = [parts for parts in results if parts]
     for relation in relations:
-        if text := relation(record, answered, results):
-            joined = ", ".join(
-                t for t in (base.text, text if text != "equal" else "") if t
-            )
-            seen = (
-                (base.deviation.seen_in, base.deviation.documented)
-                if base.deviation
-                else (None, False)
-            )
-            return Explanation(joined, *seen)
+        if text := relation(record, kept, results):
+            texts = [t for t in (base.text, text if text != "equal" else "") if t]
+            known = base.deviation
+            seen = (known.seen_in, known.documented) if known else (None, False)
+            return Explanation(", ".join(texts), *seen)
     return None
 
 
-# ------------------------------------------------------------------------------------------------------------ bases
+def _fits(record, head, base, relation):
+    """Whether a relation holds in a few cases; equality is asked of the first alone, first."""
+    for some in (head[:1], head) if relation is _equal else (head,):
+        results = _evaluate(base, some)
+        if results is None or None in results or not relation(record, some, results):
+            return False
+    return True
 
 
-def _bases(record, answered):
-    yield Base("", lambda t: t.expected)
-    for deviation in record.deviations:
-        yield Base(
-            f"computes the known deviation '{deviation.name}': {deviation.computes}",
-            _deviation(record, deviation),
-            deviation,
-        )
-    defaults = {
-        k: v
-        for k, v in record.hyper_parameters.items()
-        if isinstance(v, int | float | str | bool)
-    }
-    for keyword, default in defaults.items():
-        values = [
-            default,
-            *(h[keyword] for h in record.settings.values() if keyword in h),
-        ]
-        for value in dict.fromkeys(values + _common(default)):
-            text = f"computes with {keyword} = {value} whatever is passed"
-            yield Base(
-                text,
-                lambda t, k=keyword, v=value: trials_.reference(
-                    record, t.inputs, {**t.hyper, k: v}
-                ),
-            )
-    if isinstance(record, catalog.Objective):
-        yield from _extra_stop_gradients(record, defaults)
-    for setting, hyper in record.settings.items():
-        if setting not in ("default", "probe"):
-            text = f"computes the setting '{setting}' ({_keywords(hyper)}) whatever is passed"
-            yield Base(
-                text,
-                lambda t, h=hyper: trials_.reference(
-                    record, t.inputs, {**t.hyper, **h}
-                ),
-            )
-    for name, spec in record.inputs.items():
-        if spec.kind == "mask":
-            yield Base(
-                f"ignores {name}",
-                lambda t, n=name: trials_.reference(
-                    record, {**t.inputs, n: np.ones_like(t.inputs[n])}, t.hyper
-                ),
-            )
-    for a, b in itertools.combinations(record.inputs, 2):
-        if record.inputs[a] == record.inputs[b]:
-            yield Base(
-                f"takes {a} for {b} and {b} for {a}",
-                lambda t, a=a, b=b: _swapped(record, t, a, b),
-            )
-    available = set(answered[0][0].inputs)
-    for other in catalog.records():
-        if (
-            other.name == record.name
-            or type(other) is not type(record)
-            or not set(other.inputs) <= available
-        ):
-            continue
-        for setting, hyper in other.settings.items():
-            if setting == "probe":
-                continue
-            text = f"computes {other.name}" + (
-                f" with the setting '{setting}'" if setting != "default" else ""
-            )
-            yield Base(
-                text,
-                lambda t, o=other, h=hyper: trials_.reference(
-                    o, _only(o, t.inputs), _shared(o, t.hyper, h)
-                ),
-            )
-        for deviation in other.deviations:
-            text = f"computes '{deviation.name}', a known deviation of {other.name}: {deviation.computes}"
-            yield Base(text, _deviation(other, deviation), deviation)
-
-
-def _extra_stop_gradients(record, defaults):
-    """The value is right, but one input, or the term that a keyword weighs, has no gradient."""
-    if len(record.wrt_names) > 1:
-        for name in record.wrt_names:
-            part = f"gradient by {name}"
-            yield Base(
-                f"right in value; {name} is held constant: an extra stop-gradient",
-                lambda t, part=part: {
-                    **t.expected,
-                    part: np.zeros_like(t.expected[part]),
-                },
-            )
-    for keyword, default in defaults.items():
-        if type(default) is float:
-            yield Base(
-                f"right in value; the term that {keyword} weighs is held constant: an extra stop-gradient",
-                lambda t, k=keyword: {
-                    **trials_.reference(record, t.inputs, {**t.hyper, k: 0.0}),
-                    "value": t.expected["value"],
-                },
-            )
-
-
-def _common(default):
-    """Values that a keyword is often fixed at."""
-    if (
-        isinstance(default, bool)
-        or not isinstance(default, int | float)
-        or default == 0
-    ):
-        return []
-    return [type(default)(default * c) for c in (0.5, 2, 0.1, 10)]
-
-
-def _keywords(hyper):
-    return ", ".join(f"{k} = {v}" for k, v in hyper.items())
-
-
-def _swapped(record, trial, a, b):
-    return trials_.reference(
-        record, {**trial.inputs, a: trial.inputs[b], b: trial.inputs[a]}, trial.hyper
-    )
-
-
-def _only(record, inputs):
-    return {k: inputs[k] for k in record.inputs if k in inputs}
-
-
-def _shared(record, passed, hyper):
-    """Another function's hyper-parameters: those passed under the same name, then its setting's."""
-    return {
-        **{k: v for k, v in passed.items() if k in record.hyper_parameters},
-        **hyper,
-    }
-
-
-def _deviation(record, deviation):
-    variant = dataclasses.replace(
-        record, f=deviation.f, settings={"default": {}}, limits=(), deviations=()
-    )
-    keywords = inspect.signature(deviation.f).parameters
-    return lambda t: trials_.reference(
-        variant,
-        _only(record, t.inputs),
-        {k: v for k, v in t.hyper.items() if k in keywords},
-    )
+FEWEST = 6  # cases that a hypothesis about some of them must explain
 
 
 def _evaluate(base, answered):
-    """The base's parts for every trial, or None where it cannot be computed or has no part in common."""
+    """The base's parts for every trial; None where it gives nothing that can be compared.
+
+    An entry is None where the base is not asked for so large a trial.
+    """
     results = []
     for trial, answer in answered:
         try:
             with np.errstate(all="ignore"):  # not every base is made for these inputs
-                parts = trials_.align(base.parts(trial), trial.expected)
-        except (ValueError, TypeError, ArithmeticError, AttributeError):
+                parts = base.parts(trial)
+        except (ValueError, TypeError, ArithmeticError, AttributeError, KeyError):
             return None
-        common = parts.keys() & answer.parts.keys()
-        if not common or any(parts[n].shape != answer.parts[n].shape for n in common):
-            return None
+        if parts is not None:
+            parts = trials_.align(parts, trial.expected)
+            common = parts.keys() & answer.parts.keys()
+            if not common or not all(
+                _alike(np.asarray(parts[n]), answer.parts[n]) for n in common
+            ):
+                return None
         results.append(parts)
-    return results
+    asked = sum(parts is not None for parts in results)
+    return results if asked == len(results) or asked >= FEWEST else None
 
 
 # -------------------------------------------------------------------------------------------------------- relations
@@ -312,6 +193,32 @@ def _equal(record, answered, results):
         if all(_agree(f, w, z) for _, _, f, w, z in _pairs(answered, results))
         else None
     )
+
+
+def _value_alone(record, answered, results):
+    """Of bases whose gradient is another one."""
+    values = list(_pairs(answered, results, lambda n: n == "value"))
+    right = values and all(_agree(f, w, z) for _, _, f, w, z in values)
+    return "equal" if right else None
+
+
+def _loosely(record, answered, results):
+    """Right up to a small number somewhere; and not as right as the reference is."""
+    errors, others = [], []
+    for (trial, _), (_, part, f, w, z) in _by_trial(answered, results):
+        errors.append(float(abs(f - w).max(initial=0.0)) / z)
+        expected = np.asarray(trial.expected[part], float)
+        others.append(float(abs(f - expected).max(initial=0.0)) / z)
+    if not errors or max(errors) > trials_.SINGLE or max(others) < 100 * max(errors):
+        return None
+    return f"right to {max(errors):.0e}: a small number beside it, as in a denominator"
+
+
+def _by_trial(answered, results):
+    for pair, parts in zip(answered, results, strict=True):
+        for entry in _pairs([pair], [parts]):
+            if entry[1] in pair[0].expected:
+                yield pair, entry
 
 
 def _opposite(record, answered, results):
@@ -441,17 +348,20 @@ def _shape_quantities(record, trial):
 
 
 def _imprecise(record, answered, results):
-    """Right to single precision only."""
+    """Right, but for rounding, to single precision only."""
     pairs = list(_pairs(answered, results))
-    if isinstance(record, catalog.Solver) or not all(
-        _agree(f, w, z, trials_.SINGLE) for _, _, f, w, z in pairs
-    ):
+    errors = [float(abs(f - w).max(initial=0.0)) / z for _, _, f, w, z in pairs]
+    if isinstance(record, catalog.Solver) or max(errors) > trials_.SINGLE:
         return None
     if all(np.array_equal(f, f.astype(np.float32)) for _, _, f, _, _ in pairs):
-        return "computed in float32 inside (right to 2e-4, not to 1e-9; all results are float32 numbers)"
+        return (
+            "computed in float32 inside"
+            " (right to 2e-4, not to 1e-9; all results are float32 numbers)"
+        )
+    rounding = "float32 inside, " if max(errors) < ROUNDING else ""
     return (
-        "right to 2e-4, not to 1e-9: float32 inside, a small number in a denominator, or an inner iteration that ends"
-        " early"
+        f"right to {max(errors):.0e}, not to 1e-9: {rounding}a small number in a"
+        " denominator, or an inner iteration that ends early"
     )
 
 

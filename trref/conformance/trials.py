@@ -79,6 +79,12 @@ class Trial:
     withheld: tuple = ()
 
     @property
+    def entries(self):
+        """How many numbers the inputs have."""
+        arrays = [a for a in self.inputs.values() if isinstance(a, np.ndarray)]
+        return sum(a.size for a in arrays)
+
+    @property
     def double_inputs(self):
         return checks.convert(self.inputs, checks.as_dtype(np.float64))
 

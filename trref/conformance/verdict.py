@@ -27,6 +27,10 @@ class Verdict:
         The smallest failing input that was found.
     notes : tuple of str
     seconds : float
+    exemptions : tuple of Exemption
+        The circumstances in which all differences lie, where these are such.
+    assumed : tuple of str
+        The circumstances that do not count.
     """
 
     function: str
@@ -40,24 +44,28 @@ class Verdict:
     smallest: object
     notes: tuple[str, ...]
     seconds: float
+    exemptions: tuple = ()
+    assumed: tuple[str, ...] = ()
 
     @property
     def status(self):
-        """``"conforms"``, ``"deviates"``, or ``"could not run"``.
+        """``"conforms"``, ``"conforms except"``, ``"deviates"`` or ``"could not run"``.
 
-        The last where no case had an answer, or where a call did not come back and no answer differs.
+        The last where no case had an answer, or where a call did not come back and no
+        answer differs.
         """
         unanswered = [f for f in self.failures if f.part in ("error", "lost")]
+        lost = any(f.part == "lost" for f in unanswered)
         if not self.failures and self.cases:
             return "conforms"
-        if len(unanswered) == self.cases:
+        if len(unanswered) == self.cases or (
+            lost and len(unanswered) == len(self.failures)
+        ):
             return "could not run"
-        lost = any(f.part == "lost" for f in unanswered)
-        return (
-            "could not run"
-            if lost and len(unanswered) == len(self.failures)
-            else "deviates"
-        )
+        if not self.exemptions:
+            return "deviates"
+        met = {e.name for e in self.exemptions}
+        return "conforms" if met <= set(self.assumed) else "conforms except"
 
     @property
     def conforms(self):
@@ -84,9 +92,15 @@ class Verdict:
                 + [f"    {error} ({n} cases)" for error, n in reasons.most_common(3)]
             )
         lines.append(f"  {len(self.failures)} of {self.cases} cases differ")
+        lines += [f"  only {e}" for e in self.exemptions]
+        if self.status == "conforms":
+            return "\n".join([*lines, f"  assumed: {', '.join(self.assumed)}"])
+        if self.exemptions:
+            names = ",".join(e.name for e in self.exemptions)
+            lines.append(f"  (--assume {names}: that does not come up)")
         if self.explanations:
             lines += [f"  it {_verb(e)}" for e in self.explanations]
-        else:
+        elif not self.exemptions:
             lines.append("  no hypothesis explains all of them; they differ")
             lines += [f"    {line}" for line in self.groups()]
         shown = [f for f in self.failures if not f.error][:2]
@@ -129,7 +143,15 @@ class Verdict:
             "settings": list(self.settings),
             "skipped": list(self.skipped),
             "compared": self.compared,
-            "explanations": [dataclasses.asdict(e) for e in self.explanations],
+            "exemptions": [
+                {"name": e.name, "cases": e.cases, "text": str(e)}
+                for e in self.exemptions
+            ],
+            "explanations": [
+                {"text": f"is right, except {e}", "seen_in": None, "documented": False}
+                for e in self.exemptions
+            ]
+            + [dataclasses.asdict(e) for e in self.explanations],
             "smallest": _failure_dict(self.smallest) if self.smallest else None,
             "notes": list(self.notes),
             "seconds": self.seconds,

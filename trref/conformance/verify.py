@@ -10,6 +10,7 @@ from trref.checks import check_gradient
 from trref.checks.contracts import DOMAINS
 from trref.checks.gradient import ContractError
 from trref.conformance import hypotheses, trials
+from trref.conformance.circumstances import CIRCUMSTANCES, exemptions
 from trref.conformance.load import LoadError, Options
 from trref.conformance.verdict import Verdict
 from trref.conformance.worker import Answer, Child, InProcess
@@ -25,6 +26,7 @@ def verify(
     options=None,
     *,
     settings=None,
+    assume=(),
     limit=10.0,
     progress=None,
     explain=True,
@@ -47,6 +49,9 @@ def verify(
         Framework, renamed arguments, constants, sign.
     settings : sequence of str, optional
         Only these; by default all, or the default alone where constants are given.
+    assume : sequence of str
+        Circumstances that do not come up where the implementation is used, so that what
+        it does there does not count: of "nonempty", "groups", "tangent", "answers", "ties".
     limit : float
         Seconds a call in a child process.
     progress : callable, optional
@@ -73,6 +78,9 @@ def verify(
             f"{record.name} draws for itself ({type(record).__name__});"
             " there is no case by case to compare"
         )
+    if unknown := [name for name in assume if name not in CIRCUMSTANCES]:
+        known = ", ".join(CIRCUMSTANCES)
+        raise ValueError(f"nothing is called {unknown[0]!r}; there are {known}")
     runner, start = _runner(implementation, options, limit), time.perf_counter()
     try:
         described = runner.setup()
@@ -103,6 +111,8 @@ def verify(
                     " the other cases were not run"
                 )
                 break
+        agreed = judged.cases - len(judged.failures)
+        exempt = exemptions(record, judged.failures, agreed)
         explanations, smallest = (), None
         if judged.failures and explain and judged.answered:
             explanations = tuple(_explanations(record, judged))
@@ -119,6 +129,8 @@ def verify(
             smallest=smallest,
             notes=tuple(dict.fromkeys(judged.notes)),
             seconds=time.perf_counter() - start,
+            exemptions=exempt,
+            assumed=tuple(assume),
         )
     finally:
         runner.close()
@@ -325,22 +337,17 @@ class _Judge:
 
 
 def _explanations(record, judged):
-    """What fits all answers; or else what fits those under the default setting, if there are others."""
-    found = hypotheses.explain(record, judged.answered)
-    default = [
-        (trial, answer)
-        for trial, answer in judged.answered
-        if trial.setting == "default"
-    ]
+    """What fits all answers; else what fits those under the default setting, of several."""
+    rounding = not any(
+        f.error and not f.error.startswith("by differences") for f in judged.failures
+    )
+    found = hypotheses.explain(record, judged.answered, rounding=rounding)
+    default = [pair for pair in judged.answered if pair[0].setting == "default"]
     if found or len(default) == len(judged.answered):
         return found
-    found = hypotheses.explain(record, default)
-    return [
-        dataclasses.replace(
-            e, text=f"{e.text} (under the default setting; not under others)"
-        )
-        for e in found
-    ]
+    found = hypotheses.explain(record, default, rounding=rounding)
+    note = "(under the default setting; not under others)"
+    return [dataclasses.replace(e, text=f"{e.text} {note}") for e in found]
 
 
 def _first_part(record, answer):

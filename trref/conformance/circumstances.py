@@ -1,0 +1,118 @@
+"""Circumstances in which conventions are open, or which never come up where code is used.
+
+An implementation that differs in these alone is the published function, except there.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from trref.conformance import trials
+
+__all__ = ["CIRCUMSTANCES", "Exemption", "exemptions"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Exemption:
+    """A circumstance in which an implementation differs: in how many cases, and how."""
+
+    name: str
+    cases: int
+    example: trials.Failure
+
+    @property
+    def text(self):
+        return CIRCUMSTANCES[self.name][0]
+
+    def __str__(self):
+        shown = self.example.error or str(self.example).removeprefix(
+            f"{self.example.trial.label}: "
+        )
+        return f"with {self.text} ({self.cases} cases): {shown}"
+
+
+def _empty(record, failure):
+    inputs = failure.trial.inputs
+    arrays = [a for a in inputs.values() if isinstance(a, np.ndarray)]
+    masks = [
+        inputs[n] for n, s in record.inputs.items() if s.kind == "mask" and n in inputs
+    ]
+    rows = (m.sum(-1) == 0 for m in masks if m is not None and m.ndim == 2)
+    return any(a.size == 0 for a in arrays) or any(empty.any() for empty in rows)
+
+
+def _groups_of_one(record, failure):
+    groups = failure.trial.inputs.get("group")
+    if groups is None or not groups.size:
+        return False
+    return bool((np.unique(groups, return_counts=True)[1] == 1).any())
+
+
+def _not_tangent(record, failure):
+    inputs, frames = failure.trial.inputs, []
+    for name, spec in record.inputs.items():
+        if spec.kind == "orthonormal" and inputs.get(name) is not None:
+            frames.append((name, inputs[name]))
+    for (base, x), (name, z) in ((f, v) for f in frames for v in inputs.items()):
+        if name != base and isinstance(z, np.ndarray) and z.shape == x.shape:
+            inner = np.swapaxes(x, -1, -2) @ z
+            symmetric = abs(inner + np.swapaxes(inner, -1, -2)).max(initial=0.0)
+            if symmetric > 1e-6 * max(1.0, abs(z).max(initial=0.0)):
+                return True
+    return False
+
+
+def _advantages_of_tokens(record, failure):
+    return np.ndim(failure.trial.inputs.get("advantage")) == 2
+
+
+def _tie(record, failure):
+    """The gradient alone is wrong, and only where it hangs on the last digits of the inputs."""
+    if failure.error or not failure.part.startswith(("gradient", "vjp")):
+        return False
+    trial, part = failure.trial, failure.part
+    size = trials.scale(trial.expected, part, trial.single)
+    allowed = trials.tolerance(trial.expected, part, trial.single)
+    wrong = abs(failure.found - failure.expected) > allowed
+    low, high = trials.hull(record, trial, part)
+    return not (wrong & (high - low <= 1e-3 * size)).any()
+
+
+CIRCUMSTANCES = {
+    "nonempty": ("answers without tokens, or no data at all", _empty),
+    "groups": ("groups of one", _groups_of_one),
+    "tangent": ("directions that are not tangent", _not_tangent),
+    "answers": ("advantages of tokens", _advantages_of_tokens),
+    "ties": ("ties, where the gradient has a kink", _tie),
+}
+FEWEST = 6  # cases that must agree outside the circumstances
+
+
+def exemptions(record, failures, agreed):
+    """Return the circumstances in which all differences lie, or nothing.
+
+    Parameters
+    ----------
+    record : Record
+    failures : sequence of Failure
+    agreed : int
+        How many cases agree.
+
+    Returns
+    -------
+    tuple of Exemption
+    """
+    if agreed < FEWEST:
+        return ()
+    met = {}
+    for name, (_, holds) in CIRCUMSTANCES.items():
+        met[name] = [f for f in failures if holds(record, f)]
+    left, found = list(failures), []
+    while left:
+        name = max(met, key=lambda n: sum(any(f is g for g in met[n]) for f in left))
+        here = [f for f in left if any(f is g for g in met[name])]
+        if not here:
+            return ()
+        found.append(Exemption(name, len(here), max(here, key=lambda f: f.distance)))
+        left = [f for f in left if not any(f is g for g in here)]
+    return tuple(found)
