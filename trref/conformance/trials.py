@@ -17,6 +17,7 @@ __all__ = [
     "Trial",
     "align",
     "ask",
+    "certified",
     "close",
     "completed",
     "hull",
@@ -449,6 +450,36 @@ def _judge_solution(record, trial, answer):
         ).all():
             return Failure(trial, "solution", wanted, found)
     return None
+
+
+def certified(record, trial):
+    """Return the names of what a solver's verdict hangs on: the solution, what its certificate
+    reads, and whether it says that it has converged.
+    """
+    ours, names = trial.solved, {"solution", "converged"}
+
+    def figures(result):
+        with backend.use_backend("numpy"), np.errstate(all="ignore"):
+            try:
+                found = record.certificate(result, **trial.inputs, **trial.hyper)
+            except (ValueError, IndexError, ArithmeticError, TypeError):
+                return None
+        return {name: float(figure) for name, figure in found.items()}
+
+    right = figures(ours)
+    for name in ours._fields[1:]:
+        changed = ours._replace(**{name: _spoiled(getattr(ours, name))})
+        if name not in names and figures(changed) != right:
+            names.add(name)
+    return names
+
+
+def _spoiled(value):
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, list):
+        return [_spoiled(v) for v in value] + [1.0]
+    return value if isinstance(value, str) else 1.5 * value + 1
 
 
 def _in_the_place_of(ours, trial, parts):

@@ -248,7 +248,7 @@ class _Judge:
     def __init__(self, record, runner, described, notes):
         self.record, self.runner, self.described = record, runner, described
         self.cases, self.lost, self.notes = 0, 0, notes
-        self.failures, self.answered = [], []
+        self.failures, self.answered, self.certified = [], [], None
         self.compared = {}  # as an ordered set
 
     def ask(self, trial):
@@ -265,11 +265,9 @@ class _Judge:
         if answer.printed:
             self.notes.append(f"prints while it computes: {answer.printed[:60]!r}")
         failure = trials.judge(self.record, trial, answer)
-        self.compared |= dict.fromkeys(
-            p
-            for p in answer.parts or ()
-            if p in trial.expected and not p.startswith("gradient")
-        )
+        for part in answer.parts or ():
+            if part in self._compares(trial) and not part.startswith("gradient"):
+                self.compared[part] = None
         if answer.parts and not (trial.single or trial.iterate):
             self.answered.append((trial, _first_part(self.record, answer)))
         if isinstance(self.record, catalog.Objective) and answer.parts:
@@ -282,6 +280,14 @@ class _Judge:
                 failure = self._by_differences(trial)
         if failure:
             self.failures.append(failure)
+
+    def _compares(self, trial):
+        """The parts of an answer that the verdict hangs on."""
+        if trial.solved is None:
+            return trial.expected
+        if self.certified is None:
+            self.certified = trials.certified(self.record, trial)
+        return self.certified
 
     def _by_differences(self, trial):
         """The implementation gives a value only: its differences must agree with the reference's gradient."""
