@@ -61,6 +61,26 @@ def test_adjoint_is_the_derivative_of_the_discrete_solution(kind):
         field(0.0, v, theta[:3])
 
 
+class Swinging:
+    """``theta cos(t) y``, whose solution is ``y exp(theta sin(t))``: a field that depends on time."""
+
+    def __call__(self, t, y, theta):
+        return theta * np.cos(t) * y
+
+    def vjp(self, t, y, theta, cotangent):
+        return theta * np.cos(t) * cotangent, np.array([(np.cos(t) * y * cotangent).sum()])
+
+
+def test_time_and_its_adjoint():
+    y0, theta, times = np.array([[1.5]]), np.array([0.8]), np.linspace(0.5, 2.0, 31).tolist()
+    path = rk4(Swinging(), y0, theta, times)
+    assert np.allclose(path[:, 0, 0], 1.5 * np.exp(0.8 * (np.sin(times) - np.sin(0.5))), atol=1e-7)
+    c = _rng(13).standard_normal(path.shape)
+    d_y, d_theta = rk4_vjp(Swinging(), y0, theta, times, c)
+    check_gradient(lambda y: (c * rk4(Swinging(), y, theta, times)).sum(), y0, d_y, rng=_rng(14))
+    check_gradient(lambda w: (c * rk4(Swinging(), y0, w, times)).sum(), theta, d_theta, rng=_rng(15))
+
+
 # ---- graphs
 
 
@@ -70,6 +90,8 @@ def test_random_dags():
     assert (W != 0).sum() == 12 and not np.linalg.matrix_power(W, 8).any(), "no walk as long as there are nodes"
     sizes = abs(W[W != 0])
     assert sizes.min() >= 0.5 and sizes.max() <= 2 and (W < 0).any() and (W > 0).any()
+    sizes = abs(dags.erdos_renyi_dag(rng, 8, 28, low=1.0, high=4.0))
+    assert sizes[sizes > 0].min() >= 1 and 2 < sizes.max() <= 4
     with pytest.raises(ValueError, match="edges must lie between 0 and 3"):
         dags.erdos_renyi_dag(rng, 3, 4)
 
@@ -95,6 +117,7 @@ def test_distance_of_graphs():
 def test_cycles_are_cut_at_their_smallest_edges():
     W = np.array([[0, 1.0, 0], [0, 0, 0.8], [0.3, 0, 0]])
     assert np.array_equal(dags.make_acyclic(W) != 0, np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]))
+    assert not dags.make_acyclic(np.array([[0, 0.5], [-0.5, 0]])).any(), "edges of one size go together"
     tree = dags.erdos_renyi_dag(_rng(8), 6, 9)
     assert np.array_equal(dags.make_acyclic(tree), tree)
 
@@ -161,6 +184,12 @@ def test_hypergradient(kind):
     same_on_strict(lambda p, x: (p.lower_hessian(x, x), p.lower_cross(x, x)), problem, x)
 
 
+def test_eigenvalues_of_the_lower_level():
+    H = bilevel.quadratic_bilevel(_rng(16), lower=200, rank=150).H
+    values = np.linalg.eigvalsh(H)
+    assert np.allclose(values[:50], 0, atol=1e-12) and 0.5 <= values[50] < 0.6 and 1.9 < values[-1] <= 2 + 1e-12
+
+
 def test_the_coupled_problem_has_its_known_solution():
     problem = bilevel.CoupledBilevel()
     grid = np.linspace(0, 3, 3001)[:, None]
@@ -177,3 +206,5 @@ def test_the_coupled_problem_has_its_known_solution():
     ).x
     assert np.allclose(np.concatenate(problem.project(pair[:1], pair[1:])), found, atol=1e-6)
     assert J_x.shape == (1, 1)
+    inside = problem.project(np.array([1.0]), np.array([1.5]))
+    assert inside == (1.0, 1.5), "what is allowed stays"
