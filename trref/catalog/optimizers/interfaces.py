@@ -1,5 +1,7 @@
 """Where the examples of update rules come from."""
 
+import math
+
 from trref.backend import xp
 from trref.catalog.record import Interface
 
@@ -21,6 +23,16 @@ def _example(rng, size, steps=6):
             for _ in range(steps)
         ],
     )
+
+
+def _many_shapes():
+    def waves(k):
+        return [
+            xp.cos(k + xp.arange(math.prod(shape), dtype=float)).reshape(shape)
+            for shape in ((1,), (1, 4), (2, 3, 2))
+        ]
+
+    return _sequence(waves(0), [waves(1), waves(2), waves(5)])
 
 
 UPDATE = Interface(

@@ -1,0 +1,52 @@
+"""Update rules against torch.optim, and what torch computes instead, step by step in float64."""
+
+import numpy as np
+import pytest
+
+from trref import catalog
+from trref.optimizers import sgd
+
+torch = pytest.importorskip("torch")
+
+SHAPES = [(3, 2), (4,), (2, 3, 2)]
+
+
+def _agree(make, rule, init, hyper, *, steps=40, shapes=SHAPES):
+    """Run both on the same gradients, of changing scale."""
+    rng = np.random.default_rng(8)
+    params = [rng.standard_normal(s) for s in shapes]
+    theirs = [torch.tensor(p, requires_grad=True) for p in params]
+    optimizer, state = make(theirs), init(params)
+    for step in range(steps):
+        gradients = [rng.standard_normal(s) * (0.3, 1.0, 2.0)[step % 3] for s in shapes]
+        params, state = rule(params, gradients, state, **hyper)
+        for p, g in zip(theirs, gradients, strict=True):
+            p.grad = torch.tensor(g)
+        optimizer.step()
+        for ours, p in zip(params, theirs, strict=True):
+            assert np.allclose(ours, p.detach().numpy(), rtol=1e-11, atol=1e-12), step
+
+
+def _deviation(function, name):
+    return next(d.f for d in catalog.find(function).deviations if d.name == name)
+
+
+@pytest.mark.parametrize(
+    "hyper",
+    [
+        {},
+        {"momentum": 0.9},
+        {"momentum": 0.9, "nesterov": True},
+        {"momentum": 0.7, "weight_decay": 0.3},
+        {"momentum": 0.7, "weight_decay": 0.3, "nesterov": True},
+    ],
+)
+def test_sgd(hyper):
+    ours = {"lr": 0.05, "decoupled_weight_decay": False, **hyper}
+    _agree(lambda p: torch.optim.SGD(p, lr=0.05, **hyper), sgd.update, sgd.init, ours)
+
+
+def test_dampening_spares_the_first_gradient():
+    ours = {"lr": 0.05, "momentum": 0.8, "averaging": "ema"}
+    rule = _deviation("sgd.update", "first gradient undamped")
+    _agree(lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.8, dampening=0.8), rule, sgd.init, ours)
