@@ -207,6 +207,12 @@ def trials(
             label = case.label.replace("default", setting, 1)
             trial = Trial(label, setting, inputs, hyper, {}, withheld=withheld)
             yield from _variants(record, trial, single)
+    for case in checks.special_cases(record, getattr(record, "failures", {})):
+        inputs = {n: v for n, v in case.inputs.items() if n not in without}
+        hyper = {**defaults, **case.hyper, **constants}
+        label = f"default, without an end: {case.label}"
+        trial = Trial(label, "default", inputs, hyper, {}, withheld=withheld)
+        yield from _variants(record, trial, single)
 
 
 def _variants(record, trial, single):
@@ -428,6 +434,8 @@ def _judge_solution(record, trial, answer):
         theirs, failure = _in_the_place_of(ours, trial, parts)
         if failure:
             return failure
+        if not ours.converged and not theirs.converged:
+            return _judge_failure(record, trial, parts, theirs)
         try:
             figures = record.certificate(theirs, **trial.inputs, **trial.hyper)
         except (ValueError, IndexError) as error:
@@ -449,6 +457,26 @@ def _judge_solution(record, trial, answer):
             <= record.agreement * scale({"solution": wanted}, "solution")
         ).all():
             return Failure(trial, "solution", wanted, found)
+    return None
+
+
+def _judge_failure(record, trial, parts, theirs):
+    """What the record says remains where the solver cannot converge; as far as it can be seen."""
+
+    def figures(result):
+        return checks.remains(record, result, trial.inputs, trial.hyper)
+
+    found = figures(theirs)
+    for name in theirs._fields[1:]:
+        if name not in parts:  # ours stands in its place: what hangs on it says nothing
+            other = figures(theirs._replace(**{name: _spoiled(getattr(theirs, name))}))
+            found = {k: v for k, v in found.items() if other.get(k) == v}
+    for name, (figure, bound) in found.items():
+        if not float(figure) <= bound + 1e-9 * max(1.0, abs(bound)):
+            message = f"{name} is {float(figure):.3e}, {bound:.1e} allowed"
+            return Failure(
+                trial, "solution", error=f"it cannot converge, and {message}"
+            )
     return None
 
 

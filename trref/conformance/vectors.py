@@ -78,11 +78,8 @@ def export(name, directory, *, seeds=(0, 1), sizes=(4, 8)):
     directory.mkdir(parents=True, exist_ok=True)
     cases, arrays = [], {}
     for trial in trials.trials(record, record.settings, {}, seeds=seeds, sizes=sizes):
-        if (
-            isinstance(record, catalog.Solver)
-            and not trial.iterate
-            and record.agreement is None
-        ):
+        several = record.agreement is None if trial.solved else False
+        if trial.solved and (several or not trial.solved.converged):
             continue
         identifier = f"{len(cases):04d}"
         case = _case(record, trial, identifier)

@@ -18,6 +18,7 @@ from trref.conformance.worker import Answer, Child, InProcess
 __all__ = ["Verdict", "verify"]
 
 MOST_LOSSES = 3  # calls that do not come back
+EXPLAINING = 20.0  # seconds
 
 
 def verify(
@@ -181,11 +182,19 @@ class _Asked:
                 without=self.without,
                 **choice,
             )
-            return [trial for trial in every if self.iterates or not trial.iterate]
+            return [trial for trial in every if self._can_be_asked(trial)]
         except (TypeError, ValueError) as error:
             raise LoadError(
                 f"{self.record.name} does not take that: {error}"
             ) from error
+
+    def _can_be_asked(self, trial):
+        """Whether the implementation takes the limit that ends an iteration early."""
+        early = trial.hyper.get("max_iter") != self.record.hyper_parameters.get(
+            "max_iter"
+        )
+        ends = trial.iterate or (trial.solved and not trial.solved.converged and early)
+        return self.iterates or not ends
 
 
 def _require_fit(record, described, options):
@@ -347,11 +356,15 @@ def _explanations(record, judged):
     rounding = not any(
         f.error and not f.error.startswith("by differences") for f in judged.failures
     )
-    found = hypotheses.explain(record, judged.answered, rounding=rounding)
+    begun = time.monotonic()
+    found = hypotheses.explain(
+        record, judged.answered, rounding=rounding, seconds=EXPLAINING
+    )
     default = [pair for pair in judged.answered if pair[0].setting == "default"]
     if found or len(default) == len(judged.answered):
         return found
-    found = hypotheses.explain(record, default, rounding=rounding)
+    left = max(1.0, EXPLAINING - (time.monotonic() - begun))
+    found = hypotheses.explain(record, default, rounding=rounding, seconds=left)
     note = "(under the default setting; not under others)"
     return [dataclasses.replace(e, text=f"{e.text} {note}") for e in found]
 

@@ -230,6 +230,20 @@ def _flags_of_the_next_row(
     return gae(reward, value, next_value, terminated, truncated, gamma=gamma, lam=lam)
 
 
+def _across_truncations(
+    reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95
+):
+    none = xp.zeros_like(truncated)
+    return gae(reward, value, next_value, terminated, none, gamma=gamma, lam=lam)
+
+
+def _own_value_at_truncations(
+    reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95
+):
+    next_value = xp.where((truncated == 1) & (terminated == 0), value, next_value)
+    return gae(reward, value, next_value, terminated, truncated, gamma=gamma, lam=lam)
+
+
 def _rewards_to_go(
     reward, value, next_value, terminated, truncated, *, gamma=0.99, lam=0.95
 ):
@@ -257,6 +271,18 @@ FLAGS = (
         seen_in="code after openai/baselines, CleanRL or Stable-Baselines3, which store 'an episode starts here' and"
         " read row t+1, given flags that say 'this transition ended it'",
         computes="the ends of episodes one step too early",
+    ),
+    Deviation(
+        "the recursion runs on across truncations",
+        _across_truncations,
+        seen_in="skrl 2.1.0 skrl/agents/torch/ppo/ppo.py, time_limit_bootstrap=False, its default (issue 449)",
+        computes="advantages of one episode that go on into the next where a time limit lies between the two",
+    ),
+    Deviation(
+        "bootstrap from the own state's value at a truncation",
+        _own_value_at_truncations,
+        seen_in="rsl_rl rsl_rl/algorithms/ppo.py, which adds gamma V of the state before a time-out to the reward",
+        computes="the value of the state that was left in the place of that of the state in which the time ran out",
     ),
 )
 RETURNS = (
