@@ -4,7 +4,6 @@ import concurrent.futures
 import dataclasses
 import inspect
 import math
-import re
 import time
 import typing
 import warnings
@@ -12,7 +11,7 @@ import warnings
 import numpy as np
 from numpy.linalg import norm
 
-from trref import backend, catalog, strict, validate
+from trref import backend, catalog, docstring, strict, validate
 from trref.checks.cases import (
     arrays_of,
     as_dtype,
@@ -117,10 +116,9 @@ def record_is_complete(record):
             f"neither the glossary nor the docstring says what {name} is, or no argument has that name"
         )
     if isinstance(record, catalog.Objective):
-        said = re.sub(r"`(\w+)`", r"\1", " ".join(doc.split()))
-        wanted = f"ith respect to {' and '.join(record.wrt_names)}"
+        wanted = f"ith respect to {docstring.listed(record.wrt_names)}"
         require(
-            not hasattr(record.f, "unchecked") or wanted in said,
+            not hasattr(record.f, "unchecked") or wanted in " ".join(doc.split()),
             f"the docstring does not say 'W{wanted}'",
         )
     if record.hyper_parameters:

@@ -91,8 +91,10 @@ def strong_wolfe(
 
     Parameters
     ----------
-    x, direction
-        With ``gradient(x)·direction < 0``.
+    x
+        The start.
+    direction
+        It descends: ``gradient(x)·direction < 0``.
     first_step
         The first trial.
     c1, c2

@@ -117,7 +117,7 @@ def direction_parameter(
     gradient, previous_gradient
         After and before the step.
     direction
-        Of the step.
+        The direction of the step.
     rule
         Which beta: by the initials of its authors; ``+`` cuts negative values off.
     """

@@ -90,7 +90,7 @@ def drdgd(
     x0
         The common start.
     weights
-        Of the averages over neighbours: symmetric and doubly stochastic, as from
+        Shares of the averages over neighbours: symmetric and doubly stochastic, as from
         `trref.manifolds.drcgd_consensus.metropolis_weights`.
     rounds
         Rounds of averaging an iteration.

@@ -139,7 +139,7 @@ def riemannian_cg(
     retraction
         How a step comes back to the manifold.
     transport
-        Of directions: by projection, by the differential of the retraction, that scaled (never lengthening), or the
+        How directions are carried along: by projection, by the differential of the retraction, that scaled (never lengthening), or the
         isometric one, which belongs to the Cayley retraction.
     lr
         A fixed step instead of the line search.

@@ -105,7 +105,7 @@ def nearest_frame(y: Real[Lead, N, P]) -> Orthonormal[Lead, N, P]:
     Parameters
     ----------
     y
-        Of full column rank, n ≥ p.
+        A matrix of full column rank, n ≥ p.
     """
     return polar_factors(y)[0]
 

@@ -124,7 +124,7 @@ def trust_region_minimize(
     step
         How the model is minimised; "dogleg" and "subspace" need positive definite Hessians.
     radius, max_radius
-        The first and the largest.
+        The first and the largest one.
     accept_ratio
         A step is taken if its ratio exceeds this.
     max_iter

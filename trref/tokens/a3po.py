@@ -102,9 +102,9 @@ def proximal_approximation(
     version
         One answer may hold several.
     current_version
-        Of the policy in training: one more than that of the weights before the update.
+        Version of the policy in training: one more than that of the weights before the update.
     interpolation
-        Of log-probabilities, of probabilities, or the sampling policy itself.
+        Between log-probabilities, between probabilities, or none: the sampling policy itself.
     """
     if interpolation == "rollout":
         return behavior_log_prob.copy()

@@ -164,7 +164,7 @@ def local_weight(
     threshold
         The entropy at which the weight is one half.
     unit
-        Of the threshold: the entropy itself, or a share of its largest value.
+        In which the threshold is given: the entropy itself, or a share of its largest value.
     """
     H, count = _entropy(group, answer, dtype)
     h = threshold * xp.log(count) if unit == "log_group" else threshold

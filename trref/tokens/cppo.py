@@ -113,7 +113,7 @@ def dynamic_budget(
     Parameters
     ----------
     smallest
-        Of the budgets.
+        Smallest budget.
     """
     # eq. cppo-dynamic
     # the zeros of the padding stand last

@@ -198,7 +198,7 @@ def spo(
     Parameters
     ----------
     radius
-        In ratios: the gradient ends at 1 ± radius.
+        Counted in ratios: the gradient ends at 1 ± radius.
     """
     d, A = log_prob - old_log_prob, per_token(advantage)
     ratio, moved = xp.exp(d), xp.expm1(d)

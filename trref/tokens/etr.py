@@ -154,7 +154,7 @@ def elastic_bounds(
     clip_low, clip_high
         Before they are scaled.
     budget
-        As they come, or with a mean factor of 1 over the answers that have an advantage.
+        Whether the factors stand as they come, or have a mean of 1 over the answers that have an advantage.
     """
     size = micro_scale.unchecked(
         advantage, micro=micro, shape=shape, reference=reference, cap=cap

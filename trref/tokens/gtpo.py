@@ -126,7 +126,7 @@ def gtpo(
     initial_entropy
         From log 2 on nothing is filtered.
     boost, penalty
-        As in `trref.tokens.gtpo_conflicts.conflict_weights`.
+        Weights of conflict tokens of right and of wrong answers, a side.
     """
     weight = conflict_weights.unchecked(
         advantage, mask, actions, group, boost=boost, penalty=penalty

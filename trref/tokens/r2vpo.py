@@ -212,12 +212,12 @@ def tabular_optimum(
     Parameters
     ----------
     prob
-        Of the actions under the old policy: of sum 1.
+        Probabilities of the actions under the old policy, of sum 1.
 
     Returns
     -------
     ratio
-        Of mean 1; where actions tie, equal ones.
+        The ratios, of mean 1; where actions tie, equal ones.
     """
     # row k: the k + 1 best actions; less the highest advantage, so that ties for the best are exact
     order = xp.argsort(-advantage)

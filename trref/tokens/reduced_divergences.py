@@ -69,7 +69,7 @@ def binary_rows(
     Parameters
     ----------
     kind
-        As in `trref.tokens.f_divergences.divergence`.
+        Which divergence.
 
     Returns
     -------

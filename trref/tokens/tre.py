@@ -109,9 +109,9 @@ def region(logits: Real[Lead, V], rule: Rule, K: PositiveInt, P: Mass) -> Mask[L
     rule
         The K likeliest tokens, the likeliest up to the mass P, or the whole vocabulary.
     K
-        Of ``"top_k"``.
+        How many tokens ``"top_k"`` keeps.
     P
-        Of ``"top_p"``.
+        The mass that ``"top_p"`` keeps.
     """
     if rule == "all":
         return xp.ones_like(logits)

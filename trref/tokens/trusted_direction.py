@@ -92,7 +92,7 @@ def dominant_directions(change: Real[M, N], rank: NonNegativeInt) -> Directions:
     Parameters
     ----------
     change
-        Of one weight matrix in the warm-up, a constant; rows stand for outputs.
+        Change of one weight matrix in the warm-up, a constant; rows stand for outputs.
     rank
         How many directions; no more than the matrix has.
     """
@@ -113,7 +113,7 @@ def project_gradient(
     Parameters
     ----------
     grad
-        Of the loss in the weight matrix.
+        Gradient of the loss in the weight matrix.
     rank
         0 freezes the matrix.
     side
@@ -188,7 +188,7 @@ def direction_similarity(
     Returns
     -------
     cosines
-        Of the principal angles, falling; the usual figure is their mean.
+        Cosines of the principal angles, falling; the usual figure is their mean.
     """
     U, Z = (dominant_directions.unchecked(x, rank).vectors for x in (change, other))
     return linalg.svd(U.T @ Z, compute_uv=False)  # eq. trusted-direction-similarity
