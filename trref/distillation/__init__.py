@@ -1,0 +1,1 @@
+"""Learning from demonstrations and from teachers: what the policy itself did not sample, or others judge."""
