@@ -1,0 +1,118 @@
+"""Preference losses against the losses of TRL's trainers as released, PyTorch's autograd, and scikit-learn."""
+
+import numpy as np
+import pytest
+
+from trref.catalog import find
+from trref.preferences.dpo import dpo, hinge, length_normalised, population_loss, reference_free, robust
+
+torch = pytest.importorskip("torch")
+trl = pytest.importorskip("trl")
+from tests.peers.trl_preferences import cpo_loss, dpo_loss, gradients  # noqa: E402
+
+pytestmark = pytest.mark.peer
+
+
+def _pairs(seed, B=12):
+    rng = np.random.default_rng(seed)
+    return [-8 + 4 * rng.standard_normal(B) for _ in range(4)]
+
+
+def _lengths(seed, B=12):
+    return [x.astype(float) for x in np.random.default_rng(seed).integers(1, 9, (2, B))]
+
+
+def _same(ours, theirs, tolerance=1e-12):
+    loss, gradient = ours
+    assert loss == pytest.approx(theirs[0], rel=tolerance, abs=tolerance)
+    for mine, other in zip(gradient, theirs[1:], strict=True):
+        assert np.allclose(mine, other, rtol=tolerance, atol=tolerance * abs(other).max(initial=1e-3))
+
+
+def _trl(loss_type, pairs, **options):
+    return gradients(lambda *x: dpo_loss(*x, loss_type=loss_type, **options), *pairs)
+
+
+def test_dpo_is_sigmoid_of_trl_which_ignores_its_label_smoothing():
+    pairs = _pairs(0)
+    _same(dpo(*pairs, beta=0.3), _trl("sigmoid", pairs, beta=0.3))
+    _same(dpo(*pairs, beta=0.3), _trl("sigmoid", pairs, beta=0.3, label_smoothing=0.2))
+
+
+def test_robust_and_hinge_are_those_of_trl():
+    pairs = _pairs(1)
+    _same(robust(*pairs, beta=0.3, label_smoothing=0.2), _trl("robust", pairs, beta=0.3, label_smoothing=0.2))
+    _same(hinge(*pairs, beta=0.3), _trl("hinge", pairs, beta=0.3))
+
+
+def test_length_normalised_is_sigmoid_norm_of_trl():
+    pairs, lengths = _pairs(2), _lengths(2)
+    theirs = _trl("sigmoid_norm", pairs, beta=1.5, lengths=[torch.tensor(x) for x in lengths])
+    _same(length_normalised(*pairs, *lengths, beta=1.5), theirs)
+
+
+def test_reference_free_and_conservative_are_the_sigmoid_of_trls_cpo():
+    chosen, rejected, *_ = _pairs(3)
+    theirs = gradients(lambda *x: cpo_loss(*x, loss_type="sigmoid", beta=0.3, label_smoothing=0.2), chosen, rejected)
+    _same(reference_free(chosen, rejected, beta=0.3, label_smoothing=0.2), theirs)
+    zero = np.zeros(12)
+    _same(dpo(chosen, rejected, zero, zero, beta=0.3, label_smoothing=0.2), theirs)
+
+
+NAMES = ("chosen_log_prob", "rejected_log_prob", "ref_chosen_log_prob", "ref_rejected_log_prob")
+
+
+@pytest.mark.parametrize("name", ["nca_pair", "bco_pair", "sppo_hard", "apo_zero", "apo_down"])
+def test_deviations_are_what_trl_computes(name):
+    pairs = _pairs(4)
+    deviation = next(d for d in find("dpo.dpo").deviations if d.name == name)
+    _same(deviation.f(**dict(zip(NAMES, pairs, strict=True)), beta=0.3), _trl(name, pairs, beta=0.3))
+
+
+def test_the_pair_form_of_kto_by_autograd():
+    """What OpenRLHF's VanillaKTOLoss says: the other side's mean log-ratio, at least 0, and not detached."""
+
+    def loss(chosen, rejected, ref_chosen, ref_rejected):
+        u, v = 0.3 * (chosen - ref_chosen), 0.3 * (rejected - ref_rejected)
+        over, under = u - v.mean().clamp(min=0), u.mean().clamp(min=0) - v
+        return torch.cat([1 - over.sigmoid(), 1 - under.sigmoid()]).mean()
+
+    deviation = next(d for d in find("dpo.dpo").deviations if d.name == "kto_pair")
+    for shift in (-3.0, 3.0):  # the point of reference is clamped, and not
+        chosen, rejected, *reference = _pairs(5)
+        pairs = [chosen + shift, rejected + shift, *reference]
+        ours = deviation.f(**dict(zip(NAMES, pairs, strict=True)), beta=0.3)
+        _same(ours, gradients(loss, *pairs))
+
+
+def test_a_linear_policy_is_logistic_regression():
+    """Logits φ·θ: β h = β (φ_w - φ_l)·(θ - θ_ref), so that scikit-learn's fit is where DPO's gradient vanishes."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng, beta = np.random.default_rng(6), 0.3
+    features, truth, ref_theta = rng.standard_normal((400, 2, 4)), rng.standard_normal(4), rng.standard_normal(4)
+    wins = rng.random(400) < 1 / (1 + np.exp(-(features[:, 0] - features[:, 1]) @ truth))
+    chosen, rejected = (
+        np.where(wins[:, None], *pair) for pair in (features.swapaxes(0, 1), features.swapaxes(0, 1)[::-1])
+    )
+    X = beta * (chosen - rejected)
+    both, labels = np.concatenate([X, -X]), np.repeat([1, 0], 400)  # scikit-learn asks for two classes
+    fit = linear_model.LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10, max_iter=1000).fit(both, labels)
+    theta = ref_theta + fit.coef_[0]
+    pairs = chosen @ theta, rejected @ theta, chosen @ ref_theta, rejected @ ref_theta
+    loss, gradient = dpo(*pairs, beta=beta)
+    by_theta = chosen.T @ gradient.chosen_log_prob + rejected.T @ gradient.rejected_log_prob
+    assert abs(by_theta).max() < 1e-6  # at the reference it is 0.1
+    # the normalisers of two answers to one prompt cancel, so logits stand for log-probabilities
+    losses = np.logaddexp(0, -X @ fit.coef_[0])
+    assert loss == pytest.approx(losses.mean(), rel=1e-12)
+
+
+def test_the_population_loss_by_autograd():
+    rng = np.random.default_rng(7)
+    logits, ref_logits, (P, W) = rng.standard_normal(5), rng.standard_normal(5), rng.random((2, 5, 5))
+    z = torch.tensor(logits, requires_grad=True)
+    u = 0.4 * (z.log_softmax(0) - torch.tensor(ref_logits).log_softmax(0))
+    value = -(torch.tensor(W * P) * torch.nn.functional.logsigmoid(u[:, None] - u[None])).sum()
+    value.backward()
+    loss, gradient = population_loss(logits, ref_logits, P, W, beta=0.4)
+    assert loss == pytest.approx(float(value), rel=1e-12) and np.allclose(gradient, z.grad.numpy(), rtol=1e-10)

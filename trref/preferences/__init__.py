@@ -1,0 +1,1 @@
+"""Learning from preferences: comparisons of answers, labels of single ones, no reward model."""
