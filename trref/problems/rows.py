@@ -56,6 +56,7 @@ class RowLoss(_Network):
 
     def __call__(self, x):
         """Return the losses (N,) and their gradients by x (N, D)."""
+        _require_rows(x, len(self))
         logits, cache = mlp.forward(self.theta, x, self.sizes, self.activation)
         log_prob, d_logits = heads.categorical_log_prob(logits, self.labels)
         return -log_prob, mlp.input_gradient(cache, -d_logits)
@@ -72,6 +73,7 @@ class RowScore(_Network):
 
     def __call__(self, x):
         """Return the logits (N,) and their gradients by x (N, D)."""
+        _require_rows(x, len(self))
         logits, cache = mlp.forward(self.theta, x, self.sizes, self.activation)
         e = heads.one_hot(self.labels, self.sizes[-1], logits.dtype)
         return (e * logits).sum(1), mlp.input_gradient(cache, e)
@@ -118,6 +120,11 @@ class ReluScore:
         a = x @ self.U.T + self.b
         active = (a > 0) * self.w
         return (a * active).sum(1), active @ self.U
+
+
+def _require_rows(x, N):
+    if len(x) != N:
+        raise ValueError(f"x must have shape ({N}, D), not {tuple(x.shape)}")
 
 
 def _require_columns(x, D):
