@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trref import catalog
-from trref.optimizers import sgd
+from trref.optimizers import adam, sgd
 
 torch = pytest.importorskip("torch")
 
@@ -50,3 +50,26 @@ def test_dampening_spares_the_first_gradient():
     ours = {"lr": 0.05, "momentum": 0.8, "averaging": "ema"}
     rule = _deviation("sgd.update", "first gradient undamped")
     _agree(lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.8, dampening=0.8), rule, sgd.init, ours)
+
+
+ADAM = {"lr": 0.05, "beta1": 0.8, "beta2": 0.95, "eps": 1e-3}
+IN_TORCH = {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-3}
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam_with_both_decays(decoupled):
+    decay = {"weight_decay": 0.2, "decoupled_weight_decay": decoupled}
+    _agree(lambda p: torch.optim.Adam(p, **IN_TORCH, **decay), adam.update, adam.init, {**ADAM, **decay})
+
+
+def test_adamw():
+    ours = {**ADAM, "weight_decay": 0.2}
+    _agree(lambda p: torch.optim.AdamW(p, **IN_TORCH, weight_decay=0.2), adam.update, adam.init, ours)
+
+
+def test_fixed_decay():
+    """AdamP without projection; its place of epsilon does not matter at 1e-14."""
+    public = pytest.importorskip("pytorch_optimizer")
+    rule = _deviation("adam.update", "decay without the rate")
+    theirs = {**IN_TORCH, "eps": 1e-14, "weight_decay": 0.02, "delta": 0.0, "fixed_decay": True}
+    _agree(lambda p: public.AdamP(p, **theirs), rule, adam.init, {**ADAM, "eps": 1e-14, "weight_decay": 0.02})
