@@ -5,6 +5,7 @@ import pytest
 
 from trref.catalog import find
 from trref.preferences.dpo import dpo, hinge, length_normalised, population_loss, reference_free, robust
+from trref.preferences.simpo import simpo
 
 torch = pytest.importorskip("torch")
 trl = pytest.importorskip("trl")
@@ -116,3 +117,14 @@ def test_the_population_loss_by_autograd():
     value.backward()
     loss, gradient = population_loss(logits, ref_logits, P, W, beta=0.4)
     assert loss == pytest.approx(float(value), rel=1e-12) and np.allclose(gradient, z.grad.numpy(), rtol=1e-10)
+
+
+def test_simpo_is_that_of_trls_cpo_on_means():
+    (chosen, rejected, *_), lengths = _pairs(8), _lengths(8)
+    n_w, n_l = (torch.tensor(x) for x in lengths)
+    theirs = gradients(
+        lambda w, l: cpo_loss(w / n_w, l / n_l, loss_type="simpo", beta=1.5, label_smoothing=0.2, simpo_gamma=0.7),
+        chosen,
+        rejected,
+    )
+    _same(simpo(chosen, rejected, *lengths, beta=1.5, gamma=0.7, label_smoothing=0.2), theirs)

@@ -95,4 +95,6 @@ def gradients(loss, *arrays):
     tensors = [torch.tensor(x, requires_grad=i < 2) for i, x in enumerate(arrays)]
     value = loss(*tensors)
     found = torch.autograd.grad(value, tensors[:2], allow_unused=True)
-    return float(value.detach()), *(np.zeros(t.shape) if g is None else g.numpy() for g, t in zip(found, tensors, strict=False))
+    return float(value.detach()), *(
+        np.zeros(t.shape) if g is None else g.numpy() for g, t in zip(found, tensors, strict=False)
+    )
