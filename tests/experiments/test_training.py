@@ -191,3 +191,11 @@ def test_race_keeps_the_best_step_length():
     assert max(t.losses[-1] for t in found["plain"].traces) < 1e-10
     alone = descend(f, _rng(1).standard_normal(2), adam, steps=30, lr=found["Adam"].lr, hyper={"beta1": 0.5}, seed=1)
     assert np.array_equal(found["Adam"].traces[1].losses, alone.losses)
+
+
+def test_the_end_of_a_race_decides():
+    """Steps of one length: 0.4 is ahead after the first, and 0.05 at the end."""
+    sign = Rule(lambda params: None, lambda params, grads, state, *, lr: ([params[0] - lr * np.sign(grads[0])], state))
+    f = Quadratic(np.eye(1), np.zeros(1))
+    found = race(f, lambda rng: np.ones(1), {"sign": (sign, {})}, rates=(0.4, 0.05), steps=21)
+    assert found["sign"].lr == 0.05 and len(found["sign"].traces[0].losses) == 22

@@ -94,6 +94,14 @@ def test_several_networks_at_once(own_data):
         assert all(np.allclose(a[s], b, rtol=1e-12, atol=1e-14) for a, b in zip(together, alone, strict=True))
 
 
+def test_start_has_the_variance_that_is_said():
+    theta = mlp.init(_rng(13), (400, 100, 25), scale=2.0)
+    (W, b), (V, c) = mlp.unpack(theta, (400, 100, 25))
+    # a standard deviation of n draws is right to 1/sqrt(2n)
+    assert W.std() == pytest.approx(2 / 20, rel=5 / np.sqrt(2 * 40_000)) and not b.any()
+    assert V.std() == pytest.approx(2 / 10, rel=5 / np.sqrt(2 * 2500)) and not c.any()
+
+
 # ---- flat parameters
 
 
