@@ -1,5 +1,7 @@
 """Attacks against the same ascent with gradients from PyTorch's autograd."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.peer
 def _network(theta, sizes):
     """A perceptron of torch's own layers with the weights of ours."""
     layers, start = [], 0
-    for m, n in zip(sizes[:-1], sizes[1:], strict=True):
+    for m, n in itertools.pairwise(sizes):
         layer = torch.nn.Linear(m, n, dtype=torch.float64)
         W, b = theta[start : start + m * n].reshape(m, n), theta[start + m * n : start + m * n + n]
         layer.weight.data, layer.bias.data = torch.tensor(W.T), torch.tensor(b)

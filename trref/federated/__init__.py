@@ -1,0 +1,1 @@
+"""Learning from many clients that keep their data."""
