@@ -33,6 +33,7 @@ Golub and Strakoš, *Estimates in Quadratic Formulas*, 1994; Strakoš and Tichý
 Gradient Method and Why it Works in Finite Precision Computations*, 2002.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -40,7 +41,7 @@ from typing import NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.krylov.cg import recurrence
-from trref.krylov.terms import norm, require_symmetric
+from trref.krylov.terms import begin, norm, out_of_units, require_symmetric
 from trref.signature import K, N, NonNegative, Positive, PositiveInt, Real, checked
 
 
@@ -74,21 +75,22 @@ def cg_coefficients(
     matvec
         A is symmetric positive definite.
     b
-        The right-hand side, not zero.
+        The right-hand side, of norm 1e-100 or more: ``r·z`` is a square.
 
     Warns
     -----
     ConvergenceWarning
         A direction has no curvature, up to rounding: the matrix is singular.
     """
-    smallest = 10 * float(xp.finfo(b.dtype).eps) * norm(b)
-    if smallest == 0:
-        raise ValueError("b must not be zero")
-    require_symmetric(matvec, b)
+    system = begin(matvec, preconditioner, b, None, 0.0, steps)
+    A, M, x, r = system.matvec, system.preconditioner, system.x, system.r
+    if math.ldexp(system.norms[0], system.slope) < 1e-100:
+        raise ValueError("b must have a norm of at least 1e-100")
+    smallest = 10 * float(xp.finfo(b.dtype).eps) * system.norms[0]
+    require_symmetric(A, r)
 
-    x, r = xp.zeros_like(b), b.copy()
-    alpha, beta, rz = [], [], [float(r @ (preconditioner(r) if preconditioner else r))]
-    for step in recurrence(matvec, x, r, preconditioner):
+    alpha, beta, rz = [], [], [float(r @ M(r))]
+    for step in recurrence(A, x, r, M):
         for history, value in zip((alpha, beta, rz), step, strict=True):
             history.append(value)
         if len(alpha) == steps or norm(r) <= smallest:
@@ -97,7 +99,10 @@ def cg_coefficients(
     if not converged:
         message = f"cg_coefficients stopped after {len(alpha)} steps: A is singular"
         warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
-    return CgCoefficients(x, alpha, beta, rz[:-1], len(alpha), converged)
+    x = out_of_units(x, system.slope - A.size)
+    alpha = [math.ldexp(a, -A.size - M.size) for a in alpha]
+    rz = [math.ldexp(a, 2 * system.slope + M.size) for a in rz[:-1]]
+    return CgCoefficients(x, alpha, beta, rz, len(alpha), converged)
 
 
 def _not_too_short(alpha, **_):

@@ -26,6 +26,28 @@ after which :math:`|g_{k+1}|` is the residual norm, and the iterate comes from a
 
     R y = g, \qquad x = x_0 + M^{-1} V_k\, y .
 
+On a singular matrix :math:`R` becomes singular, too. The step that would make it so, up to rounding, is not taken: a
+unit vector :math:`u` with a small :math:`\|u^\top R\|` grows with :math:`R` by one entry, chosen for the smallest norm
+(incremental condition estimation),
+
+.. math::
+    :label: gmres-narrow
+
+    u \leftarrow \begin{pmatrix} s\, u \\ c \end{pmatrix}, \qquad
+    \Big\| u^\top \begin{pmatrix} R & h \\ 0 & \rho \end{pmatrix} \Big\|^2 =
+    s^2 \|u^\top R\|^2 + (s\, u^\top h + c\, \rho)^2 .
+
+A step lowers the residual by :math:`c_j^2/2` of it at least; rounding adds :math:`\epsilon \|A\|` times its length. So
+the iteration ends before a step with
+
+.. math::
+    :label: gmres-singular
+
+    \max\big( |c_j|, \sqrt\epsilon \big)\, \|u^\top R\| \le 10\, \epsilon\, \max_i \|A v_i\| .
+
+If the range of :math:`A` is that of :math:`A^\top`, the iterate before that step is a least-squares solution; otherwise
+it may be none.
+
 Work and memory grow with :math:`k`, so the iteration restarts from its current iterate after ``restart`` steps. With
 ``restart`` = n it is a direct method; with fewer it may stand still. The preconditioner stands on the right,
 :math:`A M^{-1} u = b`, :math:`x = M^{-1} u`: the residual stays that of the system itself.
@@ -35,14 +57,23 @@ Work and memory grow with :math:`k`, so the iteration restarts from its current 
 
 **Provenance.** Confirmed: textbook; SciPy's ``gmres`` gives the same iterates.
 
-Saad and Schultz, *GMRES: A Generalized Minimal Residual Algorithm for Solving Nonsymmetric Linear Systems*, 1986.
+Saad and Schultz, *GMRES: A Generalized Minimal Residual Algorithm for Solving Nonsymmetric Linear Systems*, 1986;
+Bischof, *Incremental Condition Estimation*, 1990; Brown and Walker, *GMRES on (Nearly) Singular Systems*, 1997.
 """
 
 import math
 from collections.abc import Callable
 
 from trref.backend import xp
-from trref.krylov.terms import KrylovResult, begin, finish, floats, norm, product
+from trref.krylov.terms import (
+    KrylovResult,
+    begin,
+    finish,
+    floats,
+    never_rising,
+    norm,
+    require_finite,
+)
 from trref.signature import N, OpenFraction, PositiveInt, Real, checked
 
 
@@ -75,50 +106,64 @@ def gmres(
     Returns
     -------
     KrylovResult
-        For b = 0, x is 0.
+        For b = 0, x is 0. No residual norm is above the one before.
+
+    Raises
+    ------
+    ValueError
+        An `x0` whose residual is beyond 1e150 (float32: 1e15) times b; a solution too large or too small for the dtype.
 
     Warns
     -----
     ConvergenceWarning
-        `max_iter` was reached, or a whole cycle between restarts did not reduce the residual.
+        `max_iter` was reached, a whole cycle between restarts did not reduce the residual, or the matrix is singular.
     """
-    x, r, norms, target, max_iter = begin(matvec, b, x0, rtol, max_iter)
+    system = begin(matvec, preconditioner, b, x0, rtol, max_iter)
+    A, M, b, x, r, norms, target, max_iter, _ = system
     restart = len(b) if restart is None else restart
-    apply_M = (
-        (lambda v: product(preconditioner, v, "preconditioner"))
-        if preconditioner
-        else (lambda v: v)
-    )
 
-    start_norm = math.inf
-    while norms[-1] > target and norms[-1] < start_norm and len(norms) <= max_iter:
-        start_norm = norms[-1]
-        steps = min(restart, max_iter + 1 - len(norms))
-        correction, cycle = _cycle(
-            lambda v: matvec(apply_M(v)), r, start_norm, target, steps
+    enough, largest, singular = math.inf, 0.0, False
+    while norms[-1] > target and norms[-1] < enough and len(norms) <= max_iter:
+        start, start_norm = len(norms), norms[-1]
+        steps = min(restart, max_iter + 1 - start)
+        correction, cycle, largest, singular = _cycle(
+            lambda v: A(M(v)), r, start_norm, target, steps, largest
         )
-        x = x + apply_M(correction)  # eq. gmres-solution
-        r = b - matvec(x)
-        norms += cycle[:-1] + [norm(r)]
+        trial = x + M(correction)  # eq. gmres-solution
+        r = b - A(trial)
+        norms += cycle
+        if norm(r) < start_norm:
+            x = trial
+        never_rising(norms, start, min(norm(r), start_norm))
+        # what is left after a singular matrix is no better for being small
+        enough = start_norm / 2 if singular else start_norm
 
-    return finish("gmres", x, norms, target)
+    why = ": the matrix is singular, up to rounding" * singular
+    return finish("gmres", system, x, norms, why)
 
 
-def _cycle(apply, r, r_norm, target, steps):
-    """Return the correction V y after at most so many steps from the residual r, and the residual norms."""
+def _cycle(apply, r, r_norm, target, steps, largest):
+    """Take at most so many steps from the residual r; return the correction V y, the residual norms, the largest norm
+    of a product so far, and whether it ended at a singular matrix.
+    """
     basis, g, norms = [r / r_norm], [r_norm], []
-    columns, rotations = [], []
+    columns, rotations, narrow, singular = [], [], ([], 0.0), False
+    eps = float(xp.finfo(r.dtype).eps)
     for j in range(steps):
         h, w = _arnoldi(apply, basis)
-        size = math.hypot(*h)
+        largest = max(largest, math.hypot(*h))
 
         # eq. gmres-rotation
         for i, (c, s) in enumerate(rotations):
             h[i], h[i + 1] = c * h[i] + s * h[i + 1], c * h[i + 1] - s * h[i]
         length = math.hypot(h[j], h[j + 1])
-        smallest = 10 * float(xp.finfo(r.dtype).eps) * size
+        smallest = 10 * eps * largest
+        narrow = _narrowest(*narrow, h[:j], length)
         # the projected matrix is singular: this direction cannot help
-        if length <= smallest:
+        # eq. gmres-singular
+        turn = max(abs(h[j]) / length, math.sqrt(eps)) if length else 1.0
+        singular = turn * narrow[1] <= smallest
+        if singular:
             norms.append(abs(g[j]))
             break
         c, s = h[j] / length, h[j + 1] / length
@@ -132,23 +177,34 @@ def _cycle(apply, r, r_norm, target, steps):
         basis.append(w / h[j + 1])
     # eq. gmres-solution
     y = _back_substitution(columns, g)
-    return sum(
+    correction = sum(
         (y_j * v for y_j, v in zip(y, basis, strict=False)), xp.zeros_like(r)
-    ), norms
+    )
+    return correction, norms, largest, singular
+
+
+def _narrowest(u, size, h, pivot):
+    """Return a unit vector u with a small ``size = ‖uᵀR‖`` once the column (h, pivot) has joined R, from those before.
+
+    It is the best of all (s u, c).
+    """
+    # eq. gmres-narrow
+    a = sum(u_i * h_i for u_i, h_i in zip(u, h, strict=True))
+    angle = math.atan2(2 * a * pivot, size**2 + a**2 - pivot**2) / 2 if u else 0.0
+    s, c = -math.sin(angle), math.cos(angle)
+    return [*(s * u_i for u_i in u), c], math.hypot(s * size, s * a + c * pivot)
 
 
 def _arnoldi(apply, basis):
     """Orthogonalise the next vector; return its coefficients h (host floats, its norm last) and what is left of it."""
     # eq. gmres-arnoldi
-    w = product(apply, basis[-1])
+    w = apply(basis[-1])
     h = []
     for v in basis:
         h.append(w @ v)
         w = w - h[-1] * v
     h = floats(*h, xp.sqrt(w @ w))
-
-    if not all(math.isfinite(h_ij) for h_ij in h):
-        raise ValueError("matvec and preconditioner must give finite values")
+    require_finite("matvec and preconditioner", *h)
     return h, w
 
 

@@ -46,12 +46,20 @@ Lanczos, *An Iteration Method for the Solution of the Eigenvalue Problem*, 1950;
 and Quadrature*, 1994; Ubaru, Chen and Saad, *Fast Estimation of tr(f(A)) via Stochastic Lanczos Quadrature*, 2017.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.krylov.terms import norm, product, require_symmetric
+from trref.krylov.terms import (
+    InUnits,
+    exponents,
+    norm,
+    product,
+    require_finite,
+    require_symmetric,
+)
 from trref.signature import (
     K,
     M,
@@ -98,16 +106,17 @@ def lanczos(
     reorthogonalise
         How often each vector is orthogonalised against all earlier ones; 0 for the plain recurrence.
     """
+    A, v = InUnits(matvec), xp.ldexp(v, -exponents(v)[0])
     length = norm(v)
     if length == 0:
         raise ValueError("v must not be zero")
-    require_symmetric(matvec, v / length)
+    require_symmetric(A, v / length)
 
     basis, diagonal, off_diagonal, size = [v / length], [], [], 0.0
     rounding = 10 * len(v) * float(xp.finfo(v.dtype).eps)
     while True:
         # eq. lanczos-recurrence
-        w = matvec(basis[-1])
+        w = A(basis[-1])
         if diagonal:
             w = w - off_diagonal[-1] * basis[-2]
         diagonal.append(float(basis[-1] @ w))
@@ -119,8 +128,13 @@ def lanczos(
             w = w - V @ (V.T @ w)
 
         off_diagonal.append(norm(w))
+        require_finite("matvec", diagonal[-1], off_diagonal[-1])
         size = max(size, abs(diagonal[-1]) + off_diagonal[-1])
         if off_diagonal[-1] <= rounding * size or len(basis) == steps:
+            diagonal, off_diagonal = (
+                [math.ldexp(t, A.size) for t in side]
+                for side in (diagonal, off_diagonal)
+            )
             return LanczosResult(
                 xp.stack(basis, 1), diagonal, off_diagonal, len(basis), True
             )
@@ -155,13 +169,15 @@ def lanczos_quadrature(
     validate.require(
         (lambda: xp.isfinite(values).all(), "f must be finite at the Ritz values")
     )
-    return (v @ v) * (S[0] ** 2 * values).sum()  # eq. lanczos-quadrature
+    slope = exponents(v)[0]
+    v = xp.ldexp(v, -slope)
+    # eq. lanczos-quadrature
+    return xp.ldexp((v @ v) * (S[0] ** 2 * values).sum(), 2 * slope)
 
 
 def _not_zero(probes, **_):
     """A probe that is zero."""
-    squares = (probes**2).sum(1)
-    return [(lambda: (squares > 0).all(), "probes must hold no zero vector")]
+    return [(lambda: (probes != 0).any(1).all(), "probes must hold no zero vector")]
 
 
 @checked(also=_not_zero)

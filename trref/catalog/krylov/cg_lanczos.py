@@ -2,6 +2,7 @@
 
 from trref.backend import linalg, xp
 from trref.catalog import Estimator, Limit, Method, Solver
+from trref.catalog.krylov.interfaces import REFUSED
 from trref.krylov.cg_lanczos import cg_coefficients, error_estimate, tridiagonal_from_cg
 from trref.krylov.lanczos import lanczos, tridiagonal
 from trref.krylov.terms import norm
@@ -87,6 +88,19 @@ def _histories(rng, size, name):
     }
 
 
+def _refused(make):
+    inputs, _ = make()
+    return {name: inputs[name] for name in ("matvec", "b", "preconditioner")}, {}
+
+
+_REFUSED = {
+    **{name: lambda make=make: _refused(make) for name, make in REFUSED.items()},
+    "no right-hand side": lambda: (
+        {**_refused(REFUSED["not symmetric"])[0], "b": xp.zeros(2)},
+        {},
+    ),
+}
+
 METHOD = Method(
     key="strakos2002error",
     provenance="confirmed",
@@ -117,6 +131,7 @@ METHOD = Method(
                 "residual of an early end": 1e-13,
             },
             agreement=1e-9,
+            refused=_REFUSED,
             failures={
                 "a singular matrix, and no solution": lambda: (
                     {
@@ -131,6 +146,12 @@ METHOD = Method(
         ),
         Estimator(
             f=tridiagonal_from_cg,
+            refused={
+                "a step of nearly no length": lambda: (
+                    {"alpha": xp.array([0.5, 1e-101]), "beta": xp.array([0.1, 0.0])},
+                    {},
+                )
+            },
             example=lambda rng, size: _histories(rng, size, "beta"),
             edges={
                 "converged": lambda: {

@@ -5,6 +5,8 @@ from trref.catalog import Deviation, Limit, Method, Solver
 from trref.catalog.krylov.interfaces import (
     FAILURES,
     GENERAL_SOLVER,
+    NO_SOLUTION,
+    NOT_SYMMETRIC,
     TOLERANCES,
     best_so_far,
     relative_residual,
@@ -31,6 +33,7 @@ GMRES_LEFT = Deviation(
 )
 
 
+SPOILED = "a product of another length", "products that are not finite"
 THREE_STEPS = {"max_iter": 3, "rtol": 1e-14}
 
 
@@ -54,7 +57,8 @@ METHOD = Method(
             },
             certificate=relative_residual,
             tolerances=TOLERANCES,
-            failures=FAILURES,
+            failures=FAILURES | NO_SOLUTION,
+            refused={name: NOT_SYMMETRIC[name] for name in SPOILED},
             remains=best_so_far,
             agreement=1e-2,
             limits=(

@@ -11,6 +11,9 @@ from trref.problems.convex import DenseOperator, spd_matrix, spectrum
 __all__ = [
     "FAILURES",
     "GENERAL_SOLVER",
+    "NOT_DEFINITE",
+    "NOT_SYMMETRIC",
+    "NO_SOLUTION",
     "REFUSED",
     "SPD_SOLVER",
     "SYMMETRIC_SOLVER",
@@ -124,15 +127,42 @@ FAILURES = {
 }
 """What a linear solver for symmetric semi-definite systems cannot do."""
 
-REFUSED = {
-    "negative curvature": lambda: (_edge([[1, 0], [0, -1]], [1, 2]), {}),
-    "no curvature along the first direction": lambda: (
-        _edge([[1, 0], [0, -1]], [1, 1]),
+
+def _path(n):
+    """The Laplacian of a path of n points: singular along (1, …, 1)."""
+    A = 2 * xp.eye(n) - xp.eye(n, k=1) - xp.eye(n, k=-1)
+    A[0, 0] = A[-1, -1] = 1.0
+    return A
+
+
+NO_SOLUTION = {
+    **{
+        f"no solution on a path of {n}": lambda n=n: (
+            _edge(_path(n), xp.arange(1.0, n + 1) ** 2),
+            {},
+        )
+        for n in (4, 15, 24)
+    },
+    "no solution on a path, from elsewhere": lambda: (
+        _edge(_path(5), [3, 1, 4, 1, 5], x0=[9, -2, 6, 5, 3]),
         {},
     ),
+    "no solution, of both signs": lambda: (
+        _edge(xp.diag(xp.array([3.0, -2.0, 0.5, 0.0])), [1, 2, 3, 4]),
+        {},
+    ),
+    "no matrix at all": lambda: (_edge(xp.zeros((2, 2)), [1, 2]), {}),
+}
+"""Singular systems without a solution: the residual ends at its smallest, and x stays near."""
+
+NOT_SYMMETRIC = {
     "not symmetric": lambda: (_edge([[2, 1], [0, 2]], [1, 2]), {}),
     "a product of another length": lambda: (
         _edge([[1, 0], [0, 1], [0, 0]], [1, 2]),
+        {},
+    ),
+    "products that are not finite": lambda: (
+        _edge([[1, 0], [0, math.nan]], [1, 2]),
         {},
     ),
     "a preconditioner that is not definite": lambda: (
@@ -140,6 +170,16 @@ REFUSED = {
         {},
     ),
 }
+"""What a solver for symmetric systems must not take."""
+
+NOT_DEFINITE = {
+    "negative curvature": lambda: (_edge([[1, 0], [0, -1]], [1, 2]), {}),
+    "no curvature along the first direction": lambda: (
+        _edge([[1, 0], [0, -1]], [1, 1]),
+        {},
+    ),
+}
+REFUSED = NOT_SYMMETRIC | NOT_DEFINITE
 """What a solver for symmetric positive definite systems must not take."""
 
 SPD_SOLVER = Interface("spd_solver", example=_example, edges=EDGES)
@@ -181,7 +221,7 @@ def norm_misreported(result, matvec, b):
 
 
 def best_so_far(result, matvec, b, x0=None, **_):
-    """However early it stops: a residual no larger than at the start and as reported; no norm rises, to rounding."""
+    """However early it stops: a residual no larger than at the start and as reported; no norm rises."""
     start = norm(b - matvec(x0)) if x0 is not None else norm(b)
     misreported, rounding = norm_misreported(result, matvec, b)
     rises = [
@@ -192,7 +232,7 @@ def best_so_far(result, matvec, b, x0=None, **_):
             norm(b - matvec(result.x)) / start,
             1 + 1e-12,
         ),
-        "rise of the norms reported": (max(rises), rounding),
+        "rise of the norms reported": (max(rises, default=0.0), 0.0),
         "error of the last norm reported": (misreported, rounding),
     }
 

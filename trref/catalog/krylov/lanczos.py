@@ -1,7 +1,10 @@
 """What is known of `trref.krylov.lanczos`."""
 
+import math
+
 from trref.backend import linalg, xp
 from trref.catalog import Estimator, Limit, Method, Solver
+from trref.catalog.krylov.interfaces import NOT_SYMMETRIC
 from trref.krylov.lanczos import (
     lanczos,
     lanczos_quadrature,
@@ -101,6 +104,24 @@ def _one_probe(inputs):
     return {**inputs, "probes": inputs["probes"][:1], "v": inputs["probes"][0]}
 
 
+def _refused(name):
+    matvec = NOT_SYMMETRIC[name]()[0]["matvec"]
+    return {"matvec": matvec, "v": xp.array([1.0, 2.0])}, {}
+
+
+_REFUSED = {
+    "no start": lambda: (_edge([1.0, 2.0], [0.0, 0.0]), {}),
+    **{
+        name: lambda name=name: _refused(name)
+        for name in (
+            "not symmetric",
+            "a product of another length",
+            "products that are not finite",
+        )
+    },
+}
+
+
 METHOD = Method(
     key="lanczos1950iteration",
     provenance="confirmed",
@@ -110,6 +131,7 @@ METHOD = Method(
             example=example,
             edges=EDGES | SIGNED_EDGES,
             direct=True,
+            refused=_REFUSED,
             settings={
                 "default": {"steps": 4},
                 "plain": {"steps": 3, "reorthogonalise": 0},
@@ -134,12 +156,27 @@ METHOD = Method(
                 for name, make in EDGES.items()
             },
             settings={"default": {}, "probe": {"steps": 3}},
+            refused={
+                "a function that is not finite": lambda: (
+                    {
+                        **_edge([1.0, 0.0], [0.0, 2.0]),
+                        "f": Polynomial(xp.array([math.nan])),
+                    },
+                    {},
+                )
+            },
             brute_force=brute_force,
         ),
         Estimator(
             f=stochastic_trace,
             example=trace_example,
             edges={"one probe": one_probe},
+            refused={
+                "a probe of zero": lambda: (
+                    {**one_probe(), "probes": xp.array([[1.0, -1.0], [0.0, 0.0]])},
+                    {},
+                )
+            },
             settings={"default": {}, "probe": {"steps": 3}},
             brute_force=brute_force_trace,
             limits=(Limit("lanczos.lanczos_quadrature", {}, where=_one_probe),),

@@ -78,6 +78,10 @@ def _decreases(result, loss_and_grad, x, direction, *, c1=1e-4, **_):
     }
 
 
+def _refused(direction, **hyper):
+    return _along_a_line([[2.0]], [4.0], [3.0], [direction]), hyper
+
+
 METHOD = Method(
     key="nocedal2006numerical",
     provenance="confirmed",
@@ -125,6 +129,15 @@ METHOD = Method(
                 ),
             },
             remains=_decreases,
+            refused={
+                "a direction of ascent": lambda: _refused(1.0),
+                "no direction": lambda: _refused(0.0),
+                "constants in the wrong order": lambda: _refused(-1.0, c1=0.3, c2=0.2),
+                "a loss that is not finite": lambda: (
+                    _along_a_line([[math.nan]], [4.0], [3.0], [-1.0]),
+                    {},
+                ),
+            },
             tolerances={
                 "excess of the value": 1e-9,
                 "slope over its bound": 1 + 1e-9,

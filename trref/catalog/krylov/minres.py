@@ -3,6 +3,8 @@
 from trref.catalog import Method, Solver
 from trref.catalog.krylov.interfaces import (
     FAILURES,
+    NO_SOLUTION,
+    NOT_SYMMETRIC,
     SYMMETRIC_SOLVER,
     TOLERANCES,
     best_so_far,
@@ -20,7 +22,8 @@ METHOD = Method(
             settings={"default": {}, "probe": {"rtol": 1e-5, "max_iter": 700}},
             certificate=relative_residual,
             tolerances=TOLERANCES,
-            failures=FAILURES,
+            failures=FAILURES | NO_SOLUTION,
+            refused=NOT_SYMMETRIC,
             remains=best_so_far,
             agreement=1e-2,
         ),

@@ -1,5 +1,7 @@
 """What is known of `trref.krylov.nonlinear_cg`."""
 
+import math
+
 from trref.backend import xp
 from trref.catalog import Estimator, Method, Solver
 from trref.krylov.nonlinear_cg import RULES, direction_parameter, nonlinear_cg
@@ -129,6 +131,22 @@ METHOD = Method(
                 **{rule: {"rule": rule} for rule in RULES[:-1]},
                 "probe": {"rule": "PR"},
             },
+            refused={
+                "no gradient before": lambda: (
+                    {
+                        **PARAMETER_EDGES["the truncation of HZ"](),
+                        "previous_gradient": xp.zeros(2),
+                    },
+                    {"rule": "FR"},
+                ),
+                "a slope that falls": lambda: (
+                    {
+                        **PARAMETER_EDGES["the truncation of HZ"](),
+                        "direction": xp.array([-1.0, 0.0]),
+                    },
+                    {"rule": "DY"},
+                ),
+            },
             brute_force=brute_force_parameter,
         ),
         Solver(
@@ -160,6 +178,16 @@ METHOD = Method(
                 ),
             },
             remains=_descends,
+            refused={
+                "a loss that is not finite": lambda: (
+                    _quadratic([[math.nan]], [1.0], [2.0]),
+                    {},
+                ),
+                "constants in the wrong order": lambda: (
+                    EDGES["one unknown"](),
+                    {"c1": 0.3, "c2": 0.2},
+                ),
+            },
             tolerances={
                 "gradient norm over gtol": 1 + 1e-9,
                 "error of the reported norm, over gtol": 1 + 1e-9,
