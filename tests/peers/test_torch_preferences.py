@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from trref.catalog import find
+from trref.preferences import ipo
 from trref.preferences.dpo import dpo, hinge, length_normalised, population_loss, reference_free, robust
 from trref.preferences.simpo import simpo
 
@@ -128,3 +129,20 @@ def test_simpo_is_that_of_trls_cpo_on_means():
         rejected,
     )
     _same(simpo(chosen, rejected, *lengths, beta=1.5, gamma=0.7, label_smoothing=0.2), theirs)
+
+
+def test_ipo_on_means_is_that_of_trl():
+    pairs, lengths = _pairs(9), _lengths(9)
+    theirs = _trl("ipo", pairs, beta=0.2, lengths=[torch.tensor(x) for x in lengths])
+    _same(ipo.length_normalised(*pairs, *lengths, tau=0.2), theirs)
+    one = np.ones(12)  # on sums it is the same trainer's loss of answers of one token
+    _same(ipo.ipo(*pairs, tau=0.2), _trl("ipo", pairs, beta=0.2, lengths=[torch.tensor(one)] * 2))
+
+
+def test_ipo_without_a_reference_is_that_of_trls_cpo():
+    pairs, lengths = _pairs(10), _lengths(10)
+    n_w, n_l = (torch.tensor(x) for x in lengths)
+    theirs = gradients(lambda w, l: cpo_loss(w / n_w, l / n_l, loss_type="ipo", beta=0.2), *pairs[:2])
+    deviation = find("ipo.length_normalised").deviations[0]
+    named = dict(zip((*NAMES, "chosen_length", "rejected_length"), (*pairs, *lengths), strict=True))
+    _same(deviation.f(**named, tau=0.2), theirs)
