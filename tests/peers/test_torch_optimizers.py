@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trref import catalog
-from trref.optimizers import adam, sgd
+from trref.optimizers import adam, diffgrad, sgd
 
 torch = pytest.importorskip("torch")
 
@@ -73,3 +73,18 @@ def test_fixed_decay():
     rule = _deviation("adam.update", "decay without the rate")
     theirs = {**IN_TORCH, "eps": 1e-14, "weight_decay": 0.02, "delta": 0.0, "fixed_decay": True}
     _agree(lambda p: public.AdamP(p, **theirs), rule, adam.init, {**ADAM, "eps": 1e-14, "weight_decay": 0.02})
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+def test_diffgrad(decay):
+    public = pytest.importorskip("pytorch_optimizer")
+    theirs = {**IN_TORCH, "weight_decay": decay, "weight_decouple": False}
+    ours = {**ADAM, "weight_decay": decay}
+    _agree(lambda p: public.DiffGrad(p, **theirs), diffgrad.update, diffgrad.init, ours)
+
+
+def test_diffgrad_decays_apart_by_default():
+    public = pytest.importorskip("pytorch_optimizer")
+    rule = _deviation("diffgrad.update", "decoupled decay")
+    ours = {**ADAM, "weight_decay": 0.2}
+    _agree(lambda p: public.DiffGrad(p, **IN_TORCH, weight_decay=0.2), rule, diffgrad.init, ours)
