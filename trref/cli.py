@@ -28,6 +28,7 @@ EXIT = {
 BY_SIGNAL = 128  # and the signal's number, as shells have it
 BACKENDS = ("numpy", "cupy", "strict")
 FRAMEWORKS = ("auto", "numpy", "torch")
+REDUCTIONS = ("seq_mean", "token_mean", "sum", "mean")
 MANY = {"action": "append", "default": []}
 LONGEST_LIMIT = 86400.0  # seconds
 
@@ -285,6 +286,10 @@ def _implementation_arguments(command):
     add("--set", **MANY, metavar="NAME=VALUE", help="pass a constant to both")
     add("--reference", **MANY, metavar="NAME=VALUE", help="a constant of ours alone")
     add("--theirs", **MANY, metavar="NAME=VALUE", help="a constant of theirs alone")
+    add("--init", **MANY, metavar="NAME=VALUE", help="an argument of the class")
+    add("--return", metavar="PART", help="the part of its result that counts")
+    add("--reduce", choices=REDUCTIONS, help="of terms of tokens that it returns")
+    add("--mask", default="float", choices=("float", "bool"), help="what it takes")
     add("--maximise", action="store_true", help="it returns what is maximised")
     add("--no-gradient", action="store_true", help="compare values alone")
     add("--backend", default="numpy", choices=BACKENDS, help="where its arrays are")
@@ -305,6 +310,10 @@ def _called(options):
         constants=constants("set"),
         reference=constants("reference"),
         theirs=constants("theirs"),
+        init=constants("init"),
+        returns=getattr(options, "return"),
+        reduce=options.reduce,
+        mask=options.mask,
         maximise=options.maximise,
         gradient=not options.no_gradient,
         backend=options.backend,

@@ -514,6 +514,12 @@ def lanczos_with_full_orthogonalisation(matvec, v, steps):
 
 @right("trust_region_subproblem.eigen_step")
 def subproblem_by_bisection(g, B, radius):
+    """In units in which the radius and the largest coefficient are 1."""
+    unit = max(float(abs(B).max()), float(np.linalg.norm(g)) / radius, 1e-300)
+    return radius * _subproblem_by_bisection(g / radius / unit, B / unit, 1.0)
+
+
+def _subproblem_by_bisection(g, B, radius):
     from scipy.optimize import brentq
 
     w, Q = np.linalg.eigh(B)

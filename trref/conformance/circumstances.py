@@ -9,7 +9,7 @@ import numpy as np
 
 from trref.conformance import trials
 
-__all__ = ["CIRCUMSTANCES", "Exemption", "exemptions"]
+__all__ = ["CIRCUMSTANCES", "Exemption", "exemptions", "unusual"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +85,14 @@ CIRCUMSTANCES = {
     "answers": ("advantages of tokens", _advantages_of_tokens),
     "ties": ("ties, where the gradient has a kink", _tie),
 }
+
+
+def unusual(record, trial):
+    """The names of the circumstances that hold of a trial's inputs."""
+    seen = trials.Failure(trial, "error", error="none")
+    return [name for name, (_, holds) in CIRCUMSTANCES.items() if holds(record, seen)]
+
+
 FEWEST = 6  # cases that must agree outside the circumstances
 
 

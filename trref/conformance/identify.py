@@ -11,7 +11,8 @@ import numpy as np
 
 from trref import backend, catalog
 from trref.conformance import hypotheses, trials
-from trref.conformance.load import LoadError, Options
+from trref.conformance.circumstances import FEWEST, exemptions
+from trref.conformance.load import LoadError, Options, parameter
 from trref.conformance.worker import Child, InProcess
 
 __all__ = ["Candidate", "Identification", "Match", "candidates", "identify"]
@@ -69,7 +70,8 @@ class Match:
     """How well a candidate agrees: on how many of the cases, and on which it parts.
 
     `loosely` counts the cases that agree to single precision; `relation` is what holds in
-    all cases where the two are not equal, such as a factor.
+    all cases where the two are not equal, such as a factor; `exempt` names the
+    circumstances in which alone they differ.
     """
 
     candidate: Candidate
@@ -79,6 +81,7 @@ class Match:
     error: float
     parts_on: tuple[str, ...]
     relation: str | None = None
+    exempt: tuple[str, ...] = ()
 
     @property
     def exact(self):
@@ -88,6 +91,8 @@ class Match:
         text = f"{self.candidate.text}: {self.agreed} of {self.cases} cases"
         if self.relation:
             return f"{text}, but all with {self.relation}"
+        if self.exempt:
+            return f"{text}, all but those with {' or '.join(self.exempt)}"
         if not self.exact:
             if self.loosely > self.agreed:
                 text += f" ({self.loosely} to {trials.SINGLE:g})"
@@ -114,9 +119,10 @@ class Identification:
         return "conforms" if self.exact else "deviates"
 
     def __str__(self):
-        lines = [
-            f"{'EXACT' if self.exact else 'NO EXACT MATCH'} (interface {self.interface}; compared: {self.compared})"
-        ]
+        head = "EXACT" if self.exact else "NO EXACT MATCH"
+        if not self.exact and self.matches[0].exempt:
+            head = "EXACT BUT FOR UNUSUAL CASES"
+        lines = [f"{head} (interface {self.interface}; compared: {self.compared})"]
         if self.exact:
             lines += [f"  {m}" for m in self.exact]
             if len(self.exact) > 1:
@@ -296,7 +302,9 @@ def identify(implementation, interface, options=None, *, limit=10.0, progress=No
             given = {
                 p for k in (*passed, *options.constants) for p in described.theirs(k)
             }
-            if not set(described.required) <= given | set(options.theirs):
+            if not set(described.required) <= given | set(
+                map(parameter, options.theirs)
+            ):
                 continue  # an edge case of another variant of the interface
             asked = {kind: _ask(runner, r, passed) for kind, r in by_kind.items()}
             answers[label] = (inputs, asked)
@@ -334,7 +342,8 @@ def identify(implementation, interface, options=None, *, limit=10.0, progress=No
             relation = _relation(
                 match.candidate, expected[id(match.candidate)], answers
             )
-            matches[i] = dataclasses.replace(match, relation=relation)
+            exempt = _exempt(match, answers)
+            matches[i] = dataclasses.replace(match, relation=relation, exempt=exempt)
         matches.sort(key=_order)
     best = _kind(matches[0].candidate.record)
     parts = {p for _, asked in answers.values() for p in asked[best].parts or ()}
@@ -348,7 +357,20 @@ RELATED = 8  # candidates, the nearest, of which a relation is looked for
 
 def _order(match):
     deviates, many = bool(match.candidate.deviation), len(match.candidate.record.inputs)
-    return -match.agreed, not match.relation, match.error, deviates, many
+    fits = bool(match.relation or match.exempt)
+    return -match.agreed, not fits, match.error, deviates, many
+
+
+def _exempt(match, answers):
+    """The circumstances in which a candidate parts from the answers, if it does nowhere else."""
+    if match.cases - len(match.parts_on) < FEWEST:
+        return ()
+    failures, record = [], match.candidate.record
+    for label in match.parts_on:
+        trial = trials.Trial(label, "default", answers[label][0], {}, {})
+        failures.append(trials.Failure(trial, "value", error="another value"))
+    found = exemptions(record, failures, match.cases - len(failures))
+    return tuple(e.text for e in found)
 
 
 def _relation(candidate, expected, answers):

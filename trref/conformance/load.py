@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -9,6 +10,7 @@ import pathlib
 import re
 import sys
 import types
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -42,13 +44,24 @@ class Options:
         ``__array__``); where its module has imported torch and that fails, the other.
     names : dict
         From the catalogue's argument names to the function's; ``"betas[0]"`` fills an
-        entry of a tuple, and ``"low, high"`` gives one value to two arguments.
+        entry of a tuple, ``"config.clip"`` a field of an object that has its fields as
+        attributes and as keys, and ``"low, high"`` gives one value to two arguments.
     constants : dict
         Passed in every case, to the implementation and, where it is one of its
         hyper-parameters, to the catalogue's function.
     reference, theirs : dict
         Passed in every case, to the catalogue's function or to the implementation
-        alone (under its own names).
+        alone (under its own names, which may be fields such as ``"config.mode"``).
+    init : dict
+        Arguments of the class, where the implementation is a class with ``forward`` or
+        ``__call__``, or a method of one; ``"{clip}"`` is the hyper-parameter clip.
+    returns : str, optional
+        Which part of the result counts: an index, a key, or the name of an attribute.
+    reduce : {"seq_mean", "token_mean", "sum", "mean"}, optional
+        How terms of tokens, which the implementation returns, become a loss: a mean over
+        the tokens of each answer and then over answers, over all tokens, or their sum.
+    mask : {"float", "bool"}
+        What it takes as the argument mask.
     maximise : bool
         The implementation returns the quantity to maximise.
     gradient : bool
@@ -63,6 +76,10 @@ class Options:
     constants: dict = dataclasses.field(default_factory=dict)
     reference: dict = dataclasses.field(default_factory=dict)
     theirs: dict = dataclasses.field(default_factory=dict)
+    init: dict = dataclasses.field(default_factory=dict)
+    returns: str | None = None
+    reduce: str | None = None
+    mask: str = "float"
     maximise: bool = False
     gradient: bool = True
     backend: str = "numpy"
@@ -116,7 +133,11 @@ def load(target):
         raise
     except BaseException as error:
         raise LoadError(f"importing {place} failed: {described(error)}") from error
-    if not callable(function := getattr(module, name, None)):
+    found, *path = [getattr(module, name.split(".")[0], None), *name.split(".")[1:]]
+    if path and isinstance(found, type) and callable(getattr(found, path[0], None)):
+        return MethodOf(found, path[0])
+    function = functools.reduce(lambda f, n: getattr(f, n, None), path, found)
+    if not callable(function):
         known = [
             n
             for n, v in vars(module).items()
@@ -171,12 +192,43 @@ def _importable(folder):
     sys.path.insert(next(installed, len(sys.path)), str(folder))
 
 
+@dataclasses.dataclass(frozen=True)
+class MethodOf:
+    """A method, of instances that have to be made."""
+
+    owner: type
+    name: str
+
+
+class Config(dict):
+    """What an implementation reads its constants from: keys that are attributes, too."""
+
+    __getattr__ = dict.__getitem__
+
+
+def parameter(place):
+    """Return the parameter that ``"betas[0]"`` or ``"config.clip"`` is a part of."""
+    return re.split(r"[.\[]", place)[0]
+
+
 class Implementation:
     """A foreign function, called with host arrays under the names of the catalogue."""
 
     def __init__(self, function, options):
-        self.function, self.options = function, options
-        self.sign = -1.0 if options.maximise else 1.0
+        self.options, self.sign = options, -1.0 if options.maximise else 1.0
+        if isinstance(function, type) and not hasattr(function, "step"):
+            forward = hasattr(function, "forward")
+            function = MethodOf(function, "forward" if forward else "__call__")
+        self.owner, self.function = None, function
+        if isinstance(function, MethodOf):
+            self.owner = function
+            function = getattr(function.owner, function.name)
+        elif hasattr(function, "forward"):  # a module of torch
+            function = function.forward
+        signed = function
+        if isinstance(function, functools.partial):
+            function = function.func
+        function = getattr(function, "__func__", function)  # of a bound method
         scope = getattr(
             inspect.unwrap(function),
             "__globals__",
@@ -194,11 +246,13 @@ class Implementation:
         except (ImportError, ValueError) as error:
             raise LoadError(str(error)) from error
         try:
-            parameters = inspect.signature(function).parameters.values()
+            parameters = list(inspect.signature(signed).parameters.values())
         except (TypeError, ValueError) as error:
             raise LoadError(
                 f"the implementation's signature cannot be read: {error}"
             ) from error
+        if self.owner:
+            parameters = parameters[1:]  # without self
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self.parameters = [
             p.name
@@ -219,27 +273,74 @@ class Implementation:
 
     def accepts(self, name):
         """Return whether the function has a parameter for this argument of the catalogue."""
-        return self.takes_any or all(
-            place.partition("[")[0] in self.parameters for place in self.theirs(name)
-        )
+        if any(f"{{{name}}}" in str(value) for value in self.options.init.values()):
+            return True
+        places = map(parameter, self.theirs(name))
+        return self.takes_any or all(place in self.parameters for place in places)
 
     def arguments(self, named):
-        """Rename, fill tuples, add constants; what is not accepted is left out."""
-        found, tuples = {}, {}
-        for name, value in {**self.options.constants, **named}.items():
-            for place in self.theirs(name) if self.accepts(name) else ():
-                if entry := re.fullmatch(r"(\w+)\[(\d+)\]", place):
-                    tuples.setdefault(entry[1], {})[int(entry[2])] = value
-                else:
-                    found[place] = value
+        """Rename, fill tuples and fields, add constants; what is not accepted is left out."""
+        found, tuples, configs = {}, {}, {}
+        placed = [
+            (place, value)
+            for name, value in {**self.options.constants, **named}.items()
+            for place in (self.theirs(name) if self.accepts(name) else ())
+            if self.takes_any or parameter(place) in self.parameters
+        ]
+        for place, value in [*placed, *self.options.theirs.items()]:
+            if entry := re.fullmatch(r"(\w+)\[(\d+)\]", place):
+                tuples.setdefault(entry[1], {})[int(entry[2])] = value
+            elif entry := re.fullmatch(r"(\w+)\.(\w+)", place):
+                configs.setdefault(entry[1], Config())[entry[2]] = value
+            else:
+                found[place] = value
         found |= {
             name: tuple(entries[i] for i in sorted(entries))
             for name, entries in tuples.items()
         }
-        return found | self.options.theirs
+        return found | configs
+
+    def _function(self, named):
+        """The function; of a class, that of an instance made with its arguments."""
+        if self.owner is None:
+            return self.function
+        init = {
+            k: named.get(v[1:-1], v) if isinstance(v, str) and v[:1] == "{" else v
+            for k, v in self.options.init.items()
+        }
+        try:
+            instance = self.owner.owner(**init)
+        except TypeError as error:
+            raise Refused(
+                f"no instance: {described(error)} (--init NAME=VALUE)"
+            ) from error
+        call = self.owner.name in ("forward", "__call__")
+        return instance if call else getattr(instance, self.owner.name)
+
+    def _picked(self, result, given):
+        """The part of the result that counts, as a loss where it has terms of tokens."""
+        wanted, reduce = self.options.returns, self.options.reduce
+        try:
+            if wanted is not None and wanted.isdecimal():
+                result = result[int(wanted)]
+            elif wanted is not None:
+                keys = isinstance(result, Mapping)
+                result = result[wanted] if keys else getattr(result, wanted)
+        except (KeyError, IndexError, AttributeError, TypeError) as error:
+            raise Refused(f"nothing called {wanted} ({described(error)})") from error
+        if reduce is None:
+            return result
+        mask = given.get("mask", 0 * result + 1)
+        if reduce == "seq_mean":
+            return ((result * mask).sum(1) / mask.sum(1).clip(1)).mean()
+        if reduce == "token_mean":
+            return (result * mask).sum() / mask.sum().clip(1)
+        return (result * mask).sum() if reduce == "sum" else result.mean()
 
     def given(self, named):
         """Move named values to the implementation's framework and device."""
+        if self.options.mask == "bool" and named.get("mask") is not None:
+            named = {**named, "mask": named["mask"].astype(bool)}
         if self.framework.startswith("torch"):
             return {name: _tensor(value, self.device) for name, value in named.items()}
         if self.options.backend == "numpy":
@@ -253,7 +354,8 @@ class Implementation:
 
     def _called(self, named, given):
         with backend.use_backend(self.options.backend):
-            result = self.function(**self.arguments(given))
+            result = self._function(named)(**self.arguments(given))
+            result = self._picked(result, given)
         for name, value in named.items():
             if isinstance(value, np.ndarray) and not np.array_equal(
                 _array(given[name]), value, equal_nan=True
@@ -356,7 +458,7 @@ class Implementation:
             state = self.init(params) if self.init else None
             for grads in inputs["gradients"]:
                 named = {"params": params, "grads": grads, "state": state, **hyper}
-                result = self.function(**self.arguments(named))
+                result = self._function(named)(**self.arguments(named))
                 if not isinstance(result, tuple) or len(result) != 2:
                     raise Refused(
                         f"{type(result).__name__}, expected (params, state) of an update rule"
@@ -536,6 +638,13 @@ SORTS = {
 
 
 def _parts(value, name):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        items = [(str(k), v) for k, v in value.items()]
+        return {
+            k: v for n, each in items for k, v in _parts(each, f"{name}.{n}").items()
+        }
     if isinstance(value, tuple | list):
         fields = getattr(value, "_fields", range(len(value)))
         return {

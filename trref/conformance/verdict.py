@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import html
 
 import numpy as np
 
@@ -110,6 +111,15 @@ class Verdict:
             lines.append("  smallest failing input:")
             lines += [f"    {line}" for line in _print_input(self.smallest)]
         return "\n".join(lines)
+
+    def _repr_html_(self):
+        """The same in a notebook, with the verdict in colour."""
+        first, *lines = str(self).splitlines()
+        colour = {"conforms": "green", "deviates": "crimson"}.get(
+            self.status, "darkorange"
+        )
+        rest = html.escape("\n".join(lines))
+        return f'<b style="color: {colour}">{html.escape(first)}</b><pre>{rest}</pre>'
 
     def groups(self):
         """Say which groups of cases fail, and how many of each."""

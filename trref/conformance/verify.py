@@ -10,8 +10,8 @@ from trref.checks import check_gradient
 from trref.checks.contracts import DOMAINS
 from trref.checks.gradient import ContractError
 from trref.conformance import hypotheses, trials
-from trref.conformance.circumstances import CIRCUMSTANCES, exemptions
-from trref.conformance.load import LoadError, Options
+from trref.conformance.circumstances import CIRCUMSTANCES, FEWEST, exemptions, unusual
+from trref.conformance.load import LoadError, Options, parameter
 from trref.conformance.verdict import Verdict
 from trref.conformance.worker import Answer, Child, InProcess
 
@@ -208,8 +208,8 @@ def _require_fit(record, described, options):
         return
     optional = [n for n, spec in record.inputs.items() if spec.optional]
     missing = [n for n in own if n not in optional and not described.accepts(n)]
-    given = {place.partition("[")[0] for n in ours for place in described.theirs(n)}
-    given |= {*options.theirs, *options.constants}
+    given = {parameter(place) for n in ours for place in described.theirs(n)}
+    given |= {*map(parameter, options.theirs), *options.constants}
     unfilled = [p for p in described.required if p not in given]
     if missing or unfilled:
         text = f"expected a function of {', '.join(own)};"
@@ -244,7 +244,9 @@ def _require_options(record, described, options, ours):
         known = ", ".join(record.hyper_parameters)
         raise LoadError(f"{record.name} has no constant {unknown[0]!r}; it has {known}")
     if not described.takes_any:
-        if unknown := [n for n in options.theirs if n not in described.parameters]:
+        if unknown := [
+            n for n in options.theirs if parameter(n) not in described.parameters
+        ]:
             known = ", ".join(described.parameters)
             raise LoadError(
                 f"the implementation takes no {unknown[0]}; it takes {known}"
@@ -352,21 +354,33 @@ class _Judge:
 
 
 def _explanations(record, judged):
-    """What fits all answers; else what fits those under the default setting, of several."""
+    """What fits all answers; else what fits all but those in unusual circumstances; else
+    what fits those under the default setting, of several.
+    """
     rounding = not any(
         f.error and not f.error.startswith("by differences") for f in judged.failures
     )
-    begun = time.monotonic()
-    found = hypotheses.explain(
-        record, judged.answered, rounding=rounding, seconds=EXPLAINING
-    )
+    usual = [pair for pair in judged.answered if not unusual(record, pair[0])]
     default = [pair for pair in judged.answered if pair[0].setting == "default"]
-    if found or len(default) == len(judged.answered):
-        return found
-    left = max(1.0, EXPLAINING - (time.monotonic() - begun))
-    found = hypotheses.explain(record, default, rounding=rounding, seconds=left)
-    note = "(under the default setting; not under others)"
-    return [dataclasses.replace(e, text=f"{e.text} {note}") for e in found]
+    met = {
+        n: CIRCUMSTANCES[n][0] for t, _ in judged.answered for n in unusual(record, t)
+    }
+    attempts = (
+        (judged.answered, ""),
+        (usual, f" (but for {', '.join(met.values())}: another thing)"),
+        (default, " (under the default setting; not under others)"),
+    )
+    ends, sizes = time.monotonic() + EXPLAINING, set()
+    for answered, note in attempts:
+        if len(answered) in sizes or len(answered) < FEWEST:
+            continue
+        sizes.add(len(answered))
+        left = max(1.0, ends - time.monotonic())
+        if found := hypotheses.explain(
+            record, answered, rounding=rounding, seconds=left
+        ):
+            return [dataclasses.replace(e, text=e.text + note) for e in found]
+    return []
 
 
 def _first_part(record, answer):

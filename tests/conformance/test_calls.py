@@ -1,0 +1,181 @@
+"""Calls as people have them: classes, methods, config objects, several results, terms of tokens, Boolean masks."""
+
+import pytest
+
+from trref.conformance import LoadError, Options, verify
+
+NAME = "grpo.grpo"
+SOURCE = """
+import dataclasses
+import functools
+
+import numpy as np
+
+
+def terms(log_prob, old_log_prob, advantage, mask, clip=0.2):
+    a = advantage if advantage.ndim == 2 else advantage[:, None]
+    r = np.exp(log_prob - old_log_prob)
+    return -np.minimum(r * a, np.clip(r, 1 - clip, 1 + clip) * a)
+
+
+def loss(log_prob, old_log_prob, advantage, mask, clip=0.2):
+    each = terms(log_prob, old_log_prob, advantage, mask, clip)
+    return ((each * mask).sum(1) / np.maximum(mask.sum(1), 1)).mean()
+
+
+def by_name(**given):
+    return {"kl": 0.0, "loss": loss(**given)}
+
+
+def in_order(**given):
+    return "nothing", loss(**given)
+
+
+@dataclasses.dataclass
+class Result:
+    metrics: dict
+    loss: float
+
+
+def in_a_dataclass(**given):
+    return Result({}, loss(**given))
+
+
+def of_booleans(log_prob, old_log_prob, advantage, mask, clip=0.2):
+    assert mask.dtype == bool
+    each = np.where(mask, terms(log_prob, old_log_prob, advantage, mask, clip), 0)
+    return (each.sum(1) / np.maximum(mask.sum(1), 1)).mean()
+
+
+def with_config(log_prob, old_log_prob, advantage, mask, config):
+    assert config["mode"] == "answers"
+    return loss(log_prob, old_log_prob, advantage, mask, config.clip_ratio)
+
+
+class Loss:
+    def __init__(self, clip, width=1):
+        assert width == 3
+        self.clip = clip
+
+    def __call__(self, log_prob, old_log_prob, advantage, mask):
+        return loss(log_prob, old_log_prob, advantage, mask, self.clip)
+
+    def policy_loss(self, log_prob, old_log_prob, advantage, mask):
+        return self(log_prob, old_log_prob, advantage, mask)
+
+
+fixed = Loss(0.2, 3)
+part = functools.partial(lambda scale, **given: scale * loss(**given), 1.0)
+"""
+TORCH = """
+import torch
+
+
+def terms(log_prob, old_log_prob, advantage, mask, clip=0.2):
+    a = advantage if advantage.ndim == 2 else advantage[:, None]
+    r = torch.exp(log_prob - old_log_prob)
+    return -torch.minimum(r * a, r.clamp(1 - clip, 1 + clip) * a)
+
+
+class Loss(torch.nn.Module):
+    def __init__(self, clip=0.2):
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, log_prob, old_log_prob, advantage, mask):
+        each = terms(log_prob, old_log_prob, advantage, mask, self.clip)
+        return ((each * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
+
+
+module = Loss()
+"""
+
+
+@pytest.fixture
+def target(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE)
+    return lambda name: f"{path}:{name}"
+
+
+def _conforms(implementation, name=NAME, **options):
+    verdict = verify(name, implementation, Options(**options), seeds=(0,), sizes=(4, 8))
+    assert verdict.conforms, str(verdict)
+    return verdict
+
+
+CALLS = {
+    "by_name": {"returns": "loss"},
+    "in_order": {"returns": "1"},
+    "in_a_dataclass": {"returns": "loss"},
+    "terms": {"reduce": "seq_mean"},
+    "of_booleans": {"mask": "bool"},
+    "with_config": {"names": {"clip": "config.clip_ratio"}, "theirs": {"config.mode": "answers"}},
+    "Loss": {"init": {"clip": "{clip}", "width": 3}},
+    "Loss.policy_loss": {"init": {"clip": "{clip}", "width": 3}},
+    "part": {},
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls(name, target):
+    assert _conforms(target(name), **CALLS[name]).settings == ("default", "probe")
+
+
+def test_an_instance_has_its_own_constants(target):
+    for name in ("fixed", "fixed.policy_loss"):
+        assert _conforms(target(name)).skipped == ("probe",)
+
+
+def test_other_reductions(target):
+    _conforms(
+        target("terms"),
+        "dapo.dapo_over_batch",
+        names={"clip_low": "clip"},
+        reference={"clip_high": 0.2},
+        constants={"clip_low": 0.2},
+        reduce="token_mean",
+    )
+    assert not verify(NAME, target("terms"), Options(reduce="sum"), explain=False).conforms
+    assert not verify(NAME, target("terms"), Options(reduce="mean"), explain=False).conforms
+    verdict = verify(NAME, target("terms"), explain=False)
+    assert verdict.status == "deviates" and "value has shape" in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("by_name", {"returns": "losses"}, "returned nothing called losses"),
+        ("by_name", {"returns": "kl"}, "value is 0"),
+        ("in_order", {"returns": "7"}, "returned nothing called 7"),
+        ("by_name", {}, "returned dict"),
+        ("Loss", {"init": {"clip": "{clip}"}}, "AssertionError"),
+        ("Loss", {}, "returned no instance"),
+    ],
+)
+def test_calls_that_fail(name, options, message, target):
+    verdict = verify(NAME, target(name), Options(**options), explain=False, seeds=(0,), sizes=(4,))
+    assert not verdict.conforms and message in str(verdict), str(verdict)
+
+
+def test_a_field_of_no_argument(target):
+    with pytest.raises(LoadError, match=r"takes no settings\.mode"):
+        verify(NAME, target("with_config"), Options(theirs={"settings.mode": 1}, names={"clip": "config.clip"}))
+
+
+def test_modules_of_torch(tmp_path):
+    pytest.importorskip("torch")
+    path = tmp_path / "mine.py"
+    path.write_text(TORCH)
+    verdict = _conforms(f"{path}:Loss", init={"clip": "{clip}"})
+    assert verdict.framework == "torch" and verdict.compared == "value, gradient by autograd"
+    assert _conforms(f"{path}:module").skipped == ("probe",)
+    assert _conforms(f"{path}:terms", reduce="seq_mean").compared == "value, gradient by autograd"
+
+
+def test_in_a_notebook():
+    def loss(log_prob, old_log_prob, advantage, clip=0.2):
+        return 0.0
+
+    shown = verify("ppo.clipped_surrogate", loss, explain=False)._repr_html_()
+    assert "DEVIATES" in shown and "crimson" in shown and "smallest" not in shown
