@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from trref.sharpness import adversarial_model_perturbation as amp
 from trref.sharpness import asam, sam
 
 pytest.importorskip("hypothesis")
@@ -53,6 +54,8 @@ FUNCTIONS = {
     "sam.sharpness": (lambda loss, theta: sam.sharpness(loss, theta, steps=2), 4),
     "asam.worst_perturbation": (asam.worst_perturbation, 1),
     "asam.perturbed_gradient": (asam.perturbed_gradient, 2),
+    "amp.worst_perturbation": (lambda loss, theta: amp.worst_perturbation(loss, theta, steps=2), 2),
+    "amp.perturbed_gradient": (amp.perturbed_gradient, 2),
 }
 
 

@@ -97,8 +97,8 @@ axis.legend()
 # What the figures show
 # ---------------------
 # Where clients are alike, a few rounds of averaging do what takes descent many times as many. Where each has few
-# classes much of that is lost, in some seeds nearly all of it: their networks end far apart. From one start the mean of two
-# networks is better than they are on average, and mostly better than both; from two starts it is worse than both.
+# classes much of that is lost, in some seeds nearly all of it: their networks end far apart. From one start the mean of
+# two networks is better than they are on average, and mostly than both; from two starts it is worse than both.
 
 
 def rounds_to(level, runs):

@@ -1,0 +1,54 @@
+"""Sharpness-aware gradients against PyTorch's autograd, and against pytorch_optimizer's SAM where they are SAM's."""
+
+import numpy as np
+import pytest
+
+from tests.peers.by_autograd import close
+from trref.nn import mlp
+from trref.problems.networks import random_classifier
+from trref.sharpness import adversarial_model_perturbation as amp
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+pytestmark = pytest.mark.peer
+
+
+def _task(seed=0):
+    """A classifier of ours, a point, and its loss in torch."""
+    rng = np.random.default_rng(seed)
+    loss = random_classifier(rng, points=12, hidden=4)
+    (d, h, k), X, labels = loss.sizes, torch.tensor(loss.X), torch.tensor(loss.labels)
+
+    def in_torch(theta):
+        W1, b1, W2, b2 = torch.split(theta, [d * h, h, h * k, k])
+        hidden = torch.tanh(X @ W1.reshape(d, h) + b1)
+        return F.cross_entropy(hidden @ W2.reshape(h, k) + b2, labels)
+
+    return loss, mlp.init(rng, loss.sizes), in_torch
+
+
+def _gradient(f, theta, **options):
+    theta = theta.detach().requires_grad_() if not theta.requires_grad else theta
+    return torch.autograd.grad(f(theta), theta, **options)[0]
+
+
+@pytest.mark.parametrize("how", [{}, {"rho": 0.4, "inner_lr": 0.3, "steps": 4}])
+def test_adversarial_model_perturbation(how):
+    loss, theta, f = _task()
+    start, moved = torch.tensor(theta), torch.zeros(len(theta), dtype=torch.float64)
+    for _ in range(how.get("steps", 1)):
+        moved = moved + how.get("inner_lr", 1.0) * _gradient(f, start + moved)
+        moved = torch.renorm(moved[None], 2, 0, how.get("rho", 0.5))[0]
+    value, gradient = amp.perturbed_gradient(loss, theta, **how)
+    close(value, f(start + moved), 1e-7)  # renorm divides by the norm + 1e-7
+    close(gradient, _gradient(f, start + moved), 1e-7)
+
+
+def test_beyond_the_ball_it_is_public_sam():
+    SAM = pytest.importorskip("pytorch_optimizer").SAM
+    loss, theta, f = _task(1)
+    weight = torch.tensor(theta, requires_grad=True)
+    optimizer = SAM([weight], torch.optim.SGD, rho=0.05, lr=1.0)
+    f(weight).backward()
+    optimizer.first_step(zero_grad=True)
+    close(amp.perturbed_gradient(loss, theta, rho=0.05)[1], _gradient(f, weight.detach()))
