@@ -114,7 +114,9 @@ def _related(record, answered, base, relations):
     telling = [pair for pair in answered if "size" in pair[0].label]
     head = sorted(telling, key=lambda pair: pair[0].entries)[:4]
     if len(head) > 2:
-        relations = [r for r in relations if _fits(record, head, base, r)]
+        relations = [
+            r for r in relations if r is _loosely or _fits(record, head, base, r)
+        ]
     results = _evaluate(base, answered) if relations else None
     if results is None:
         return None
