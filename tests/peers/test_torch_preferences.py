@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trref.catalog import find
-from trref.preferences import ipo
+from trref.preferences import ipo, kto
 from trref.preferences.dpo import dpo, hinge, length_normalised, population_loss, reference_free, robust
 from trref.preferences.simpo import simpo
 
@@ -117,7 +117,7 @@ def test_the_population_loss_by_autograd():
     value = -(torch.tensor(W * P) * torch.nn.functional.logsigmoid(u[:, None] - u[None])).sum()
     value.backward()
     loss, gradient = population_loss(logits, ref_logits, P, W, beta=0.4)
-    assert loss == pytest.approx(float(value), rel=1e-12) and np.allclose(gradient, z.grad.numpy(), rtol=1e-10)
+    assert loss == pytest.approx(float(value.detach()), rel=1e-12) and np.allclose(gradient, z.grad.numpy(), rtol=1e-10)
 
 
 def test_simpo_is_that_of_trls_cpo_on_means():
@@ -146,3 +146,27 @@ def test_ipo_without_a_reference_is_that_of_trls_cpo():
     deviation = find("ipo.length_normalised").deviations[0]
     named = dict(zip((*NAMES, "chosen_length", "rejected_length"), (*pairs, *lengths), strict=True))
     _same(deviation.f(**named, tau=0.2), theirs)
+
+
+def test_kto_by_autograd():
+    """With the mean of mismatched log-ratios detached and clamped after it, as TRL and OpenRLHF have it."""
+    rng = np.random.default_rng(11)
+    log_prob, ref, other, other_ref = -9 + rng.standard_normal((4, 10))
+    label = rng.random(10) < 0.5
+    t = torch.tensor(log_prob, requires_grad=True)
+    kl = (torch.tensor(other) - torch.tensor(other_ref)).mean().clamp(min=0)
+    ratio = t - torch.tensor(ref)
+    good, bad = ratio[torch.tensor(label)], ratio[torch.tensor(~label)]
+    losses = [1.5 * (1 - (0.3 * (good - kl)).sigmoid()), 0.8 * (1 - (0.3 * (kl - bad)).sigmoid())]
+    value = torch.cat(losses).mean()
+    value.backward()
+    loss, gradient = kto.kto(
+        log_prob,
+        ref,
+        label.astype(float),
+        np.asarray(kto.reference_point(other, other_ref)),
+        beta=0.3,
+        desirable_weight=1.5,
+        undesirable_weight=0.8,
+    )
+    assert loss == pytest.approx(float(value.detach()), rel=1e-13) and np.allclose(gradient, t.grad.numpy(), rtol=1e-12)
