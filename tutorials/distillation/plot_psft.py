@@ -114,10 +114,10 @@ runs["slow"] = np.array([fine_tune(starts[seed], seed, "SFT", lr=LR / 4, batches
 # something to learn most labels stop within the batch.
 
 names = {
-    "SFT": "supervised fine-tuning",
+    "SFT": "supervised",
     "PSFT": "PSFT",
-    "frozen": "PSFT, anchor never moved",
-    "slow": "supervised, a quarter of the step",
+    "frozen": "PSFT, anchor kept",
+    "slow": "supervised, small steps",
 }
 x = np.arange(1, BATCHES + 1)
 
@@ -135,8 +135,9 @@ for axis, name, label in zip(
     axis.set(xlabel="batch", ylabel=label)
 axes[0].set_yscale("log")
 axes[1].set_yscale("log")
+axes[0].set_ylim(3e-4, 0.4)
 axes[1].axhline(1.28, linestyle=":", color="0.5")
-axes[0].legend()
+axes[1].legend(loc="upper right")
 
 # %%
 # What is forgotten
@@ -164,7 +165,7 @@ def at_equal_learning(kind, name):
 for kind in ("SFT", "PSFT", "slow"):
     spread(axes[2], levels, at_equal_learning(kind, "old"), names[kind], color=f"C{list(names).index(kind)}")
 axes[2].set(xlabel="accuracy, new labels", ylabel="accuracy, digits 5 to 9")
-axes[0].legend()
+axes[2].legend(loc="lower left")
 
 # %%
 # What was claimed, and what came of it
