@@ -139,8 +139,8 @@ def riemannian_cg(
     retraction
         How a step comes back to the manifold.
     transport
-        How directions are carried along: by projection, by the differential of the retraction, that scaled (never lengthening), or the
-        isometric one, which belongs to the Cayley retraction.
+        How directions are carried along: by projection, by the differential of the retraction, that scaled (never
+        lengthening), or the isometric one, which belongs to the Cayley retraction.
     lr
         A fixed step instead of the line search.
     restart

@@ -39,13 +39,20 @@ The Cayley retraction turns the whole frame by an orthogonal matrix, and is of s
     R_X(\xi) = (I - \tfrac12 W)^{-1} (I + \tfrac12 W) X, \qquad
     W = P_\circ \xi X^\top - X \xi^\top P_\circ, \quad P_\circ = I - \tfrac12 XX^\top .
 
-:math:`W` is skew with :math:`WX = \xi`, and of rank :math:`2p`: with :math:`W = UV^\top`, :math:`U = [P_\circ\xi, X]`
-and :math:`V = [X, -P_\circ\xi]`, the inverse is that of a :math:`2p \times 2p` matrix,
+:math:`W` is skew with :math:`WX = \xi`, and of rank :math:`2p`. In an orthonormal basis :math:`Q` of the columns of
+:math:`X` and :math:`\xi` it is a small skew matrix :math:`M`, whose Hermitian multiple is :math:`iM = V\Lambda V^*`:
 
 .. math::
     :label: stiefel-retraction-low-rank
 
-    (I - \tfrac12 W)^{-1} (I + \tfrac12 W) = I + U (I - \tfrac12 V^\top U)^{-1} V^\top .
+    W = QMQ^\top, \quad M = HG^\top - GH^\top, \quad G = Q^\top X, \; H = Q^\top P_\circ \xi, \qquad
+    (I - \tfrac12 W)^{-1} (I + \tfrac12 W) = I + Q \big( V e^{-i\Theta} V^* - I \big) Q^\top, \quad
+    \Theta = 2 \arctan \tfrac12 \Lambda .
+
+A unitary :math:`V` keeps the frame orthonormal however long the step. (The inverse of a :math:`2p \times 2p` matrix
+that is no orthogonal one, :math:`I + U (I - \tfrac12 V^\top U)^{-1} V^\top` for :math:`W = UV^\top`, is quicker, and
+off by :math:`\epsilon \|\xi\|^2`.) The angles are known to :math:`\epsilon \|\xi\|`, so steps beyond 1e10 are
+refused.
 
 Differentiating :math:`(I - \frac12 W) Y = (I + \frac12 W) X` gives, with :math:`W_\zeta` made from a direction,
 
@@ -74,6 +81,8 @@ Optimization with Orthogonality Constraints*, 2013.
 
 from trref.backend import linalg, xp
 from trref.manifolds.stiefel import full_rank
+from trref.manifolds.stiefel_exponential import turn
+from trref.manifolds.terms import angles_known, span
 from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
 
@@ -203,10 +212,11 @@ def _without_half(x, z):
 def cayley(x, z, v):
     """Turn v (…, n, q) by the Cayley transform of the step z from x; unchecked."""
     # eq. stiefel-retraction-cayley, stiefel-retraction-low-rank
-    half = _without_half(x, z)
-    U, V = xp.concatenate([half, x], -1), xp.concatenate([x, -half], -1)
-    small = xp.eye(U.shape[-1], dtype=x.dtype) - V.mT @ U / 2
-    return v + U @ linalg.solve(small, V.mT @ v)
+    Q, G = span(x, z)
+    H = Q.mT @ _without_half(x, z)
+    C = turn(H @ G.mT - G @ H.mT, lambda size: 2 * xp.arctan(size / 2))
+    inside = Q.mT @ v
+    return v + Q @ (C @ inside - inside)
 
 
 def cayley_differential(x, z, y, tangent):
@@ -217,7 +227,7 @@ def cayley_differential(x, z, y, tangent):
     return (moved + cayley(x, z, moved)) / 2
 
 
-@checked
+@checked(also=angles_known)
 def retract_cayley(
     x: Orthonormal[Lead, N, P], z: Real[Lead, N, P]
 ) -> Orthonormal[Lead, N, P]:
@@ -225,7 +235,7 @@ def retract_cayley(
     return cayley(x, z, x)
 
 
-@checked
+@checked(also=angles_known)
 def retract_cayley_jvp(
     x: Orthonormal[Lead, N, P], z: Real[Lead, N, P], tangent: Real[Lead, N, P]
 ) -> Real[Lead, N, P]:
@@ -233,7 +243,7 @@ def retract_cayley_jvp(
     return cayley_differential(x, z, cayley(x, z, x), tangent)
 
 
-@checked
+@checked(also=angles_known)
 def retract_cayley_vjp(
     x: Orthonormal[Lead, N, P], z: Real[Lead, N, P], cotangent: Real[Lead, N, P]
 ) -> Real[Lead, N, P]:

@@ -68,6 +68,7 @@ from trref.manifolds.stiefel_retraction import (
     polar_of_full_rank,
     retract_polar_vjp,
 )
+from trref.manifolds.terms import angles_known
 from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
 
@@ -133,7 +134,7 @@ def transport_polar_vjp(x, step, z, cotangent):
     return retract_polar_vjp(x, step, cotangent)
 
 
-@checked
+@checked(also=angles_known)
 def transport_cayley(
     x: Orthonormal[Lead, N, P], step: Real[Lead, N, P], z: Real[Lead, N, P]
 ) -> Real[Lead, N, P]:

@@ -3,10 +3,24 @@
 import math
 from typing import Literal, NamedTuple
 
-from trref.backend import xp
+from trref.backend import linalg, xp
 from trref.signature import A, N, Orthonormal, P, Real
 
 Metric = Literal["euclidean", "canonical"]
+
+
+def angles_known(z, step=None, **_):
+    """A step of a norm above 1e10 (float32: 1e3): rotations are known to the norm times the rounding unit."""
+    name, step = ("z", z) if step is None else ("step", step)
+    longest = 1e10 if step.dtype.itemsize == 8 else 1e3
+    message = f"{name} must have a norm of at most 1e10 (float32: 1e3)"
+    return [(lambda: xp.vdot(step, step) <= longest**2, message)]
+
+
+def span(x, z):
+    """Return an orthonormal basis of the columns of frames x and of z, and x in that basis."""
+    Q = linalg.qr(xp.concatenate([x, z], -1))[0]
+    return Q, Q.mT @ x
 
 
 class DecentralisedResult(NamedTuple):
