@@ -5,10 +5,9 @@ import pytest
 import scipy.linalg
 
 from trref.manifolds.stiefel import project
-from trref.manifolds.stiefel_exponential import exponential
+from trref.manifolds.stiefel_exponential import exponential, turn
 from trref.manifolds.stiefel_gradient import inner
 from trref.manifolds.stiefel_retraction import retract_cayley
-from trref.manifolds.terms import turn
 
 METRICS = ["euclidean", "canonical"]
 

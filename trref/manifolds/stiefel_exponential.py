@@ -61,6 +61,7 @@ first form in scipy.linalg.expm.
 Edelman, Arias and Smith, *The Geometry of Algorithms with Orthogonality Constraints*, 1998, arXiv:physics/9806030.
 """
 
+from trref.backend import linalg, xp
 from trref.manifolds.terms import Metric, angles_known, span
 from trref.signature import Lead, N, Orthonormal, P, Real, checked
 
