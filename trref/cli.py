@@ -150,7 +150,7 @@ def _parser():
         "--assume",
         default="",
         metavar="NAMES",
-        help="what never comes up, of nonempty,groups,tangent,answers,ties",
+        help="what never comes up, of nonempty,groups,tangent,answers,solvable,ties",
     )
     command.set_defaults(run=_verify)
 

@@ -16,8 +16,9 @@ NO_DUAL_CLIP = 1e30
 TOKENS = ["log_prob", "old_log_prob", "advantage", "mask"]
 
 
-def _fixed(**constants):
-    return Options(framework="torch", constants=constants)
+def _fixed(kind=None, **constants):
+    """Constants of both; of the divergence, which the trainer fixes, the catalogue's function is told alone."""
+    return Options(framework="torch", constants=constants, reference={"kind": kind} if kind else {})
 
 
 def _of_tokens(advantage, mask):
@@ -270,7 +271,7 @@ JUDGED = (
         False,
         "the same; answers without tokens are not counted, as its comments say, and a batch without any gives NaN",
         TORCH,
-        explained="a factor of B/sequences with tokens",
+        explained="answers without tokens are not counted",
     ),
     Judged(
         f"{VANILLA}, token-mean (its defaults)",
@@ -419,7 +420,7 @@ JUDGED = (
         False,
         "the published advantage with the sample deviation plus 1e-6; a group of one keeps its raw reward",
         _fixed(eps=1e-6),
-        explained="in edge cases only: groups of one, one response",
+        explained="only with groups of one",
     ),
     Judged(
         f"{ADVANTAGES}, norm_adv_by_std_in_grpo=False",
@@ -448,7 +449,7 @@ JUDGED = (
         False,
         "the reward minus the mean of the others; a group of one keeps its raw reward",
         _fixed(std="none", baseline="leave_one_out"),
-        explained="groups of one, one response",
+        explained="only with groups of one",
     ),
     Judged(
         "verl compute_rloo_vectorized_outcome_advantage",

@@ -78,11 +78,17 @@ def _tie(record, failure):
     return not (wrong & (high - low <= 1e-3 * size)).any()
 
 
+def _without_an_end(record, failure):
+    solved = failure.trial.solved
+    return solved is not None and not solved.converged
+
+
 CIRCUMSTANCES = {
     "nonempty": ("answers without tokens, or no data at all", _empty),
     "groups": ("groups of one", _groups_of_one),
     "tangent": ("directions that are not tangent", _not_tangent),
     "answers": ("advantages of tokens", _advantages_of_tokens),
+    "solvable": ("problems on which the method cannot converge", _without_an_end),
     "ties": ("ties, where the gradient has a kink", _tie),
 }
 

@@ -52,7 +52,8 @@ def verify(
         Only these; by default all, or the default alone where constants are given.
     assume : sequence of str
         Circumstances that do not come up where the implementation is used, so that what
-        it does there does not count: of "nonempty", "groups", "tangent", "answers", "ties".
+        it does there does not count: of "nonempty", "groups", "tangent", "answers",
+        "solvable", "ties".
     limit : float
         Seconds a call in a child process.
     progress : callable, optional
