@@ -179,3 +179,42 @@ def test_in_a_notebook():
 
     shown = verify("ppo.clipped_surrogate", loss, explain=False)._repr_html_()
     assert "DEVIATES" in shown and "crimson" in shown and "smallest" not in shown
+
+
+def test_a_gradient_without_its_value():
+    """A policy gradient written as the ratio to itself, held constant: another value, and the gradient that counts."""
+    torch = pytest.importorskip("torch")
+
+    def loss(log_prob, advantage, mask, max_length=1.0):
+        a = advantage if advantage.ndim == 2 else advantage[:, None]
+        ratio = torch.exp(log_prob - log_prob.detach())
+        return -(ratio * a * mask).sum(1).mean() / max_length
+
+    verdict = verify("reinforce.reinforce", loss, Options(framework="torch"))
+    assert verdict.conforms and "its value is another; the gradient is what counts" in verdict.notes, str(verdict)
+    doubled = verify("reinforce.reinforce", lambda **given: 2 * loss(**given), Options(framework="torch"))
+    assert not doubled.conforms
+
+
+def test_what_autograd_cannot_take():
+    torch = pytest.importorskip("torch")
+
+    def project(x, z):
+        return torch.tensor((z - x @ (x.mT @ z + z.mT @ x) / 2).detach().numpy(), requires_grad=True) + 0 * z.detach()
+
+    def fails(x, z):
+        class Once(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, z):
+                return z - x @ (x.mT @ z + z.mT @ x) / 2
+
+            @staticmethod
+            def backward(ctx, g):
+                raise RuntimeError("no derivative is implemented")
+
+        return Once.apply(z)
+
+    assert "--no-gradient compares values alone" in str(verify("stiefel.project", fails, Options(framework="torch")))
+    assert verify("stiefel.project", fails, Options(framework="torch", gradient=False)).conforms
+    detached = verify("stiefel.project", project, Options(framework="torch"), explain=False)
+    assert not detached.conforms and "vjp" in str(detached), "a derivative that is not there is a wrong one"

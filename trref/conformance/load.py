@@ -411,7 +411,7 @@ class Implementation:
             )
         gradients = [None] * len(leaves)
         if differentiable:
-            gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+            gradients = _derivatives(value, leaves)
         for name, gradient, leaf in zip(wrt, gradients, leaves, strict=True):
             found[f"gradient by {name}"] = self.sign * _array(
                 torch.zeros_like(leaf) if gradient is None else gradient
@@ -434,9 +434,7 @@ class Implementation:
             and getattr(result, "requires_grad", False)
             and result.shape == cotangent.shape
         ):
-            (pulled,) = torch.autograd.grad(
-                result, leaf, _tensor(cotangent, self.device), allow_unused=True
-            )
+            (pulled,) = _derivatives(result, [leaf], _tensor(cotangent, self.device))
             found["vjp"] = _array(torch.zeros_like(leaf) if pulled is None else pulled)
         return found
 
@@ -484,6 +482,18 @@ class Implementation:
             f"params[{i}] by step": np.stack([step[i] for step in path])
             for i in range(len(params))
         }
+
+
+def _derivatives(result, leaves, cotangent=None):
+    import torch
+
+    try:
+        return torch.autograd.grad(result, leaves, cotangent, allow_unused=True)
+    except RuntimeError as error:
+        hint = "--no-gradient compares values alone"
+        raise Refused(
+            f"what autograd cannot take: {described(error)} ({hint})"
+        ) from error
 
 
 def _frameworks(function, scope):

@@ -37,6 +37,7 @@ METHOD = Method(
             f=reinforce,
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
+            value_free=True,
             settings={
                 "default": {},
                 "seq_mean": {"aggregation": "seq_mean"},
