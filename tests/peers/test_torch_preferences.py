@@ -6,11 +6,12 @@ import pytest
 from trref.catalog import find
 from trref.preferences import ipo, kto
 from trref.preferences.dpo import dpo, hinge, length_normalised, population_loss, reference_free, robust
+from trref.preferences.orpo import odds_ratio_loss, orpo
 from trref.preferences.simpo import simpo
 
 torch = pytest.importorskip("torch")
 trl = pytest.importorskip("trl")
-from tests.peers.trl_preferences import cpo_loss, dpo_loss, gradients  # noqa: E402
+from tests.peers.trl_preferences import cpo_loss, dpo_loss, gradients, orpo_loss  # noqa: E402
 
 pytestmark = pytest.mark.peer
 
@@ -170,3 +171,24 @@ def test_kto_by_autograd():
         undesirable_weight=0.8,
     )
     assert loss == pytest.approx(float(value.detach()), rel=1e-13) and np.allclose(gradient, t.grad.numpy(), rtol=1e-12)
+
+
+def test_the_odds_ratio_is_that_of_trl_in_its_single_precision():
+    lengths = _lengths(12)
+    sums = [-n * x for n, x in zip(lengths, np.random.default_rng(12).uniform(0.01, 3.0, (2, 12)), strict=True)]
+    n_w, n_l = (torch.tensor(x) for x in lengths)
+    _same(odds_ratio_loss(*sums, *lengths), gradients(lambda w, l: orpo_loss(w / n_w, l / n_l, beta=1.0), *sums), 3e-5)
+
+
+def test_orpo_by_autograd():
+    """As LLaMA-Factory has it, in double precision."""
+    lengths = _lengths(13)
+    sums = [-n * x for n, x in zip(lengths, np.random.default_rng(13).uniform(0.01, 3.0, (2, 12)), strict=True)]
+    n_w, n_l = (torch.tensor(x) for x in lengths)
+
+    def loss(w, l):
+        w, l = w / n_w, l / n_l
+        odds = w - torch.log1p(-w.exp()) - l + torch.log1p(-l.exp())
+        return (-w - 0.3 * torch.nn.functional.logsigmoid(odds)).mean()
+
+    _same(orpo(*sums, *lengths, odds_weight=0.3), gradients(loss, *sums), 1e-11)

@@ -1,13 +1,14 @@
-"""Training policies of answers on comparisons, with any loss of pairs.
+"""Training policies on comparisons, with any loss of pairs: tables of answers, and strings of letters.
 
-For dpo, tr_dpo, rpo and trpa.
+For dpo, tr_dpo, rpo and trpa; for simpo, orpo and cpo, where answers have lengths.
 """
 
 from trref.backend import xp
 from trref.catalog import call
 from trref.experiments.training import train
+from trref.nn.heads import log_softmax
 
-__all__ = ["train_pairs"]
+__all__ = ["train_letters", "train_pairs"]
 
 
 def train_pairs(
@@ -85,3 +86,49 @@ def train_pairs(
 def _sums(places, at, values):
     """Return, for each of the places, the sum of the values that lie at it."""
     return (at == places[:, None]).astype(values.dtype) @ values
+
+
+def train_letters(
+    objective, chosen, rejected, theta, *, ref_theta=None, hyper=None, **options
+):
+    """Train one distribution over letters, from which all places of a string are drawn, on comparisons of strings.
+
+    Parameters
+    ----------
+    objective : callable
+        Of those of the arguments of `train_pairs`, and of ``chosen_length`` and ``rejected_length``, that it names.
+    chosen, rejected : array (N, V)
+        How often each letter occurs.
+    theta : array (V,)
+        Logits of the letters.
+    ref_theta : array (V,), optional
+        Of the reference; `theta` if not given.
+    hyper : mapping, optional
+        Hyper-parameters of the objective.
+    **options
+        Of `trref.experiments.training.train`: ``steps``, ``lr``, ``rule``, ``watch``, …
+
+    Returns
+    -------
+    trref.experiments.training.Run
+    """
+    ref = log_softmax(theta if ref_theta is None else ref_theta)
+    known = {
+        "ref_chosen_log_prob": chosen @ ref,
+        "ref_rejected_log_prob": rejected @ ref,
+        "chosen_length": chosen.sum(1),
+        "rejected_length": rejected.sum(1),
+    }
+
+    def gradient(theta, rng):
+        log_p = log_softmax(theta)
+        pairs = {
+            "chosen_log_prob": chosen @ log_p,
+            "rejected_log_prob": rejected @ log_p,
+            **known,
+        }
+        loss, (d_chosen, d_rejected) = call(objective, pairs, hyper or {})
+        slope = d_chosen @ chosen + d_rejected @ rejected
+        return loss, slope - xp.exp(log_p) * slope.sum()
+
+    return train(gradient, theta, None, **options)

@@ -17,7 +17,7 @@ on the same comparisons, by a judge who does not look at the length and by one w
 import numpy as np
 
 from trref.experiments.figures import use_style
-from trref.experiments.training import train
+from trref.experiments.preferences import train_letters
 from trref.nn.heads import log_softmax
 from trref.preferences.dpo import dpo, length_normalised
 from trref.preferences.simpo import simpo
@@ -38,21 +38,10 @@ def compare(rng, draws, shortness):
     return np.where(wins[:, None], a, b), np.where(wins[:, None], b, a)
 
 
-def learn(objective, chosen, rejected, ref_theta, steps=250):
-    n_w, n_l, ref = chosen.sum(1), rejected.sum(1), log_softmax(ref_theta)
-
-    def gradient(theta, rng):
-        log_p = log_softmax(theta)
-        loss, (d_w, d_l) = objective(chosen @ log_p, rejected @ log_p, chosen @ ref, rejected @ ref, n_w, n_l)
-        return loss, chosen.T @ d_w + rejected.T @ d_l - np.exp(log_p) * (n_w @ d_w + n_l @ d_l)
-
-    return log_softmax(train(gradient, ref_theta, None, lr=0.05, steps=steps).theta)
-
-
 methods = {
-    "DPO (sums)": lambda w, l, rw, rl, nw, nl: dpo(w, l, rw, rl, beta=0.3),
-    "DPO, length-normalised": lambda w, l, rw, rl, nw, nl: length_normalised(w, l, rw, rl, nw, nl, beta=3.0),
-    "SimPO": lambda w, l, rw, rl, nw, nl: simpo(w, l, nw, nl, beta=3.0, gamma=0.5),
+    "DPO (sums)": (dpo, {"beta": 0.3}),
+    "DPO, length-normalised": (length_normalised, {"beta": 3.0}),
+    "SimPO": (simpo, {"beta": 3.0, "gamma": 0.5}),
 }
 
 
@@ -63,12 +52,14 @@ def rewards(name, counts, log_p, ref):
 
 results = {}
 for shortness in (0.0, 0.3):
-    for name, objective in methods.items():
+    for name, (objective, hyper) in methods.items():
         rows = []
         for seed in range(seeds):
             rng = np.random.default_rng(seed)
             ref_theta = 0.3 * rng.standard_normal(V)
-            log_p = learn(objective, *compare(rng, 1500, shortness), ref_theta)
+            data = compare(rng, 1500, shortness)
+            run = train_letters(objective, *data, ref_theta, hyper=hyper, lr=0.05, steps=250)
+            log_p = log_softmax(run.theta)
             chosen, rejected = compare(rng, 4000, shortness)
             ref = log_softmax(ref_theta)
             by_policy = rewards(name, chosen, log_p, ref) > rewards(name, rejected, log_p, ref)
