@@ -120,7 +120,8 @@ def tutorial(method):
 def mutants(method):
     findings = [mutate.judged(record.name) for record in _able(method)]
     if any(finding.alive or finding.error for finding in findings):
-        raise Failed("\n".join(str(finding) for finding in findings))
+        excuse = f'tools/equivalent_mutants/{method.slug}.json: {{"{method.slug}.function": {{"text": "reason"}}}}'
+        raise Failed("\n".join([*map(str, findings), f"an edge that tells it from the code, or an excuse in {excuse}"]))
     total = mutate.totals(findings)
     return f"{total['mutants']}, {total['equivalent']} of them equivalent"
 

@@ -21,7 +21,7 @@ CITATION = """@misc{KEY,
   title = {Title of the Paper},
   year = {2025},
   eprint = {0000.00000},
-  archivePrefix = {arXiv}
+  archiveprefix = {arXiv}
 }
 """
 
@@ -37,7 +37,7 @@ def main():
     parser.add_argument("slug", help="such as my_method: the name of the module")
     parser.add_argument("family", choices=families())
     parser.add_argument("--record", choices=RECORDS, required=True, help="what its first function is")
-    parser.add_argument("--key", help="of its entry in the bibliography; the slug by default")
+    parser.add_argument("--key", help="of its bibliography entry, such as author2025word; the slug by default")
     options = parser.parse_args()
     slug, family = options.slug, options.family
     key = options.key or slug.replace("_", "")

@@ -62,7 +62,8 @@ def citation(key):
             f"key must name an entry of the bibliography: there is no references/{key}.bib"
         )
     text = path.read_text(encoding="utf-8")
-    fields = dict(re.findall(r"^\s*(\w+)\s*=\s*\{(.*)\},?\s*$", text, re.MULTILINE))
+    pairs = re.findall(r"^\s*(\w+)\s*=\s*\{(.*)\},?\s*$", text, re.MULTILINE)
+    fields = {name.lower(): value for name, value in pairs}
     if lacking := {"title", "author", "year"} - fields.keys():
         raise ValueError(f"references/{key}.bib lacks {', '.join(sorted(lacking))}")
     arxiv = (

@@ -138,7 +138,8 @@ def record_is_complete(record):
     for case in cases(record):
         require(
             list(case.inputs) == list(record.inputs),
-            f"{case.label}: inputs are {list(case.inputs)}",
+            f"{case.label}: the example gives {list(case.inputs)}, the function takes {list(record.inputs)}; "
+            "an Interface gives each function what it names",
         )
         with backend.use_backend("numpy"):
             validate.inputs(record.inputs, case.inputs)
@@ -720,7 +721,8 @@ def deviations(record):
             differs |= not all(close(a, b, EQUAL) for (_, a), (_, b) in pairs)
         require(
             differs,
-            f"the deviation {deviation.name!r} never differs from the reference",
+            f"the deviation {deviation.name!r} never differs from the reference by more than {EQUAL:g}, relative to "
+            "the part of the result: is it one, and does an edge show it?",
         )
 
 
