@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trref import catalog
-from trref.optimizers import adam, diffgrad, sgd
+from trref.optimizers import adam, adamp, diffgrad, sgd
 
 torch = pytest.importorskip("torch")
 
@@ -88,3 +88,27 @@ def test_diffgrad_decays_apart_by_default():
     rule = _deviation("diffgrad.update", "decoupled decay")
     ours = {**ADAM, "weight_decay": 0.2}
     _agree(lambda p: public.DiffGrad(p, **IN_TORCH, weight_decay=0.2), rule, diffgrad.init, ours)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 1.0, 9.0])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_adamp(threshold, nesterov):
+    """Public epsilon hat is on record; the thresholds let nothing, little, much and everything pass."""
+    public = pytest.importorskip("pytorch_optimizer")
+    shared = {"weight_decay": 0.2, "nesterov": nesterov}
+    theirs = {**IN_TORCH, **shared, "delta": threshold, "wd_ratio": 0.3}
+    ours = {**ADAM, **shared, "threshold": threshold, "decay_ratio": 0.3}
+    rule = _deviation("adamp.update", "epsilon hat")
+    _agree(lambda p: public.AdamP(p, **theirs), rule, adamp.init, ours)
+    tiny = {"eps": 1e-14}
+    _agree(lambda p: public.AdamP(p, **theirs | tiny), adamp.update, adamp.init, ours | tiny)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 1.0, 9.0])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgdp(threshold, nesterov):
+    public = pytest.importorskip("pytorch_optimizer")
+    shared = {"lr": 0.05, "momentum": 0.7, "weight_decay": 0.2, "nesterov": nesterov, "eps": 1e-3}
+    theirs = {**shared, "delta": threshold, "wd_ratio": 0.3}
+    ours = {**shared, "threshold": threshold, "decay_ratio": 0.3}
+    _agree(lambda p: public.SGDP(p, **theirs), adamp.sgdp_update, adamp.init, ours)
