@@ -5,6 +5,7 @@ import pytest
 
 from trref.catalog import find
 from trref.preferences import ipo, kto
+from trref.preferences.cpo import arpo, cpo
 from trref.preferences.dpo import dpo, hinge, length_normalised, population_loss, reference_free, robust
 from trref.preferences.orpo import odds_ratio_loss, orpo
 from trref.preferences.simpo import simpo
@@ -192,3 +193,36 @@ def test_orpo_by_autograd():
         return (-w - 0.3 * torch.nn.functional.logsigmoid(odds)).mean()
 
     _same(orpo(*sums, *lengths, odds_weight=0.3), gradients(loss, *sums), 1e-11)
+
+
+def test_cpo_is_that_of_trl_with_the_likelihood_of_all_tokens():
+    lengths = _lengths(14)
+    sums = [-n * x for n, x in zip(lengths, np.random.default_rng(14).uniform(0.1, 3.0, (2, 12)), strict=True)]
+    tokens = lengths[0].sum()
+
+    def loss(w, l):
+        contrast = cpo_loss(w, l, loss_type="sigmoid", beta=0.3, label_smoothing=0.2)
+        return contrast - 0.7 * w.sum() / tokens  # what its cross-entropy over the batch is
+
+    ours = cpo(*sums, lengths[0], beta=0.3, likelihood_weight=0.7, likelihood="batch_mean", label_smoothing=0.2)
+    _same(ours, gradients(loss, *sums))
+    named = dict(zip(("chosen_log_prob", "rejected_log_prob", "chosen_length"), (*sums, lengths[0]), strict=True))
+
+    def hinged(w, l):
+        return cpo_loss(w, l, loss_type="hinge", beta=0.3) - w.sum() / tokens
+
+    _same(find("cpo.cpo").deviations[0].f(**named, beta=0.3), gradients(hinged, *sums))
+
+
+def test_arpo_by_autograd():
+    """As the authors' cpo_trainer.py has it, with nothing detached."""
+    lengths = _lengths(15)
+    sums = [-n * x for n, x in zip(lengths, np.random.default_rng(15).uniform(0.1, 3.0, (2, 12)), strict=True)]
+    n_w, n_l = (torch.tensor(x) for x in lengths)
+
+    def loss(w, l):
+        tau = (0.8 * (0.5 * (w / n_w - l / n_l).abs()).exp() - 1).clamp(max=1.0)
+        return -torch.nn.functional.logsigmoid(0.3 * (w - tau * l)).mean() - 0.7 * w.sum() / n_w.sum()
+
+    ours = arpo(*sums, *lengths, beta=0.3, likelihood_weight=0.7, scale=0.8, rate=0.5)
+    _same(ours, gradients(loss, *sums), 1e-11)
