@@ -7,6 +7,8 @@ from tests.peers.by_autograd import close
 from trref.nn import mlp
 from trref.problems.networks import random_classifier
 from trref.sharpness import adversarial_model_perturbation as amp
+from trref.sharpness import gam
+from trref.sharpness import gradient_regularization as gr
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -51,4 +53,43 @@ def test_beyond_the_ball_it_is_public_sam():
     optimizer = SAM([weight], torch.optim.SGD, rho=0.05, lr=1.0)
     f(weight).backward()
     optimizer.first_step(zero_grad=True)
-    close(amp.perturbed_gradient(loss, theta, rho=0.05)[1], _gradient(f, weight.detach()))
+    # its norm is a number of single precision
+    close(amp.perturbed_gradient(loss, theta, rho=0.05)[1], _gradient(f, weight.detach()), 1e-7)
+
+
+def test_penalised_loss_by_double_backward():
+    loss, theta, f = _task(2)
+    point = torch.tensor(theta, requires_grad=True)
+    g = _gradient(f, point, create_graph=True)
+    penalised = f(point) + 0.15 * (g * g).sum()
+    value, gradient = gr.penalised_loss(loss, theta, penalty_weight=0.3)
+    close(value, penalised)
+    close(gradient, torch.autograd.grad(penalised, point)[0])
+
+
+@pytest.mark.parametrize("scheme", ["forward", "backward", "central"])
+def test_differences_of_gradients(scheme):
+    loss, theta, f = _task(3)
+    point = torch.tensor(theta)
+    g = _gradient(f, point)
+    up, down = (_gradient(f, point + sign * 0.05 * g) for sign in (1, -1))
+    difference = {"forward": up - g, "backward": g - down, "central": (up - down) / 2}[scheme] / 0.05
+    ours = gr.finite_difference_gradient(loss, theta, penalty_weight=0.3, inner_lr=0.05, scheme=scheme)[1]
+    close(ours, g + 0.3 * difference)
+
+
+def test_gam_by_double_backward():
+    loss, theta, f = _task(4)
+
+    def slope(point):
+        return torch.linalg.vector_norm(_gradient(f, point, create_graph=True))
+
+    point = torch.tensor(theta, requires_grad=True)
+    norm_gradient = torch.autograd.grad(slope(point), point)[0]
+    close(gam.gradient_norm(loss, theta)[0], slope(point))
+    close(gam.gradient_norm(loss, theta)[1], norm_gradient)
+    moved = 0.1 * norm_gradient / torch.linalg.vector_norm(norm_gradient)
+    total = f(point) + 0.3 * 0.1 * slope(point + moved)
+    value, gradient = gam.gam(loss, theta, rho=0.1, alpha=0.3)
+    close(value, total)
+    close(gradient, torch.autograd.grad(total, point)[0])

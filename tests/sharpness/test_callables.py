@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from trref.sharpness import adversarial_model_perturbation as amp
-from trref.sharpness import asam, sam
+from trref.sharpness import asam, gam, sam
+from trref.sharpness import gradient_regularization as gr
 
 pytest.importorskip("hypothesis")
 from hypothesis import given, settings
@@ -54,6 +55,10 @@ FUNCTIONS = {
     "sam.sharpness": (lambda loss, theta: sam.sharpness(loss, theta, steps=2), 4),
     "asam.worst_perturbation": (asam.worst_perturbation, 1),
     "asam.perturbed_gradient": (asam.perturbed_gradient, 2),
+    "gam.four_displacements": (gam.four_displacements, 4),
+    "gam.gam_accelerated": (gam.gam_accelerated, 4),
+    "gradient_regularization.flooding": (gr.flooding, 1),
+    "gradient_regularization.finite_difference_gradient": (gr.finite_difference_gradient, 2),
     "amp.worst_perturbation": (lambda loss, theta: amp.worst_perturbation(loss, theta, steps=2), 2),
     "amp.perturbed_gradient": (amp.perturbed_gradient, 2),
 }
