@@ -1,11 +1,18 @@
 """Which catalogued function is it?"""
 
+import functools
 import json
+import pathlib
+import sys
 
 import numpy as np
 import pytest
 
-from trref import catalog, checks, cli
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+
+import full
+
+from trref import catalog, cli
 from trref.conformance import identify
 from trref.conformance.identify import candidates, equal_candidates
 
@@ -42,62 +49,30 @@ INTERFACES = sorted(
         if r.interface and isinstance(r, catalog.Objective | catalog.Transform | catalog.Estimator)
     }
 )
+groups_of = functools.cache(equal_candidates)
 
 
 @pytest.mark.parametrize("interface", INTERFACES)
-def test_confusion_matrix(interface):
-    """Every member, setting and deviation is identified as itself, up to members that a declared limit makes equal."""
-    groups = equal_candidates(interface)
+def test_equal_members_are_declared(interface):
+    """What `identify` cannot tell apart, a declared limit makes equal."""
+    groups = groups_of(interface)
     assert sum(len(group) for group in groups) == len(candidates(interface))
     for group in groups:
         # a deviation of one function may be another function as published; two published ones need a declared limit
         published = [c for c in group if c.deviation is None]
         for a in published[1:]:
-            assert any(_declared(a, b) for b in published if a is not b), [c.text for c in group]
-    for group in groups:
-        member = group[0]
-        found = identify(_callable(member), interface)
-        exact = {m.candidate.text for m in found.exact}
-        assert exact == {c.text for c in group}, member.text
+            assert any(full.declared(a, b) for b in published if a is not b), [c.text for c in group]
 
 
-def _callable(candidate):
-    """The candidate as someone else's function: value and gradient."""
-    names = list(candidate.record.inputs)
-    scope = {"parts": candidate.parts, "record": candidate.record}
-    keywords = ", ".join(names)
-    source = f"def f({keywords}):\n    return result(dict({', '.join(f'{n}={n}' for n in names)}))\n"
-
-    def result(inputs):
-        if not isinstance(candidate.record, catalog.Objective):
-            return checks.run(*candidate.runnable(inputs))
-        parts = candidate.parts(inputs)
-        gradients = [parts[f"gradient by {n}"] for n in candidate.record.wrt_names]
-        return parts["value"], gradients[0] if len(gradients) == 1 else tuple(gradients)
-
-    scope["result"] = result
-    exec(source, scope)
-    return scope["f"]
+FUNCTIONS = [(i, name) for i in INTERFACES for name in dict.fromkeys(c.record.name for c in candidates(i))]
 
 
-def _declared(a, b):
-    """A declared limit between the two, for all inputs; or one function under settings that come to the same."""
-    same = a.record is b.record and _hyper(a.record, a.hyper) == _hyper(b.record, b.hyper)
-    return same or _becomes(a, b) or _becomes(b, a)
-
-
-def _becomes(a, b):
-    return any(
-        catalog.find(limit.to) is b.record
-        and not limit.place
-        and limit.hyper.items() <= _hyper(a.record, a.hyper).items()
-        and _hyper(b.record, limit.to_hyper) == _hyper(b.record, b.hyper)
-        for limit in a.record.limits
-    )
-
-
-def _hyper(record, hyper):
-    return {**record.hyper_parameters, **hyper}
+@pytest.mark.parametrize(("interface", "name"), FUNCTIONS, ids=[f"{i}-{n}" for i, n in FUNCTIONS])
+def test_a_function_is_identified_as_itself(interface, name):
+    """Up to members that are equal. (Every setting and deviation is tried by ``tools/full.py identify``.)"""
+    group = next(g for g in groups_of(interface) if any(c.record.name == name and c.deviation is None for c in g))
+    found = identify(full.as_function(group[0]), interface)
+    assert {m.candidate.text for m in found.exact} == {c.text for c in group}
 
 
 def test_command(tmp_path, capsys):

@@ -107,6 +107,35 @@ def test_a_setting_that_cannot_be_passed_is_named():
     assert verdict.conforms and verdict.skipped == ("atari", "probe")
 
 
+def test_the_smallest_failing_input():
+    """Smallest in every length, of short numbers, and as many digits as the difference needs."""
+
+    def forgets_the_second_token(log_prob, old_log_prob, advantage, mask, clip=0.2):
+        mask = mask.copy()
+        mask[:, 1:2] = 0
+        return catalog.find("grpo.grpo").f(log_prob, old_log_prob, advantage, mask, clip=clip)
+
+    smallest = verify("grpo.grpo", forgets_the_second_token, explain=True).smallest
+    assert smallest.trial.inputs["mask"].shape == (1, 2) and smallest.trial.inputs["advantage"].shape in ((1,), (1, 2))
+    assert all(np.array_equal(np.round(a, 1), a) for a in smallest.trial.inputs.values())
+
+    def nearly(log_prob, old_log_prob, advantage, clip=0.2):
+        return _right(log_prob, old_log_prob, advantage, clip) * (1 + 3e-8)
+
+    lines = str(verify(NAME, nearly)).splitlines()
+    expected, found = (next(x for x in lines if x.strip().startswith(w)).split()[-1] for w in ("expected", "found "))
+    assert expected != found, lines
+
+
+def test_exceptions_are_shown_beside_differences():
+    def wrong(log_prob, old_log_prob, advantage, clip=0.2):
+        if len(log_prob) == 1:
+            raise ValueError("needs two")
+        return 1.1 * _right(log_prob, old_log_prob, advantage, clip) + 0.1
+
+    assert "raised ValueError: needs two" in str(verify(NAME, wrong))
+
+
 def test_code_that_raises():
     def broken(log_prob, old_log_prob, advantage, clip=0.2):
         raise KeyError("oops")
@@ -143,7 +172,7 @@ def test_what_a_solver_reports_beside_the_solution(field, change):
 def test_a_solver_that_reports_nothing():
     verdict = verify("cg.cg", lambda **given: cg(**given).x)
     assert verdict.conforms and verdict.compared == "solution"
-    assert verify("cg.cg", _cg_that_reports()).compared == "solution, residual_norms, iterations, converged"
+    assert verify("cg.cg", _cg_that_reports()).compared == "solution, residual_norms, converged, iterations"
 
 
 def test_a_wrong_multiplier():
@@ -176,7 +205,7 @@ def update(params, grads, state, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     assert _run(capsys, "verify", "adam.update", f"{path}:update")[0] == 0
     path.write_text(text.format(init="init(params, seed)"))  # not the first state of an update rule
     status, out, _ = _run(capsys, "verify", "adam.update", f"{path}:update")
-    assert status == 1 and "cannot unpack non-iterable NoneType" in out
+    assert status == 2 and "cannot unpack non-iterable NoneType" in out
 
 
 # ---- other devices

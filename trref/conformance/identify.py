@@ -432,7 +432,8 @@ def _distance(candidate, inputs, parts, answer):
         scale = trials.scale(parts, name)
         difference = float(abs(found - parts[name]).max(initial=0.0)) / scale
         kink = name.startswith("gradient") and candidate.deviation is None
-        if difference > trials.DOUBLE and kink:
+        # what differs already is no match, whatever the gradient may be at a kink
+        if kink and worst <= trials.DOUBLE < difference:
             own, hyper = candidate.own(inputs), candidate.hyper
             trial, record = (
                 trials.Trial("", "default", own, hyper, parts),

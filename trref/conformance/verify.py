@@ -12,6 +12,7 @@ from trref.checks.gradient import ContractError
 from trref.conformance import hypotheses, trials
 from trref.conformance.circumstances import CIRCUMSTANCES, FEWEST, exemptions, unusual
 from trref.conformance.load import LoadError, Options, parameter
+from trref.conformance.shrink import shrink
 from trref.conformance.verdict import Verdict
 from trref.conformance.worker import Answer, Child, InProcess
 
@@ -118,7 +119,8 @@ def verify(
         explanations, smallest = (), None
         if judged.failures and explain and judged.answered:
             explanations = tuple(_explanations(record, judged))
-            smallest = _shrink(record, judged, asked)
+            if not judged.lost:
+                smallest = shrink(record, judged.failures, judged.ask, asked.small)
         return Verdict(
             function=record.name,
             framework=described.framework,
@@ -188,6 +190,11 @@ class _Asked:
             raise LoadError(
                 f"{self.record.name} does not take that: {error}"
             ) from error
+
+    def small(self, setting):
+        """A few small trials under one of the settings, for a failing input to show."""
+        chosen, few = {setting: self.settings[setting]}, {"seeds": (0, 1, 2)}
+        return self.trials(chosen, sizes=(1, 2, 3), single=False, **few)
 
     def _can_be_asked(self, trial):
         """Whether the implementation takes the limit that ends an iteration early."""
@@ -396,53 +403,3 @@ def _first_part(record, answer):
         answer,
         parts={k: v for k, v in answer.parts.items() if k.startswith("solution")},
     )
-
-
-def _shrink(record, judged, asked, tries=150):
-    """Look for a failing input that fits on a screen: small, with short numbers."""
-    kinds = catalog.Objective | catalog.Transform | catalog.Estimator
-    if not isinstance(record, kinds) or judged.lost:
-        return None
-    failing = [f for f in judged.failures if not f.trial.single]
-    if not failing:
-        return None
-    best = min(failing, key=_size)
-    setting = {"default": asked.settings[best.trial.setting]}
-    for trial in asked.trials(setting, seeds=(0, 1, 2), sizes=(1, 2, 3), single=False):
-        tries -= 1
-        failure = trials.judge(record, trial, judged.ask(trial))
-        if failure and not failure.error and _size(failure) < _size(best):
-            best = failure
-    for name, array in best.trial.inputs.items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-            continue
-        for candidate in _simpler(array):
-            tries -= 1
-            if tries < 0:
-                return best
-            if failure := _still_fails(record, judged, best, name, candidate):
-                best = failure
-                break
-    return best
-
-
-def _size(failure):
-    """How large the input is; of equal ones that with the largest error comes first."""
-    arrays = [a for a in failure.trial.inputs.values() if isinstance(a, np.ndarray)]
-    return sum(a.size for a in arrays), -failure.distance
-
-
-def _simpler(array):
-    """Shorter numbers, the shortest first."""
-    return [np.round(array, digits) + 0.0 for digits in (0, 1, 2, 3)]
-
-
-def _still_fails(record, judged, failure, name, candidate):
-    inputs = {**failure.trial.inputs, name: candidate}
-    try:
-        expected = trials.reference(record, inputs, failure.trial.hyper)
-    except (ValueError, TypeError):
-        return None
-    trial = dataclasses.replace(failure.trial, inputs=inputs, expected=expected)
-    again = trials.judge(record, trial, judged.ask(trial))
-    return again if again and bool(again.error) == bool(failure.error) else None
