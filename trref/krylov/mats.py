@@ -68,7 +68,7 @@ weighs two tasks by a factor and 1 less that factor, and the factor is 1 by defa
 **Provenance.** Confirmed in the authors' code: systems, products, starts, numbers of iterations, the scaling and the
 floor. The exact Fisher product and the statement on least squares were derived here.
 
-Tam, Bansal and Raffel, *Merging by Matching Models in Task Parameter Subspaces*, 2023, arXiv:2312.04339.
+Tam, Bansal and Raffel, *Merging by Matching Models in Task Subspaces*, 2023, arXiv:2312.04339.
 """
 
 import math
