@@ -1,0 +1,1 @@
+"""Combining several gradients, of tasks or of small batches, into one direction."""
