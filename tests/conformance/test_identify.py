@@ -13,7 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 import full
 
 from trref import catalog, cli
-from trref.conformance import identify
+from trref.conformance import LoadError, Options, identify
 from trref.conformance.identify import candidates, equal_candidates
 
 
@@ -40,6 +40,28 @@ def test_nearest():
         lambda log_prob, old_log_prob, advantage: 1.001 * _surrogate(log_prob, old_log_prob, advantage), "surrogate"
     )
     assert not found.exact and "nearest: ppo.clipped_surrogate [atari]" in str(found) and "parts on" in str(found)
+
+
+def test_a_factor_and_a_constant():
+    def tripled(log_prob, old_log_prob, advantage):
+        return 3 * _surrogate(log_prob, old_log_prob, advantage)
+
+    def narrow(log_prob, old_log_prob, advantage):
+        r = np.exp(log_prob - old_log_prob)
+        return -np.minimum(r * advantage, np.clip(r, 0.85, 1.15) * advantage).mean()
+
+    found = identify(tripled, "surrogate")
+    assert not found.exact and "but all with a constant factor of 3" in str(found), str(found)
+    found = identify(narrow, "surrogate")
+    assert "nearest: ppo.clipped_surrogate: " in str(found) and "but all with clip = 0.15" in str(found), str(found)
+    assert identify(narrow, "surrogate", Options(reference={"clip": 0.15})).exact
+
+
+def test_calls_that_do_not_come_back(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import os\n\ndef f(log_prob, old_log_prob, advantage):\n    os._exit(3)\n")
+    with pytest.raises(LoadError, match=r"ended its process \(exit status 3\)"):
+        identify(f"{path}:f", "surrogate")
 
 
 INTERFACES = sorted(
@@ -71,7 +93,7 @@ FUNCTIONS = [(i, name) for i in INTERFACES for name in dict.fromkeys(c.record.na
 def test_a_function_is_identified_as_itself(interface, name):
     """Up to members that are equal. (Every setting and deviation is tried by ``tools/full.py identify``.)"""
     member = next(c for c in candidates(interface) if c.record.name == name and c.deviation is None)
-    group = next({c.text for c in g} for g in groups_of(interface) if any(c is member for c in g))
+    group = next({c.text for c in g} for g in groups_of(interface) if any(c.text == member.text for c in g))
     found = {m.candidate.text for m in identify(full.as_function(member), interface).exact}
     assert member.text in found and found <= group
 

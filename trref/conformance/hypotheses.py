@@ -16,7 +16,7 @@ from trref import catalog, checks
 from trref.conformance import bases
 from trref.conformance import trials as trials_
 
-__all__ = ["Explanation", "explain", "related"]
+__all__ = ["Explanation", "constant", "explain", "related"]
 
 ROUNDING = 1e-5  # single precision leaves relative errors below
 
@@ -102,6 +102,14 @@ def related(record, answered, results):
             return None
     found = (relation(record, answered, results) for relation in RELATIONS[1:])
     return next((text for text in found if text), None)
+
+
+def constant(record, answered):
+    """Return the explanation by a constant other than the default, or None."""
+    each = (
+        _related(record, answered, b, RELATIONS[:1]) for b in bases.constants(record)
+    )
+    return next((str(e).removeprefix("computes with ") for e in each if e), None)
 
 
 def _alike(part, found):

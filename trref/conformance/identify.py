@@ -380,11 +380,14 @@ def _relation(candidate, expected, answers):
         answer = asked[_kind(candidate.record)]
         if expected[label] is None or not answer.parts:
             return None
-        own, hyper = {n: inputs[n] for n in candidate.record.inputs if n in inputs}, {}
+        own, hyper = candidate.own(inputs), candidate.hyper
         trial = trials.Trial(label, "default", own, hyper, expected[label])
         answered.append((trial, answer))
         parts.append(expected[label])
-    return hypotheses.related(candidate.record, answered, parts)
+    relation = hypotheses.related(candidate.record, answered, parts)
+    if relation or candidate.deviation:
+        return relation
+    return hypotheses.constant(candidate.record, answered)
 
 
 def _kind(record):
