@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trref import catalog
-from trref.optimizers import adam, adamp, diffgrad, sgd
+from trref.optimizers import adam, adamomentum, adamp, diffgrad, sgd
 
 torch = pytest.importorskip("torch")
 
@@ -112,3 +112,30 @@ def test_sgdp(threshold, nesterov):
     theirs = {**shared, "delta": threshold, "wd_ratio": 0.3}
     ours = {**shared, "threshold": threshold, "decay_ratio": 0.3}
     _agree(lambda p: public.SGDP(p, **theirs), adamp.sgdp_update, adamp.init, ours)
+
+
+class AdaMomentumInTorch(torch.optim.Optimizer):
+    """Written after the paper's algorithm with torch's own primitives: no public package has it."""
+
+    def __init__(self, params, lr, betas, eps, weight_decay):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state.update(t=0, m=torch.zeros_like(p), v=torch.zeros_like(p))
+                state["t"] += 1
+                state["m"].lerp_(p.grad, 1 - group["betas"][0])
+                state["v"].lerp_(state["m"].square(), 1 - group["betas"][1]).add_(group["eps"])
+                corrections = [1 - beta ** state["t"] for beta in group["betas"]]
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                root = (state["v"] / corrections[1]).sqrt()
+                p.addcdiv_(state["m"], root, value=-group["lr"] / corrections[0])
+
+
+def test_adamomentum():
+    make = lambda p: AdaMomentumInTorch(p, **IN_TORCH, weight_decay=0.2)  # noqa: E731
+    _agree(make, adamomentum.update, adamomentum.init, {**ADAM, "weight_decay": 0.2})
