@@ -30,6 +30,7 @@ ALONE = {
     "reduced_divergences.top_k_divergence": "a divergence of merged distributions, with its gradient in logits",
     "reduced_divergences.binary_divergence": "a divergence of two cells, in the probability of the sampled token alone",
     "ace_regulariser.selective_regulariser": "a penalty on whole distributions, with its gradient in logits",
+    "value_loss.value_loss": "a loss of the value function, with its gradient in the values",
     "lens_likelihood.value_function": "an exact mean over all answers, with its gradient in logits",
 }
 """Objectives that no limit leads to from GRPO, with the reason."""

@@ -92,6 +92,7 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             wrt="log_prob",
             stopped={"weight": importance_weight},
+            value_free=True,
             settings={
                 "default": {},
                 "upper bound 1.28": {"clip_high": 0.28},
