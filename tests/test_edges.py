@@ -62,3 +62,58 @@ def test_errors_of_numpy_change_nothing(name, data):
     expected = _run(record, inputs, hyper)
     with np.errstate(all="raise"):
         _same(_run(record, inputs, hyper), expected)
+
+
+class _Broken:
+    """A callable that gives what it should for some calls, and then what a user's mistake gives."""
+
+    def __init__(self, whole, spoil, calls):
+        self.whole, self.spoil, self.calls = whole, spoil, calls
+
+    def __call__(self, *args):
+        right = self.whole(*args)
+        self.calls -= 1
+        return right if self.calls >= 0 else self.spoil(right)
+
+    def __getattr__(self, name):  # those that have methods, too
+        return getattr(self.whole, name)
+
+
+MISTAKES = {
+    "None": lambda right: None,
+    "text": lambda right: "text",
+    "nan": lambda right: checks.convert(right, lambda a: np.full_like(a, np.nan)),
+    "a host number": lambda right: 1.0,
+    "another shape": lambda right: checks.convert(right, lambda a: np.stack([a, a])),
+    "integers": lambda right: checks.convert(right, lambda a: np.ones_like(a, int)),
+    "single precision": lambda right: checks.convert(right, lambda a: a.astype(np.float32)),
+    "a list": lambda right: [right],
+}
+CALLED = [
+    (name, argument)
+    for name, record in RECORDS.items()
+    for argument, spec in record.inputs.items()
+    if getattr(spec, "methods", ()) == ("__call__",) and spec.kind == "callable" and argument != "mdp"
+]
+"""Functions. (A decision process is no function of a user's: `trref.problems.mdp` has them, and what they return.)"""
+
+
+@pytest.mark.parametrize(("name", "argument"), CALLED)
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_what_callables_return_is_named(name, argument, data):
+    """At the first call or later. A number that is not finite may be stepped over, as where a loss is not defined."""
+    record = RECORDS[name]
+    inputs, hyper = _case(record, data)
+    if not callable(inputs[argument]):
+        return  # not given, or an object of which only attributes are used
+    how, calls = data.draw(st.sampled_from(list(MISTAKES))), data.draw(st.sampled_from((0, 0, 1, 2, 5)))
+    inputs[argument] = broken = _Broken(inputs[argument], MISTAKES[how], calls)
+    try:
+        parts = _run(record, inputs, hyper)
+    except (ValueError, TypeError) as error:
+        assert argument in str(error), f"{how} at call {calls}: {error!r}"
+        return
+    assert broken.calls >= 0 or how in ("nan", "integers", "single precision"), f"{how} at call {calls} was accepted"
+    tried = {"values", "divergences", "gains"}  # histories of trials, the rejected ones among them
+    assert all(np.isfinite(array).all() for part, array in parts if not set(part.split(".")) & tried)

@@ -123,7 +123,7 @@ def test_bad_settings(bad, message):
 
 
 def test_values_that_are_not_finite():
-    with pytest.raises(ValueError, match="loss_and_grad must be finite at x0"):
+    with pytest.raises(ValueError, match="loss_and_grad must give a finite value and a gradient of a norm of at most"):
         nonlinear_cg(Quadratic(np.eye(1), np.array([np.nan])), np.ones(1))
 
 

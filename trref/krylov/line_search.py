@@ -171,14 +171,22 @@ def _evaluate(loss_and_grad, x, direction, step):
 
 def _between(a, b):
     """The minimiser of the cubic, or the middle where that is not well inside the interval."""
+    if a.step == b.step:  # the shortest steps that floats know
+        return a.step
     # eq. line-search-cubic
     eta = a.slope + b.slope - 3 * (a.value - b.value) / (a.step - b.step)
-    delta = eta**2 - a.slope * b.slope
-    if delta > 0 and math.isfinite(delta):
+    size = max(abs(eta), abs(a.slope), abs(b.slope))
+    if not math.isfinite(size):
+        return (a.step + b.step) / 2
+    # in units of a power of two where squares would overflow or vanish
+    unit = 0 if 1e-100 < size < 1e100 else -math.frexp(size)[1]
+    eta, at_a, at_b = (math.ldexp(s, unit) for s in (eta, a.slope, b.slope))
+    delta = eta**2 - at_a * at_b
+    if delta > 0:
         root = math.copysign(math.sqrt(delta), b.step - a.step)
-        denominator = b.slope - a.slope + 2 * root
+        denominator = at_b - at_a + 2 * root
         if denominator != 0:
-            step = b.step - (b.step - a.step) * (b.slope + root - eta) / denominator
+            step = b.step - (b.step - a.step) * (at_b + root - eta) / denominator
             if 0.1 <= (step - a.step) / (b.step - a.step) <= 0.9:
                 return step
 

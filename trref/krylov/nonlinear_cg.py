@@ -56,7 +56,7 @@ Method with Guaranteed Descent and an Efficient Line Search*, 2005.
 import math
 import warnings
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 from trref import validate
 from trref.backend import xp
@@ -65,7 +65,6 @@ from trref.krylov.terms import floats, norm
 from trref.signature import (
     N,
     OpenFraction,
-    PositiveFloat,
     PositiveInt,
     Real,
     Scalar,
@@ -74,7 +73,7 @@ from trref.signature import (
 
 Rule = Literal["FR", "PR", "PR+", "HS", "HS+", "DY", "HZ"]
 RULES = get_args(Rule)
-TRIALS = 40
+TRIALS, LARGEST = 40, 1e100
 
 
 class NonlinearCgResult(NamedTuple):
@@ -94,7 +93,8 @@ def _defined(gradient, previous_gradient, direction, rule, **_):
     flags = []
     if rule in ("FR", "PR", "PR+", "HZ"):
         old = previous_gradient @ previous_gradient
-        flags.append((lambda: old > 0, "previous_gradient must not be zero"))
+        short = "previous_gradient must not be zero, nor its square"
+        flags.append((lambda: old > 0, short))
     if rule in ("HS", "HS+", "DY", "HZ"):
         dy = direction @ (gradient - previous_gradient)
         rise = "direction·(gradient - previous_gradient)"
@@ -144,7 +144,7 @@ def nonlinear_cg(
     x0: Real[N],
     *,
     rule: Rule = "HZ",
-    gtol: PositiveFloat = 1e-6,
+    gtol: Annotated[float, "[1e-100, inf)"] = 1e-6,
     c1: OpenFraction = 1e-4,
     c2: OpenFraction = 0.1,
     restart: PositiveInt | None = None,
@@ -154,6 +154,8 @@ def nonlinear_cg(
 
     Parameters
     ----------
+    gtol
+        Of the gradient's norm, whose square must not vanish.
     c1, c2
         For the line search, 0 < c1 < c2 < 1; below 1/2 for FR.
     restart
@@ -172,9 +174,10 @@ def nonlinear_cg(
     x = x0.copy()
     value, g = validate.loss_and_grad(loss_and_grad, x)
     value, squared = floats(xp.asarray(value, dtype=x.dtype), g @ g)
-    if not math.isfinite(value + squared):
+    if not (math.isfinite(value) and math.sqrt(squared) <= LARGEST):
         raise ValueError(
-            f"loss_and_grad must be finite at x0: value {value:.3g}, squared gradient {squared:.3g}"
+            f"loss_and_grad must give a finite value and a gradient of a norm of at most {LARGEST:g}, at x0 {value:.3g}"
+            f" and {math.sqrt(squared):.3g}"
         )
     d, step = -g, 1 / max(1.0, math.sqrt(squared))
     values, norms, slopes, trials, failed = [value], [math.sqrt(squared)], [], 0, False
@@ -190,21 +193,21 @@ def nonlinear_cg(
         )
         trials += found.iterations
         failed = not found.converged
-        if failed:
+        if failed or not (size := norm(found.gradient)) <= LARGEST:
             break
         g_old, x, g, step = g, found.x, found.gradient, found.step
         values.append(found.value)
-        norms.append(norm(g))
+        norms.append(size)
         # eq. nonlinear-cg-direction
-        beta = float(direction_parameter(g, g_old, d, rule=rule))
-        d = -g + beta * d
+        beta = float(direction_parameter.unchecked(g, g_old, d, rule=rule))
+        d = -g + beta * d if math.isfinite(beta) else -g
 
     converged = norms[-1] <= gtol
     if not converged:
         reason = (
             "the line search found no step"
             if failed
-            else f"at most {max_iter} iterations"
+            else f"at most {max_iter} iterations, and gradients up to {LARGEST:g}"
         )
         message = f"nonlinear_cg stopped at a gradient norm of {norms[-1]:.2e}, above {gtol:.2e}: {reason}"
         warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)

@@ -126,14 +126,14 @@ def drcgd(
     """
     Wt = linalg.matrix_power(weights, rounds)
     x = xp.stack([x0] * len(weights))
-    g = tangent_part(x, local_gradients(loss_and_grad, x))
+    g = tangent_part(x, local(loss_and_grad, x)[1])
     eta, squares = -g, (g * g).sum((-2, -1))
     mean, loss, norm, error, scale = measure(loss_and_grad, x, xp.ones_like(x0))
     losses, norms, errors = [loss], [norm], [error]
     while (norms[-1] > tol * scale or errors[-1] > tol) and len(losses) <= max_iter:
         alpha = lr / len(losses) ** decay
         x, s, _ = polar_factors(mix(Wt, x) + alpha * eta)  # eq. drcgd-step
-        g = tangent_part(x, loss_and_grad(x)[1])
+        g = tangent_part(x, local(loss_and_grad, x)[1])
         previous, squares = squares, (g * g).sum((-2, -1))
 
         # eq. drcgd-beta
@@ -164,9 +164,14 @@ def drcgd(
     )
 
 
-def local_gradients(loss_and_grad, x):
-    """The local gradients, of the right shapes."""
-    losses, gradients = loss_and_grad(x)
+def local(loss_and_grad, x):
+    """The local losses and gradients, of the right shapes."""
+    result = loss_and_grad(x)
+    if not (isinstance(result, tuple) and len(result) == 2):
+        kind = type(result).__name__
+        raise TypeError(f"loss_and_grad must return losses and gradients, not {kind}")
+    losses, gradients = result
+    validate.array("the losses that loss_and_grad returns", losses)
     validate.array("the gradients that loss_and_grad returns", gradients)
     if (
         tuple(losses.shape) != x.shape[:1]
@@ -176,14 +181,14 @@ def local_gradients(loss_and_grad, x):
         raise ValueError(
             f"loss_and_grad must return {len(x)} losses and {x.dtype} gradients of shape {x.shape}"
         )
-    return gradients
+    return losses, gradients
 
 
 def measure(loss_and_grad, x, s):
     """Return the induced mean, and there, on the host: loss, norm of the Riemannian gradient, consensus error, and the
     norm of the Euclidean gradient; `s` are the singular values of what was projected last."""
     mean, spread, _ = polar_factors(x.mean(0))
-    losses, gradients = loss_and_grad(xp.broadcast_to(mean, x.shape))
+    losses, gradients = local(loss_and_grad, xp.broadcast_to(mean, x.shape))
     G = gradients.mean(0)  # eq. drcgd-problem
     g = tangent_part(mean, G)
     rank = xp.minimum(s.min() / s.max(), spread.min())

@@ -50,7 +50,7 @@ from collections.abc import Callable
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.manifolds.drcgd import local_gradients, measure
+from trref.manifolds.drcgd import local, measure
 from trref.manifolds.stiefel import tangent_part
 from trref.manifolds.stiefel_retraction import polar_factors
 from trref.manifolds.terms import DecentralisedResult, doubly_stochastic, mix
@@ -144,7 +144,7 @@ def drgta(
 def _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking):
     alpha, Wt = steps["consensus_lr"], linalg.matrix_power(weights, rounds)
     x = xp.stack([x0] * len(weights))
-    g = tangent_part(x, local_gradients(loss_and_grad, x))
+    g = tangent_part(x, local(loss_and_grad, x)[1])
     y = v = g
     mean, loss, norm, error, scale = measure(loss_and_grad, x, xp.ones_like(x0))
     losses, norms, errors = [loss], [norm], [error]
@@ -152,7 +152,7 @@ def _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking)
         beta = steps["lr"] / len(losses) ** steps["decay"]
         c = tangent_part(x, mix(Wt, x))  # eq. drdgd-consensus
         x, s, _ = polar_factors(x + alpha * c - beta * v)  # eq. drdgd-step
-        previous, g = g, tangent_part(x, loss_and_grad(x)[1])
+        previous, g = g, tangent_part(x, local(loss_and_grad, x)[1])
         y = mix(Wt, y) + g - previous if tracking else g  # eq. drdgd-tracking
         v = tangent_part(x, y)
 

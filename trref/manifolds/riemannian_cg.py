@@ -201,7 +201,7 @@ class _Trial:
     def __init__(self, loss_and_grad, x, g, d, t, retraction, transport):
         step, both = t * d, xp.stack([d, g])
         self.t, (self.x, differential) = t, _retract(retraction, x, step)
-        loss, G = loss_and_grad(self.x)
+        loss, G = validate.loss_and_grad(loss_and_grad, self.x)
         self.g = tangent_part(self.x, G)
         if transport == "projection":
             moved = tangent_part(self.x, both)

@@ -48,7 +48,7 @@ from typing import Annotated
 
 from trref import validate
 from trref.backend import xp
-from trref.krylov.terms import floats, product
+from trref.krylov.terms import floats, product, require_finite
 from trref.optimization.terms import Step, boundary_steps
 from trref.signature import N, PositiveFloat, Real, checked
 
@@ -101,7 +101,9 @@ def steihaug_toint(
     ratio = math.ldexp(1.0, slope - length)
 
     def model(z):
-        return ratio * float(g @ z) + float(z @ product(matvec, z)) / 2
+        value = ratio * float(g @ z) + float(z @ product(matvec, z)) / 2
+        require_finite("matvec", value)
+        return value
 
     z, r, d = xp.zeros_like(g), g, -g
     eps = float(xp.finfo(g.dtype).eps)
@@ -112,8 +114,7 @@ def steihaug_toint(
     while math.sqrt(rr) > target and len(values) <= 10 * len(g):
         Bd = product(matvec, d)
         curvature, zz, zd, dd = floats(d @ Bd, z @ z, z @ d, d @ d)
-        if not math.isfinite(curvature):
-            raise ValueError("matvec must give finite values")
+        require_finite("matvec", curvature)
         back, ahead = boundary_steps(zz, zd, dd, radius)
         t = ratio * rr / curvature if curvature > 0 else math.inf
         flat = curvature <= 10 * eps * largest * dd

@@ -62,6 +62,7 @@ from typing import Annotated, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.krylov.cg import cg
+from trref.krylov.terms import product, require_finite
 from trref.nn import heads
 from trref.problems.protocols import Policy
 from trref.signature import (
@@ -203,7 +204,9 @@ def natural_step(
         warnings.simplefilter("ignore", validate.ConvergenceWarning)
         solution = cg(matvec, gradient / size, rtol=rtol, max_iter=iterations)
     s, norms = solution.x, [size * norm for norm in solution.residual_norms]
-    step = math.sqrt(2 * delta / float(s @ matvec(s))) * s
+    curvature = float(s @ product(matvec, s))
+    require_finite("matvec", curvature)
+    step = math.sqrt(2 * delta / curvature) * s
     return NaturalStep(step, norms, solution.iterations, solution.converged)
 
 

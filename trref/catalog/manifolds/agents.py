@@ -13,7 +13,7 @@ from trref.catalog.manifolds.interfaces import (
 from trref.manifolds.stiefel import tangent_part
 from trref.problems.frames import AgentsPCA
 
-__all__ = ["AGENTS_STEP", "AGREEMENT", "DECENTRALISED", "DESCENT", "FRAMES"]
+__all__ = ["AGENTS_STEP", "AGREEMENT", "DECENTRALISED", "DESCENT", "FRAMES", "REFUSED"]
 
 
 def _agents(rng, size):
@@ -113,6 +113,26 @@ DECENTRALISED = Interface(
     },
 )
 """``solver(loss_and_grad, x0, weights) -> DecentralisedResult``; ``loss_and_grad`` acts on one frame an agent."""
+
+
+def _with_weights(weights):
+    given = DECENTRALISED.edges["start at the solution"]()
+    return {**given, "weights": xp.array(weights)}, {}
+
+
+REFUSED = {
+    "weights that sum to less than 1": lambda: _with_weights([[0.5, 0.4], [0.4, 0.5]]),
+    "weights that are not symmetric": lambda: _with_weights([[0.5, 0.5], [0.4, 0.6]]),
+    "weights below zero": lambda: _with_weights([[1.5, -0.5], [-0.5, 1.5]]),
+    "losses that are not finite": lambda: (
+        {
+            **DECENTRALISED.edges["start at the solution"](),
+            "loss_and_grad": _covariances((math.nan, 1.0, 0.5), (3.0, 1.2, 0.4)),
+        },
+        {},
+    ),
+}
+"""What agents must not be given."""
 
 
 def agreement(result, loss_and_grad, x0, weights, *, tol=1e-2, **_):

@@ -1,7 +1,7 @@
 """What is known of `trref.manifolds.drcgd`."""
 
 from trref.catalog import Limit, Method, Solver
-from trref.catalog.manifolds.agents import AGREEMENT, DECENTRALISED, DESCENT
+from trref.catalog.manifolds.agents import AGREEMENT, DECENTRALISED, DESCENT, REFUSED
 from trref.manifolds.drcgd import dprgd, drcgd
 
 COMMON = {"lr": 0.2, "decay": 0.3, "rounds": 2, "tol": 0.03, "max_iter": 150}
@@ -17,6 +17,7 @@ METHOD = Method(
         Solver(
             f=drcgd,
             interface=DECENTRALISED,
+            refused=REFUSED,
             settings={
                 "default": {},
                 "capped": {"beta_cap": 0.6},
@@ -29,6 +30,7 @@ METHOD = Method(
         Solver(
             f=dprgd,
             interface=DECENTRALISED,
+            refused=REFUSED,
             settings={"default": {}, "probe": COMMON},
             **DESCENT,
         ),

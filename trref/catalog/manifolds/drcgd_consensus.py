@@ -81,6 +81,13 @@ METHOD = Method(
                 "no edges": lambda: {"adjacency": xp.zeros((3, 3))},
             },
             brute_force=_metropolis_by_hand,
+            refused={
+                "a loop": lambda: ({"adjacency": xp.eye(2)}, {}),
+                "an edge one way": lambda: (
+                    {"adjacency": xp.array([[0.0, 1.0], [0.0, 0.0]])},
+                    {},
+                ),
+            },
         ),
         Transform(
             f=consensus_step,

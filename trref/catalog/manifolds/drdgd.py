@@ -2,7 +2,7 @@
 
 from trref.backend import xp
 from trref.catalog import Limit, Method, Solver
-from trref.catalog.manifolds.agents import AGREEMENT, DECENTRALISED, DESCENT
+from trref.catalog.manifolds.agents import AGREEMENT, DECENTRALISED, DESCENT, REFUSED
 from trref.manifolds.drdgd import drdgd, drgta
 from trref.problems.frames import AgentsPCA
 
@@ -36,6 +36,7 @@ METHOD = Method(
         Solver(
             f=drdgd,
             interface=DECENTRALISED,
+            refused=REFUSED,
             settings=SETTINGS,
             limits=(Limit("drcgd.dprgd", {}, where=_alone),),
             **DESCENT,
@@ -43,6 +44,7 @@ METHOD = Method(
         Solver(
             f=drgta,
             interface=DECENTRALISED,
+            refused=REFUSED,
             settings=SETTINGS,
             limits=(Limit("drdgd.drdgd", {}, where=_alone),),
             **AGREEMENT,

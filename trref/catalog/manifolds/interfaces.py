@@ -8,8 +8,10 @@ from trref.problems.frames import Brockett, Procrustes
 __all__ = [
     "ALONG_STEP",
     "ANY_STEP",
+    "LOST_RANK",
     "MATRIX",
     "MINIMISER",
+    "NO_FRAME",
     "PAIR",
     "STEP",
     "TRANSPORT",
@@ -97,6 +99,18 @@ EDGES = {
 STEP = Interface("step", example=_step, edges=EDGES)
 """``retract(x, z)``: a frame and a tangent vector there."""
 
+LOST_RANK = {
+    "a step that loses a column": lambda: (
+        {"x": xp.eye(3)[:, :2], "z": xp.array([[-1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])},
+        {},
+    ),
+    "a step that makes two columns equal": lambda: (
+        {"x": xp.eye(3)[:, :2], "z": xp.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])},
+        {},
+    ),
+}
+"""Steps, not tangent, after which x + z has no nearest frame."""
+
 ANY_STEP = Interface("any_step", example=_any_step, edges=EDGES)
 """``project(x, z)``: a frame and any matrix of its shape."""
 
@@ -165,6 +179,14 @@ MATRIX = Interface(
     },
 )
 """``nearest_frame(y)``: any matrices of full column rank."""
+
+
+NO_FRAME = {
+    "two equal columns": lambda: ({"y": xp.ones((3, 2))}, {}),
+    "a column of zeros": lambda: ({"y": xp.array([[1.0, 0.0], [2.0, 0.0]])}, {}),
+    "more columns than rows": lambda: ({"y": xp.eye(3)[:2]}, {}),
+}
+"""Matrices that have no nearest frame, or many."""
 
 
 def _minimiser(rng, size):

@@ -1,5 +1,7 @@
 """What is known of `trref.manifolds.riemannian_cg`."""
 
+import math
+
 from trref.backend import xp
 from trref.catalog import Method, Solver
 from trref.catalog.manifolds.interfaces import MINIMISER, off_manifold
@@ -88,6 +90,21 @@ METHOD = Method(
                 ),
             },
             remains=_descends,
+            refused={
+                "a loss that is not finite": lambda: (
+                    {
+                        "loss_and_grad": Brockett(
+                            xp.full((2, 2), math.nan), xp.array([1.0])
+                        ),
+                        "x0": xp.eye(2)[:, :1],
+                    },
+                    {},
+                ),
+                "the isometry of another retraction": lambda: (
+                    MINIMISER.edges["sphere"](),
+                    {"transport": "cayley", "retraction": "qr"},
+                ),
+            },
             tolerances={
                 "gradient over its target": 1.001,
                 "off the manifold": 1e-12,

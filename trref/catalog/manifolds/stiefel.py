@@ -2,7 +2,13 @@
 
 from trref.backend import linalg
 from trref.catalog import Deviation, Method, Transform
-from trref.catalog.manifolds.interfaces import ANY_STEP, STEP, off_manifold, off_tangent
+from trref.catalog.manifolds.interfaces import (
+    ANY_STEP,
+    LOST_RANK,
+    STEP,
+    off_manifold,
+    off_tangent,
+)
 from trref.manifolds.stiefel import (
     project,
     project_vjp,
@@ -57,6 +63,7 @@ METHOD = Method(
             jvp=retract_qr_jvp,
             vjp=retract_qr_vjp,
             feasible=off_manifold,
+            refused=LOST_RANK,
             deviations=(QR_WITHOUT_SIGNS,),
         ),
     ),

@@ -6,7 +6,10 @@ from trref.manifolds.stiefel_exponential import exponential
 
 METHOD = Method(
     key="edelman1998geometry",
-    provenance={"confirmed": ("canonical", "skew", "split", "polar"), "partly": ("euclidean",)},
+    provenance={
+        "confirmed": ("canonical", "skew", "split", "polar"),
+        "partly": ("euclidean",),
+    },
     functions=(
         Transform(
             f=exponential,

@@ -2,7 +2,13 @@
 
 from trref.backend import linalg, xp
 from trref.catalog import Deviation, Method, Transform
-from trref.catalog.manifolds.interfaces import MATRIX, STEP, off_manifold
+from trref.catalog.manifolds.interfaces import (
+    LOST_RANK,
+    MATRIX,
+    NO_FRAME,
+    STEP,
+    off_manifold,
+)
 from trref.manifolds.stiefel_retraction import (
     nearest_frame,
     nearest_frame_jvp,
@@ -46,6 +52,7 @@ METHOD = Method(
             vjp=nearest_frame_vjp,
             idempotent=True,
             feasible=off_manifold,
+            refused=NO_FRAME,
         ),
         Transform(
             f=retract_polar,
@@ -54,6 +61,7 @@ METHOD = Method(
             jvp=retract_polar_jvp,
             vjp=retract_polar_vjp,
             feasible=off_manifold,
+            refused=LOST_RANK,
         ),
         Transform(
             f=retract_cayley,

@@ -1,7 +1,12 @@
 """What is known of `trref.manifolds.stiefel_transport`."""
 
 from trref.catalog import Limit, Method, Transform
-from trref.catalog.manifolds.interfaces import ALONG_STEP, TRANSPORT, off_tangent
+from trref.catalog.manifolds.interfaces import (
+    ALONG_STEP,
+    LOST_RANK,
+    TRANSPORT,
+    off_tangent,
+)
 from trref.manifolds.stiefel import retract_qr
 from trref.manifolds.stiefel_retraction import retract_cayley, retract_polar
 from trref.manifolds.stiefel_transport import (
@@ -24,6 +29,14 @@ def _ends_tangent(retract):
 def _staying(inputs):
     """a step that ends where it starts"""
     return {**inputs, "y": inputs["x"]}
+
+
+def _along(make):
+    (given, hyper) = make()
+    return {"x": given["x"], "step": given["z"], "z": given["z"]}, hyper
+
+
+_LOST_RANK = {name: lambda make=make: _along(make) for name, make in LOST_RANK.items()}
 
 
 METHOD = Method(
@@ -50,6 +63,7 @@ METHOD = Method(
             jvp=lambda x, step, z, tangent: transport_qr(x, step, tangent),
             vjp=transport_qr_vjp,
             feasible=_ends_tangent(retract_qr),
+            refused=_LOST_RANK,
         ),
         Transform(
             f=transport_polar,
@@ -58,6 +72,7 @@ METHOD = Method(
             jvp=lambda x, step, z, tangent: transport_polar(x, step, tangent),
             vjp=transport_polar_vjp,
             feasible=_ends_tangent(retract_polar),
+            refused=_LOST_RANK,
         ),
         Transform(
             f=transport_cayley,
@@ -72,6 +87,7 @@ METHOD = Method(
             interface=ALONG_STEP,
             settings={"default": {}, "probe": {"retraction": "polar"}},
             wrt="z",
+            refused=_LOST_RANK,
         ),
     ),
 )
