@@ -8,6 +8,7 @@ from trref.preferences import ipo, kto
 from trref.preferences.cpo import arpo, cpo
 from trref.preferences.dpo import dpo, hinge, length_normalised, population_loss, reference_free, robust
 from trref.preferences.orpo import odds_ratio_loss, orpo
+from trref.preferences.rpo import rpo, rpo_per_token
 from trref.preferences.simpo import simpo
 
 torch = pytest.importorskip("torch")
@@ -226,3 +227,21 @@ def test_arpo_by_autograd():
 
     ours = arpo(*sums, *lengths, beta=0.3, likelihood_weight=0.7, scale=0.8, rate=0.5)
     _same(ours, gradients(loss, *sums), 1e-11)
+
+
+def test_rpo_by_autograd_and_its_deviation_by_trl():
+    """The authors' two code bases; and TRL's sum of its losses "sigmoid" and "sft"."""
+    lengths, pairs = _lengths(16), _pairs(16)
+    n_w = torch.tensor(lengths[0])
+    plain = {"loss_type": "sigmoid", "beta": 0.3}
+    ours = rpo(*pairs, beta=0.3, eta=0.2)
+    _same(ours, gradients(lambda w, *x: dpo_loss(w, *x, **plain) - 0.3 * 0.2 * w.mean(), *pairs))
+    ours = rpo_per_token(*pairs, lengths[0], beta=0.3, eta=0.2)
+    _same(ours, gradients(lambda w, *x: dpo_loss(w, *x, **plain) - 0.2 * (w / n_w).mean(), *pairs))
+
+    def trls(*x):
+        sft = dpo_loss(*x, loss_type="sft", beta=0.3, lengths=[torch.tensor(n) for n in lengths])
+        return dpo_loss(*x, **plain) + 0.2 * sft
+
+    named = dict(zip((*NAMES, "chosen_length"), (*pairs, lengths[0]), strict=True))
+    _same(find("rpo.rpo_per_token").deviations[0].f(**named, beta=0.3, eta=0.2), gradients(trls, *pairs))

@@ -115,6 +115,6 @@ assert (rejected["ARPO"] > 0).all() and (rejected["CPO"] < 0).all(), "close pair
 # .. claim:: The likelihood of the chosen answers lets a contrast do without a reference.
 #     :experiment: pairs of strings that differ in two letters, three weights of the likelihood, five seeds
 #     :controls: the contrast alone; rejected answers twice as long; the authors' later penalty on the same pairs
-#     :shown: yes: alone, the contrast lowers both answers by more than five nats in every seed; a weight of 0.1 turns
-#         the chosen one around. Pairs whose rejected answer is twice as long have less than a fortieth of the weight from
-#         the start, and with the later penalty the rejected answers of close pairs rise
+#     :shown: yes: alone, the contrast lowers both answers by more than five nats in every seed, and a weight of 0.1
+#         turns the chosen one around. Pairs whose rejected answer is twice as long have less than a fortieth of the
+#         weight from the start, and with the later penalty the rejected answers of close pairs rise

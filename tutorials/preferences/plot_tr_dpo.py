@@ -113,6 +113,6 @@ assert all(abs(at_one[name] - at_one["DPO, β = 0.5"]) < 0.05 for name in moving
 #         frequencies of hard ones
 #     :controls: DPO at the same beta and at a fifth of it; the expected reward at one distance from the start; the path
 #         in closed form
-#     :shown: in part: it goes further at the same beta in every seed, and weights vanish less where updates are frequent;
-#         but along the same path. At one nat from the start all earn the same within 0.05, and a smaller beta does as
-#         well
+#     :shown: in part: it goes further at the same beta in every seed, and weights vanish less where updates are
+#         frequent; but along the same path. At one nat from the start all earn the same within 0.05, and a smaller beta
+#         does as well
