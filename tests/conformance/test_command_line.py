@@ -79,6 +79,20 @@ def test_a_constant_goes_where_the_name_does(tmp_path, capsys):
     assert _run(capsys, "verify", NAME, f"{path}:loss", "--map", "clip=eps", "--set", "clip=0.3")[0] == 0
 
 
+def test_assumptions(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from trref.tokens.grpo import grpo\n\ndef loss(log_prob, old_log_prob, advantage, mask, clip=0.2):\n"
+        "    assert (mask.sum(1) > 0).all()\n    return grpo(log_prob, old_log_prob, advantage, mask, clip=clip)\n"
+    )
+    status, out, _ = _run(capsys, "verify", "grpo.grpo", f"{path}:loss")
+    assert status == 1 and out.startswith("CONFORMS EXCEPT") and "--assume nonempty" in out
+    status, out, _ = _run(capsys, "verify", "grpo.grpo", f"{path}:loss", "--assume", "groups,nonempty")
+    assert status == 0 and out.startswith("CONFORMS: ")
+    status, _, err = _run(capsys, "verify", "grpo.grpo", f"{path}:loss", "--assume", "nothing")
+    assert status == 2 and "nothing is called 'nothing'" in err
+
+
 def test_no_gradient(tmp_path, capsys):
     path = tmp_path / "mine.py"
     path.write_text(

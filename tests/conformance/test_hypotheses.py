@@ -220,6 +220,33 @@ def test_terms_averaged_otherwise():
     _explained("dapo.dapo_over_batch", in_batches, "averages over the tokens of micro-batches of 2")
 
 
+def _data(given):
+    return float(np.sum(given["log_prob"]))
+
+
+NAMELESS = {
+    "noise": lambda x, given, i: x * (1 + 1e-3 * np.sin(1e3 * i + 77.7 * np.sum(x))),
+    "cubed": lambda x, given, i: x + x**3,
+    "shifted by the data": lambda x, given, i: x + 0.01 * np.tanh(_data(given)),
+    "a factor of the data": lambda x, given, i: x * (1 + 0.1 * np.cos(_data(given))),
+    "rounded": lambda x, given, i: np.round(x, 3),
+}
+
+
+@pytest.mark.parametrize("name", [NAME, "grpo.grpo"])
+@pytest.mark.parametrize("how", NAMELESS)
+def test_what_has_no_name_is_given_none(name, how):
+    published = catalog.find(name).f
+
+    def loss(log_prob, old_log_prob, advantage, mask=None, clip=0.2):
+        given = {"log_prob": log_prob, "old_log_prob": old_log_prob, "advantage": advantage, "clip": clip}
+        given |= {} if mask is None else {"mask": mask}
+        return tuple(NAMELESS[how](np.asarray(x), given, i) for i, x in enumerate(published(**given)))
+
+    verdict = verify(name, loss, sizes=(4, 8))
+    assert verdict.status == "deviates" and not verdict.explanations, str(verdict)
+
+
 def test_exemptions():
     """Right, except where conventions are open: said as such, and forgiven where it is assumed not to come up."""
     published = catalog.find("gspo.gspo").f

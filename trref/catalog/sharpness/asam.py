@@ -14,6 +14,19 @@ def _without_offset(loss_and_grad, theta, *, rho=0.5, perturbation=None):
     return loss_and_grad(theta + perturbation)
 
 
+def _scaled_once(loss_and_grad, theta, *, rho=0.5, perturbation=None):
+    if perturbation is None:
+        Tg = abs(theta) * loss_and_grad(theta)[1]
+        perturbation = rho * Tg / (xp.sqrt((Tg * Tg).sum()) + 1e-12)
+    return loss_and_grad(theta + perturbation)
+
+
+ASAM_SCALED_ONCE = Deviation(
+    "scaled once",
+    _scaled_once,
+    seen_in="several re-implementations of davda54/sam, with abs(p) * p.grad where it has p**2 * p.grad",
+    computes="|w| g in the place of w² g: a step of the right length in another direction",
+)
 ASAM_WITHOUT_OFFSET = Deviation(
     "no offset",
     _without_offset,
@@ -50,7 +63,7 @@ METHOD = Method(
                     to_hyper={"rho": 0.0},
                 ),
             ),
-            deviations=(ASAM_WITHOUT_OFFSET,),
+            deviations=(ASAM_WITHOUT_OFFSET, ASAM_SCALED_ONCE),
         ),
     ),
 )
