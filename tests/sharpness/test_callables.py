@@ -5,6 +5,7 @@ import pytest
 
 from trref.sharpness import adversarial_model_perturbation as amp
 from trref.sharpness import asam, gam, sam
+from trref.sharpness import entropy_sgd as esgd
 from trref.sharpness import gradient_regularization as gr
 
 pytest.importorskip("hypothesis")
@@ -55,6 +56,10 @@ FUNCTIONS = {
     "sam.sharpness": (lambda loss, theta: sam.sharpness(loss, theta, steps=2), 4),
     "asam.worst_perturbation": (asam.worst_perturbation, 1),
     "asam.perturbed_gradient": (asam.perturbed_gradient, 2),
+    "entropy_sgd.langevin_average": (
+        lambda loss, theta: esgd.langevin_average(loss, theta, np.ones((2, len(theta)))),
+        2,
+    ),
     "gam.four_displacements": (gam.four_displacements, 4),
     "gam.gam_accelerated": (gam.gam_accelerated, 4),
     "gradient_regularization.flooding": (gr.flooding, 1),
