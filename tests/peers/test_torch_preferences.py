@@ -10,6 +10,7 @@ from trref.preferences.dpo import dpo, hinge, length_normalised, population_loss
 from trref.preferences.orpo import odds_ratio_loss, orpo
 from trref.preferences.rpo import rpo, rpo_per_token
 from trref.preferences.simpo import simpo
+from trref.preferences.trpa import trpa
 
 torch = pytest.importorskip("torch")
 trl = pytest.importorskip("trl")
@@ -245,3 +246,27 @@ def test_rpo_by_autograd_and_its_deviation_by_trl():
 
     named = dict(zip((*NAMES, "chosen_length"), (*pairs, lengths[0]), strict=True))
     _same(find("rpo.rpo_per_token").deviations[0].f(**named, beta=0.3, eta=0.2), gradients(trls, *pairs))
+
+
+@pytest.mark.parametrize("levels", [[1, 3, 2, 2, 4, 1], [2, 2, 2, 3, 3, 3]])
+def test_trpa_by_autograd(levels):
+    """As the authors' core_algos.py and dp_actor.py have it: pairs in a loop, the fallback, a clamped k3."""
+    rng, level, group = np.random.default_rng(17), np.array(levels), np.array([0, 0, 0, 1, 1, 1])
+    old, ref = -rng.exponential(1.0, (2, 6, 5)) - 0.5
+    log_prob = old + rng.standard_normal((6, 5))
+    log_prob[0, 0] = old[0, 0] - 3.5  # clamped
+    mask = (np.arange(5) < rng.integers(1, 6, 6)[:, None]).astype(float)
+    t, m = torch.tensor(log_prob, requires_grad=True), torch.tensor(mask)
+    u = ((t - torch.tensor(ref)) * m).sum(1) / m.sum(1)
+    pairs = [(i, j) for i in range(6) for j in range(6) if group[i] == group[j] and level[i] < level[j]]
+    if pairs:
+        h = torch.stack([(2.5 if level[i] == 1 else 1.0) * 0.2 * (u[i] - u[j]) for i, j in pairs])
+    else:
+        h = torch.where(torch.tensor(level == 1), u, -u)
+    d = torch.tensor(old) - t
+    k3 = (d.exp() - d - 1).clamp(-10, 10)
+    value = -h.sigmoid().log().mean() + 0.3 * (k3 * m).sum() / m.sum()
+    value.backward()
+    loss, gradient = trpa(log_prob, old, ref, mask, level, group, beta=0.2, kl_weight=0.3)
+    assert loss == pytest.approx(float(value.detach()), rel=1e-12)
+    assert np.allclose(gradient, t.grad.numpy(), rtol=1e-11, atol=1e-14)
