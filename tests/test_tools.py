@@ -114,9 +114,140 @@ def test_a_package_that_cannot_be_had_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(_environment, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(_environment, "python", lambda: pathlib.Path(sys.executable))
     refused = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution found for nothing>=3\nmore")
+    monkeypatch.setattr(_environment, "_answers", lambda program, *extras: not extras)
     monkeypatch.setattr(_environment.subprocess, "run", lambda *a, **k: refused)
     with pytest.raises(SystemExit, match=r"extra 'tour' .*\n.*No matching distribution found for nothing>=3"):
         _environment.ensure("tour")
+
+
+class _Machine:
+    """Stands for Python's venv and pip: files of the environment say what is there."""
+
+    def __init__(self, venv):
+        self.venv, self.done, self.interrupted = venv, [], None
+
+    def run(self, command, **_):
+        ready = not self.venv.is_symlink() and (self.venv / "bin" / "python").exists()
+        what = command[2] if command[1] == "-m" else "ask"
+        if what != "ask":
+            self.done.append(what)
+        if what == "venv":
+            self.venv.joinpath("bin").mkdir(parents=True)
+            self.venv.joinpath("bin", "python").write_text("")
+            self._stop_at("venv")
+            self.venv.joinpath("pip").write_text("")
+        elif what == "pip":
+            self._stop_at("pip")
+            self.venv.joinpath("packages").write_text("")
+        elif not ready:
+            raise FileNotFoundError(command[0])
+        else:
+            needed = self.venv / ("pip" if "find_spec" in command[3] else "packages")
+            return subprocess.CompletedProcess(command, int(not needed.exists()), "", "")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    def _stop_at(self, what):
+        if self.interrupted == what:
+            self.interrupted = None
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    import _environment
+
+    (tmp_path / "setup.py").write_text("")
+    machine = _Machine(tmp_path / ".venv")
+    monkeypatch.setattr(_environment, "ROOT", tmp_path)
+    monkeypatch.setattr(_environment, "VENV", machine.venv)
+    monkeypatch.setattr(_environment, "python", lambda: machine.venv / "bin" / "python")
+    monkeypatch.setattr(_environment.subprocess, "run", machine.run)
+    return machine
+
+
+SPOILED = {
+    "nothing there": lambda venv: None,
+    "a link to nothing": lambda venv: venv.symlink_to(venv.parent / "gone"),
+    "a file": lambda venv: venv.write_text("junk"),
+    "a folder of junk": lambda venv: (venv.mkdir(), (venv / "bin").write_text("junk")),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_the_environment_is_made_whatever_is_in_its_place(machine, spoil):
+    import _environment
+
+    spoil(machine.venv)
+    assert _environment.ensure("test") == str(machine.venv / "bin" / "python")
+    assert machine.done == ["venv", "pip"] and not machine.venv.is_symlink()
+    _environment.ensure("test")
+    assert machine.done == ["venv", "pip"], "the second call finds everything there"
+
+
+def test_a_link_is_removed_and_not_what_it_leads_to(machine, tmp_path):
+    import _environment
+
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "data").write_text("kept")
+    machine.venv.symlink_to(tmp_path / "elsewhere")
+    _environment.ensure("test")
+    assert (tmp_path / "elsewhere" / "data").read_text() == "kept" and (machine.venv / "pip").exists()
+
+
+@pytest.mark.parametrize(("at", "after"), [("venv", ["venv", "pip"]), ("pip", ["pip"])])
+def test_what_was_interrupted_is_done_by_the_next_call(machine, at, after):
+    import _environment
+
+    machine.interrupted = at
+    with pytest.raises(KeyboardInterrupt):
+        _environment.ensure("test")
+    machine.done.clear()
+    _environment.ensure("test")
+    assert machine.done == after
+
+
+def test_a_stamp_without_its_packages_does_not_count(machine):
+    import _environment
+
+    _environment.ensure("test")
+    (machine.venv / "packages").unlink()
+    machine.done.clear()
+    _environment.ensure("test")
+    assert machine.done == ["pip"]
+
+
+def test_packages_that_lack_are_noticed(tmp_path):
+    """By Python's own metadata: of this environment, and of one whose extra wants a package that nobody has."""
+    import os
+
+    import _environment
+
+    assert subprocess.run([sys.executable, "-I", "-c", _environment.HAS_ALL, "test"], check=False).returncode == 0
+    metadata = tmp_path / "trref-0.1.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    requires = 'Requires-Dist: numpy>=2\nRequires-Dist: no-such-package>=1; extra == "odd"\n'
+    metadata.write_text("Metadata-Version: 2.1\nName: trref\nVersion: 0.1\n" + requires)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for extra, ends in (("even", 0), ("odd", 1)):
+        command = [sys.executable, "-c", _environment.HAS_ALL, extra]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == ends
+
+
+def test_no_worker_outlives_the_tour():
+    """Killed outright, the command leaves nobody behind who holds its output open."""
+    program = """
+import time
+from trref import catalog, checks
+outcomes = checks.check_methods([catalog.method("krylov", slug) for slug in ("cg", "gmres", "minres")], jobs=2)
+next(outcomes)
+print("at work", flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "at work\n"
+        process.kill()
+        process.communicate(timeout=60)  # ends when the last holder of the pipe has
 
 
 def test_an_old_python_is_refused(monkeypatch):

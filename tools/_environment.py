@@ -20,18 +20,20 @@ def python():
 def ensure(*extras, alone=None, fresh=False):
     """Make `.venv` with the package (editable) and the given extras, unless that has been done; return its Python.
 
+    What is there is asked each time, for the making may have been interrupted, and things get lost: a `.venv` without
+    pip is made again, and an extra whose packages are not all there is installed again.
+
     `alone` is a file of requirements whose wheels are unpacked without their dependencies and off the import path, into
     a folder of the environment with the file's name.
     """
     if sys.version_info < OLDEST:
         _fail(f"Python {'.'.join(map(str, OLDEST))} or later is needed; this is {sys.version.split()[0]}")
-    if fresh and VENV.exists():
-        shutil.rmtree(VENV)
-    if not python().exists():
+    if fresh or not _answers("import importlib.util, sys; sys.exit(importlib.util.find_spec('pip') is None)"):
+        _remove(VENV)
         print(f"making {VENV}", flush=True)
         made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False)
         if made.returncode:
-            shutil.rmtree(VENV, ignore_errors=True)
+            _remove(VENV)
             _fail(
                 f"Python's own venv module failed (on Debian it needs the package python3-venv):\n"
                 f"{made.stdout}{made.stderr}"
@@ -39,8 +41,9 @@ def ensure(*extras, alone=None, fresh=False):
     state = hashlib.sha256((ROOT / "setup.py").read_bytes() + str(sys.version_info[:2]).encode()).hexdigest()
     for extra in extras:
         stamp = VENV / f"trref-{extra}"
-        if stamp.exists() and stamp.read_text() == state:
+        if stamp.exists() and stamp.read_text() == state and _answers(HAS_ALL, extra):
             continue
+        stamp.unlink(missing_ok=True)
         print(f"installing the package with the extra '{extra}'", flush=True)
         command = [str(python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         done = subprocess.run(
@@ -56,8 +59,9 @@ def ensure(*extras, alone=None, fresh=False):
 
 def _unpack(requirements):
     folder, stamp, state = VENV / requirements.stem, VENV / f"trref-{requirements.stem}", requirements.read_text()
-    if stamp.exists() and stamp.read_text() == state:
+    if stamp.exists() and stamp.read_text() == state and folder.is_dir() and any(folder.iterdir()):
         return
+    stamp.unlink(missing_ok=True)
     print(f"unpacking what {requirements.relative_to(ROOT)} lists", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     command = [str(python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -66,6 +70,33 @@ def _unpack(requirements):
     if done.returncode:
         _fail(f"pip could not unpack {requirements.name}:\n{_missing(done.stdout + done.stderr)}")
     stamp.write_text(state)
+
+
+HAS_ALL = r"""
+import importlib.metadata, re, sys
+for line in importlib.metadata.requires("trref"):
+    requirement, _, marker = line.partition(";")
+    if marker.strip().replace("'", '"') in ("", f'extra == "{sys.argv[1]}"'):
+        importlib.metadata.distribution(re.match(r"[\w.-]+", requirement)[0])
+"""
+"""Ends well where the package and what it requires, with an extra, are installed."""
+
+
+def _answers(program, *arguments):
+    """Whether the environment's Python runs a program to a good end."""
+    try:
+        command = [str(python()), "-I", "-c", program, *arguments]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:  # there is none, or no program
+        return False
+
+
+def _remove(path):
+    """Remove a folder, a file, or a link and not what it leads to; or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _missing(output):

@@ -26,7 +26,10 @@ def main():
 
     python = _environment.ensure("tour", fresh=options.fresh)
     environment = {**os.environ, **_environment.ONE_THREAD, "MPLBACKEND": "agg"}
-    return subprocess.run([python, __file__, "--inside"], env=environment, check=False).returncode
+    command = [python, __file__, "--inside"]
+    if sys.platform != "win32":
+        os.execve(python, command, environment)  # one process, so that whoever ends it ends the tour
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 # ------------------------------------------------------------------------------------------ inside the environment

@@ -4,6 +4,9 @@ import concurrent.futures
 import dataclasses
 import inspect
 import math
+import multiprocessing
+import os
+import threading
 import time
 import typing
 import warnings
@@ -998,10 +1001,23 @@ def check_methods(methods, *, on="numpy", jobs=None):
     jobs : int, optional
         Number of processes; as many as there are cores by default.
     """
-    with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        jobs, initializer=_end_with_the_command
+    ) as pool:
         pending = [pool.submit(check_method, m.family, m.slug, on) for m in methods]
         for method, future in zip(methods, pending, strict=True):
             yield method, future.result()
+
+
+def _end_with_the_command():
+    """A process of the pool ends when the one that it works for does, however that ends."""
+    command = multiprocessing.parent_process()
+
+    def wait():
+        command.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def check_record(record, *, on="numpy"):
