@@ -185,6 +185,7 @@ def dpo(
     beta
         Weight of the divergence from the reference: the larger, the nearer to it.
     """
+    # in the family's terms: eq. dpo-margin, dpo-conservative, dpo-gradient
     h = log_ratio_margin(
         chosen_log_prob, rejected_log_prob, ref_chosen_log_prob, ref_rejected_log_prob
     )

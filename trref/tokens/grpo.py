@@ -141,6 +141,7 @@ def aggregation_weights(
     """
     if aggregation == "constant" and max_length is None:
         raise TypeError("max_length must be a number for the aggregation 'constant'")
+    # in the family's terms: eq. grpo-weights
     return token_weights(mask, aggregation, group=group, max_length=max_length)
 
 
@@ -160,7 +161,9 @@ def grpo(
     advantage
         As of `group_advantage`.
     """
+    # in the family's terms: eq. grpo-clip, grpo-clip-gradient
     term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, clip, clip)
     w = seq_mean(mask)
     J = xp.vdot(w, term)  # eq. grpo-objective
+    # logits get it from there, too: eq. grpo-logits
     return -J, -w * derivative
