@@ -1,0 +1,138 @@
+"""Theorems and limits of the polar decomposition and of its iterations."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from trref.optimizers.polar_decomposition import (
+    MUON,
+    newton_schulz,
+    nuclear_norm,
+    polar_factor,
+    qdwh,
+    weights,
+)
+from trref.validate import ConvergenceWarning
+
+
+def _matrix(singular_values, rows, seed=0):
+    """A matrix with these singular values, and its polar factor."""
+    rng, n = np.random.default_rng(seed), len(singular_values)
+    P, V = (np.linalg.qr(rng.standard_normal((m, n)))[0] for m in (rows, n))
+    return (P * singular_values) @ V.T, P @ V.T
+
+
+def test_by_hand():
+    """diag(3, -2) has the factor diag(1, -1), and a column its direction; what is zero stays zero."""
+    assert np.allclose(polar_factor(np.diag([3.0, -2.0])), np.diag([1.0, -1.0]))
+    assert np.allclose(polar_factor(np.array([[3.0], [4.0]])), [[0.6], [0.8]])
+    assert np.allclose(polar_factor(np.diag([3.0, 0.0])), np.diag([1.0, 0.0]))
+    assert not polar_factor(np.zeros((3, 2))).any()
+    value, slope = nuclear_norm(np.diag([3.0, -2.0]))
+    assert value == pytest.approx(5.0) and np.allclose(slope, np.diag([1.0, -1.0]))
+    assert nuclear_norm(np.zeros((2, 2)))[0] == 0
+
+
+def test_against_scipy():
+    for shape in ((7, 4), (5, 5), (3, 6)):
+        x = np.random.default_rng(1).standard_normal(shape)
+        U, H = scipy.linalg.polar(x)
+        assert np.allclose(polar_factor(x), U, atol=1e-13)
+        found = qdwh(x)
+        assert np.allclose(found.U, U, atol=1e-12) and np.allclose(found.H, H, atol=1e-12)
+
+
+def test_the_nearest_matrix_with_orthonormal_columns():
+    x, rng = np.random.default_rng(2).standard_normal((6, 3)), np.random.default_rng(3)
+    least = np.linalg.norm(x - polar_factor(x))
+    for _ in range(50):
+        Q, _ = np.linalg.qr(polar_factor(x) + rng.standard_normal((6, 3)))
+        assert np.linalg.norm(x - Q) > least
+
+
+def test_turning_and_scaling():
+    rng = np.random.default_rng(4)
+    x, Q, R = rng.standard_normal((5, 3)), *(np.linalg.qr(rng.standard_normal((n, n)))[0] for n in (5, 3))
+    for f in (polar_factor, lambda a: newton_schulz(a, eps=1e-300), lambda a: qdwh(a).U):
+        assert np.allclose(f(Q @ x @ R), Q @ f(x) @ R, atol=1e-12)
+        assert np.allclose(f(1e3 * x), f(x), atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [4, 9])
+def test_newton_schulz_acts_on_singular_values_alone(rows):
+    """Five times φ(s) = a s + b s³ + c s⁵ of the singular values over the Frobenius norm."""
+    s = np.array([1.0, 0.3, 0.05, 0.002])
+    x, _ = _matrix(s, rows)
+    expected = s / np.linalg.norm(s)
+    for _ in range(5):
+        expected = MUON[0] * expected + MUON[1] * expected**3 + MUON[2] * expected**5
+    direct, _ = _matrix(expected, rows)
+    assert np.allclose(newton_schulz(x, eps=1e-300), direct, atol=1e-12)
+    assert np.allclose(newton_schulz(x.T, eps=1e-300), direct.T, atol=1e-12)
+
+
+def test_muon_s_band_and_fixed_points():
+    """Values from 0.01 of the norm on end in [0.68, 1.14]; 0.868 is kept."""
+    s = np.geomspace(0.01, 1, 400)
+    for _ in range(5):
+        s = MUON[0] * s + MUON[1] * s**3 + MUON[2] * s**5
+    assert s.min() > 0.68 and s.max() < 1.14
+    x, U = _matrix(np.array([0.5, 0.5, 0.5, 0.5]), 4)  # over the norm: ½ each
+    half = newton_schulz(x, steps=1, eps=1e-300)
+    assert np.allclose(half, (MUON[0] / 2 + MUON[1] / 8 + MUON[2] / 32) * U, atol=1e-12)
+    roots = np.roots([MUON[2], 0, MUON[1], 0, MUON[0] - 1])
+    assert any(abs(roots - 0.8680) < 1e-4)
+
+
+@pytest.mark.parametrize(("coefficients", "steps"), [("cubic", 30), ("quintic", 20), ("polar_express", 12)])
+def test_the_others_converge(coefficients, steps):
+    x, U = _matrix(np.array([1.0, 0.1, 0.01, 0.002]), 6)
+    assert np.allclose(newton_schulz(x, coefficients=coefficients, steps=steps, eps=1e-300), U, atol=1e-9)
+
+
+def test_polar_express_needs_fewer_steps():
+    x, U = _matrix(np.array([1.0, 0.1, 0.01, 0.001]), 6)
+    off = {c: abs(newton_schulz(x, coefficients=c, steps=7) - U).max() for c in ("quintic", "polar_express")}
+    assert off["polar_express"] < 0.01 < 0.1 < off["quintic"]
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e4, 1e8, 1e12])
+def test_qdwh_needs_six_steps_at_most(condition):
+    """Both results are orthonormal to rounding, and as near as the condition lets them be."""
+    x, U = _matrix(np.geomspace(1, 1 / condition, 5), 8)
+    found = qdwh(x)
+    assert found.iterations <= 6 and found.converged and found.errors[-1] < 1e-14
+    assert abs(found.U - U).max() < 1e-14 + 1e-15 * condition
+    assert np.linalg.eigvalsh(found.H).min() > -1e-15
+
+
+def test_the_lower_bound_by_hand():
+    """Halley's step at l = 1, and the bounds from 2.2e-16: 1.5e-5, 0.06, 0.8, 0.9998, 1."""
+    assert weights(1.0)[:3] == pytest.approx((3, 1, 3))
+    lowest, seen = 2.2e-16, []
+    for _ in range(6):
+        *_, lowest = weights(lowest)
+        seen.append(lowest)
+    assert seen == pytest.approx([1.5e-5, 0.062, 0.796, 0.99982, 1, 1], rel=0.03)
+
+
+def test_halley_by_hand():
+    """For a singular value of ½ of two, over the norm 1/√2 each: x (3 + x²)/(1 + 3 x²)."""
+    with pytest.warns(ConvergenceWarning):
+        found = qdwh(np.eye(2), lowest=1 - 1e-9, max_iter=1)
+    s = 1 / np.sqrt(2)
+    assert np.allclose(found.U, s * (3 + s * s) / (1 + 3 * s * s) * np.eye(2), atol=1e-6)
+
+
+def test_a_wide_matrix_is_the_transpose_of_a_tall_one():
+    x = np.random.default_rng(5).standard_normal((3, 5))
+    found = qdwh(x)
+    assert np.allclose(found.U, qdwh(x.T).U.T, atol=1e-14)
+    assert np.allclose(found.U @ found.H, x, atol=1e-14)
+
+
+def test_what_does_not_converge_says_so():
+    with pytest.warns(ConvergenceWarning, match="qdwh"):
+        assert not qdwh(np.zeros((2, 2))).U.any()
+    with pytest.warns(ConvergenceWarning, match="after 2 steps"):
+        assert not qdwh(np.diag([1.0, 1e-6]), max_iter=2).converged
