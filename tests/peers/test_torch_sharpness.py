@@ -5,9 +5,9 @@ import pytest
 
 from tests.peers.by_autograd import close
 from trref.nn import mlp
-from trref.problems.networks import random_classifier
+from trref.problems.networks import MeanOutput, random_classifier
 from trref.sharpness import adversarial_model_perturbation as amp
-from trref.sharpness import gam
+from trref.sharpness import gam, ignite
 from trref.sharpness import gradient_regularization as gr
 
 torch = pytest.importorskip("torch")
@@ -93,3 +93,25 @@ def test_gam_by_double_backward():
     value, gradient = gam.gam(loss, theta, rho=0.1, alpha=0.3)
     close(value, total)
     close(gradient, torch.autograd.grad(total, point)[0])
+
+
+def test_penalty_on_the_outputs_slope_by_double_backward():
+    loss, theta, f = _task(5)
+    output = MeanOutput(np.random.default_rng(6).standard_normal((10, 3)), (3, 6, 1))
+    assert mlp.size(output.sizes) == len(theta)
+    X = torch.tensor(output.X)
+
+    def mean(point):
+        W1, b1, W2, b2 = torch.split(point, [18, 6, 6, 1])
+        return (torch.tanh(X @ W1.reshape(3, 6) + b1) @ W2 + b2).mean()
+
+    point = torch.tensor(theta, requires_grad=True)
+    g = _gradient(mean, point, create_graph=True)
+    total = f(point) + 0.7 * (0.3 * torch.linalg.vector_norm(g) - 0.2)
+    how = {"penalty_weight": 0.7, "rho": 0.3, "threshold": 0.2}
+    value, gradient = ignite.penalised_fit_exact(loss, output, theta, **how)
+    close(value, total)
+    close(gradient, torch.autograd.grad(total, point)[0])
+    there = _gradient(mean, point.detach() + 0.1 * g.detach() / torch.linalg.vector_norm(g.detach()))
+    wanted = _gradient(f, point.detach()) + 0.7 * 3 * (there - g.detach())
+    close(ignite.penalised_fit(loss, output, theta, inner_rho=0.1, **how)[1], wanted)
