@@ -117,3 +117,22 @@ def test_what_callables_return_is_named(name, argument, data):
     assert broken.calls >= 0 or how in ("nan", "integers", "single precision"), f"{how} at call {calls} was accepted"
     tried = {"values", "divergences", "gains"}  # histories of trials, the rejected ones among them
     assert all(np.isfinite(array).all() for part, array in parts if not set(part.split(".")) & tried)
+
+
+NUMBERS = [
+    (name, keyword)
+    for name, record in RECORDS.items()
+    for keyword, default in record.hyper_parameters.items()
+    if isinstance(default, int | float) and not isinstance(default, bool)
+]
+
+
+@pytest.mark.parametrize(("name", "keyword"), NUMBERS)
+def test_numbers_are_asked_under_every_setting(name, keyword):
+    """Also where the setting has no use for them."""
+    record = RECORDS[name]
+    inputs = example_of(record, record.sizes[0])
+    for setting in record.settings.values():
+        for wrong in (float("nan"), float("inf"), "0.5", [0.5]):
+            with pytest.raises((ValueError, TypeError), match=keyword):
+                _run(record, inputs, {**setting, keyword: wrong})
