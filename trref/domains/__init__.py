@@ -1,0 +1,1 @@
+"""Learning from several domains what holds in a new one."""
