@@ -96,7 +96,7 @@ for name, each in runs.items():
         accuracy, learnt = values.T.round(2).tolist()
         print(f"    {how}: test accuracy {accuracy}, wrong labels learnt {learnt}")
 for name in ("filter at 1", "filter at 0.9"):
-    assert (final[name][:, 1] < 0.7 * final["averaging"][:, 1]).all(), "fewer wrong labels at equal batches, every seed"
+    assert (final[name][:, 1] < 0.8 * final["averaging"][:, 1]).all(), "fewer wrong labels at equal batches, every seed"
     assert final[name][:, 0].mean() > final["averaging"][:, 0].mean(), "and more digits are read, on average"
     gap = final[name][:, 1].mean() - stopped[name][:, 1].mean()
     assert abs(gap) < 0.05, "stopping early does as much"
