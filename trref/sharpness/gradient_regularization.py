@@ -123,14 +123,13 @@ def finite_difference_gradient(
         Held constant by the gradient; the `ascent_direction` if None.
     """
     here = validate.loss_and_grad(loss_and_grad, theta, finite=True)
-    if ascent is None:
-        ascent = here[1]
+    along = here[1] if ascent is None else ascent
     ahead = behind = here
     if scheme != "backward":
-        uphill = theta + inner_lr * ascent
+        uphill = theta + inner_lr * along
         ahead = validate.loss_and_grad(loss_and_grad, uphill, finite=True)
     if scheme != "forward":
-        downhill = theta - inner_lr * ascent
+        downhill = theta - inner_lr * along
         behind = validate.loss_and_grad(loss_and_grad, downhill, finite=True)
     # eq. gradient-regularization-differences
     span = inner_lr * (2 if scheme == "central" else 1)
