@@ -63,10 +63,13 @@ print("total variation: between the two ways", two_ways.round(5), " to the optim
 assert (two_ways < 1e-3).all(), "DPO is the tilting by the fitted reward"
 assert (to_truth < 0.1).all() and (to_truth > 3 * two_ways).all(), "what is left is the noise of the comparisons"
 
-# %% Comparisons that never disagree ------------------------------- Twenty comparisons in which the better answer
-# always wins. No reward is large enough for them, and so no policy is: the loss falls, the divergence from the
-# reference rises, and a larger :math:`\beta` only slows it down. The same comparisons with a share of 0.1 of them taken
-# to be wrong (the conservative loss) have an optimum.
+# %%
+# Comparisons that never disagree
+# -------------------------------
+# Twenty comparisons in which the better answer always wins. No reward is large enough for them, and so no policy is:
+# the margin grows without end, the divergence from the reference goes to the largest it can be, and a larger
+# :math:`\beta` only slows this down. The same comparisons with a share of 0.1 of them taken to be wrong (the
+# conservative loss) have an optimum.
 
 
 def certain(seed, hyper):
@@ -99,11 +102,13 @@ for axis, i, title in zip(
     for name, values in runs.items():
         spread(axis, steps, values[:, i].tolist(), name)
     axis.set(xlabel="step", title=title)
-axes[0].legend()
+axes[1].legend(loc="lower right")
 
-# %% What the figure shows --------------------- Without smoothing the margin has no end, for both values of
-# :math:`\beta`; with it the margin stops. Along the way most chosen answers lose probability too, for they lost other
-# comparisons or share the prompt with better ones: the loss sees differences only.
+# %%
+# What the figure shows
+# ---------------------
+# Without smoothing the margin has no end, for both values of :math:`\beta`; with it the margin stops. Along the way the
+# chosen answers lose probability on average, for most of them lost other comparisons: the loss sees differences only.
 
 for name, values in runs.items():
     print(f"{name:24} margin at 200, 400, 600: {values[:, 0, [3, 7, 11]].mean(0).round(2)}", end="  ")

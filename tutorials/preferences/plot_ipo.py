@@ -78,7 +78,8 @@ targets, found = np.exp(targets), np.exp(found)
 figure, axis = plt.subplots()
 for i, name in enumerate(("DPO", "IPO")):
     axis.bar(rank + 0.3 * i, found[:, i].mean(0), 0.3, yerr=found[:, i].std(0), label=name)
-axis.plot(rank, targets[:, 0].mean(0), "k_", markersize=18, label="the optimum for the reward")
+axis.plot(rank, targets[:, 0].mean(0), "k_", markersize=24, zorder=5, label="optimum for the reward")
+axis.set_xticks(rank)
 axis.set(xlabel="answer", ylabel="probability")
 axis.legend()
 

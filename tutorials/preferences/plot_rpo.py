@@ -62,7 +62,7 @@ for axis, i, title in zip(axes, (0, 1, 3), titles, strict=True):
     for eta, values in runs.items():
         spread(axis, at, values[:, i].tolist(), "DPO" if eta == 0 else f"RPO, η = {eta:g}")
     axis.set(xlabel="step", title=title)
-axes[0].legend()
+axes[2].legend(loc="center right")
 
 # %%
 # What the figure shows

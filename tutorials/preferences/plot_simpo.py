@@ -78,8 +78,8 @@ for axis, (shortness, title) in zip(axes, titles.items(), strict=True):
     axis.set_xticks(range(3), ["all pairs", "winner is longer", "winner is shorter"])
     axis.axhline(0, color="#8c8c8c", linewidth=1)
     axis.set(title=title)
-axes[0].set_ylabel("ranked right, less than by the share")
-axes[0].legend(loc="lower left")
+axes[0].set_ylabel("ranked right, beyond the share's ranking")
+axes[1].legend(loc="lower right")
 
 # %%
 # What a margin adds
