@@ -5,7 +5,7 @@ import math
 from trref.backend import xp
 from trref.catalog.record import Interface
 
-__all__ = ["UPDATE"]
+__all__ = ["MATRIX_UPDATE", "UPDATE"]
 
 
 def _sequence(params, gradients):
@@ -51,5 +51,32 @@ UPDATE = Interface(
         "alternating signs": lambda: _sequence(
             [xp.array([0.5])], [[xp.array([1.0])], [xp.array([-1.0])]] * 3
         ),
+    },
+)
+
+
+def _matrices(rng, size, steps=6):
+    shapes = [(size, 3), (3, size), (4, 4)]
+    scale = rng.choice((0.05, 1.5))
+    return _sequence(
+        [rng.standard_normal(s) for s in shapes],
+        [[scale * rng.standard_normal(s) for s in shapes] for _ in range(steps)],
+    )
+
+
+def _one_matrix(rows):
+    return _sequence([xp.ones_like(xp.array(rows))], [[xp.array(rows)]] * 3)
+
+
+MATRIX_UPDATE = Interface(
+    "matrix_update",
+    example=_matrices,
+    edges={
+        "zero gradients": lambda: _one_matrix([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]),
+        "rank one": lambda: _one_matrix([[1.0, 2.0], [2.0, 4.0], [-1.0, -2.0]]),
+        "a scaled rotation": lambda: _one_matrix([[30.0, 40.0], [-40.0, 30.0]]),
+        "one column": lambda: _one_matrix([[3.0], [-4.0]]),
+        "one parameter": lambda: _one_matrix([[-0.5]]),
+        "a vector and a kernel": _many_shapes,
     },
 )
