@@ -12,8 +12,10 @@ from trref.krylov.cg import cg
 from trref.krylov.cg_lanczos import cg_coefficients
 from trref.krylov.gmres import gmres
 from trref.krylov.lanczos import lanczos, lanczos_quadrature, stochastic_trace
+from trref.krylov.line_search import strong_wolfe
 from trref.krylov.minres import minres
-from trref.problems.convex import DenseOperator
+from trref.krylov.nonlinear_cg import RULES, nonlinear_cg
+from trref.problems.convex import DenseOperator, Quadratic, Rosenbrock
 from trref.problems.spectral import Polynomial
 from trref.validate import ConvergenceWarning
 
@@ -215,3 +217,85 @@ def test_coefficients_in_other_units(k, m, s):
     assert other.rz == [math.ldexp(a, 2 * s + m) for a in plain.rz]
     with pytest.raises(ValueError, match="b must have a norm of at least 1e-100"):
         cg_coefficients(DenseOperator(A), 1e-101 * b, steps=3)
+
+
+class _InUnits:
+    """f(x) = 2^k g(2^-l x) for a function g with its gradient."""
+
+    def __init__(self, g, k, length):
+        self.g, self.k, self.length = g, k, length
+
+    def __call__(self, x):
+        value, gradient = self.g(np.ldexp(x, -self.length))
+        return np.ldexp(value, self.k), np.ldexp(gradient, self.k - self.length)
+
+
+def _undefined(x):
+    """x - log x: convex, with its minimum at 1, and not a number below 0."""
+    with np.errstate(all="ignore"):
+        return (x - np.log(x)).sum(), 1 - 1 / x
+
+
+def _unbounded(x):
+    return -(x**3).sum(), -3 * x**2
+
+
+LOSSES = (Rosenbrock(), _undefined, _unbounded, Quadratic(np.diag([1e3, 1e-3]), np.array([1.0, -1.0])))
+
+
+def test_line_searches_in_other_units():
+    """The same trials, each in the new units; with squares of slopes that overflow or vanish."""
+    found = 0
+    for seed in range(1500):
+        rng = np.random.default_rng(seed)
+        f, x = LOSSES[seed % 4], abs(rng.standard_normal(2)) + 0.1
+        direction = -f(x)[1] * 10 ** rng.uniform(-3, 3)
+        k, length = (int(e) for e in rng.integers(-300, 300, 2))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            plain = strong_wolfe(f, x, direction)
+            try:
+                other = strong_wolfe(_InUnits(f, k, length), np.ldexp(x, length), np.ldexp(direction, length))
+            except ValueError as error:
+                assert "direction must descend" in str(error)  # a slope below the smallest float
+                assert k + math.log2(abs(f(x)[1] @ direction)) < -1000
+                continue
+        assert other.step == plain.step
+        assert np.array_equal(other.values, [math.ldexp(v, k) for v in plain.values], equal_nan=True)
+        assert np.array_equal(other.x, np.ldexp(plain.x, length)) and other.converged == plain.converged
+        if plain.converged:
+            found += 1
+            value, slope = float(f(x)[0]), float(f(x)[1] @ direction)
+            end, at_end = f(plain.x)
+            assert end <= value + 1e-4 * plain.step * slope + 1e-14 * abs(value)
+            assert abs(at_end @ direction) <= -0.1 * slope * (1 + 1e-12)
+    assert found > 1000
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_nonlinear_conjugate_gradients_of_every_scale(rule):
+    """It ends where the gradient is small, or says that it did not; nothing but an error that names the function."""
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        k, length = (int(e) for e in rng.integers(-350, 320, 2))
+        f = _InUnits(LOSSES[seed % 4], k, length)
+        x0 = np.ldexp(abs(rng.standard_normal(2)) + 0.1, length)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # trials far out overflow, and NumPy says so
+                result = nonlinear_cg(f, x0, rule=rule, max_iter=15)
+        except ValueError as error:
+            assert str(error).startswith(("loss_and_grad must give a finite value and a gradient", "nonlinear_cg: x0"))
+            continue
+        value, gradient = f(result.x)
+        assert np.isfinite(result.x).all() and value == result.values[-1] <= f(x0)[0]
+        assert result.converged == (result.gradient_norms[-1] <= 1e-6)
+        assert math.hypot(*gradient) == pytest.approx(result.gradient_norms[-1], rel=1e-12, abs=1e-150)
+
+
+def test_the_shortest_step_of_all():
+    """Between a step and the next float there is none."""
+    f = lambda x: (np.abs(x).sum() + (x < 3).sum(), -np.ones_like(x))  # noqa: E731  (a wrong gradient)
+    with pytest.warns(ConvergenceWarning):
+        result = strong_wolfe(f, np.array([3.0]), np.array([1.0]), first_step=5e-324)
+    assert not result.converged and np.isfinite(result.x).all()
