@@ -27,7 +27,7 @@ EXIT = {
 }
 BY_SIGNAL = 128  # and the signal's number, as shells have it
 BACKENDS = ("numpy", "cupy", "strict")
-FRAMEWORKS = ("auto", "numpy", "torch")
+FRAMEWORKS = ("auto", "numpy", "torch", "jax")
 REDUCTIONS = ("seq_mean", "token_mean", "sum", "mean")
 MANY = {"action": "append", "default": []}
 LONGEST_LIMIT = 86400.0  # seconds

@@ -131,7 +131,7 @@ def test_two_slips_at_once():
     """A known deviation that ignores what is passed; one whose log-ratios are clamped, too; one and a small number."""
 
     def ignoring(log_prob, old_log_prob, advantage, mask, clip=0.2):
-        return TOKEN_MEAN.f(log_prob, old_log_prob, advantage, mask, clip=0.2)
+        return TOKEN_MEAN.f(log_prob, old_log_prob, advantage, mask, clip=0.4)
 
     def clamping(log_prob, old_log_prob, advantage, mask, clip=0.2):
         d = log_prob - old_log_prob
@@ -147,7 +147,7 @@ def test_two_slips_at_once():
         value, gradient = TOKEN_MEAN.f(log_prob, old_log_prob, advantage, mask, clip=clip)
         return -3 * value, -3 * gradient
 
-    _explained("grpo.grpo", ignoring, TOKEN_MEAN.name, "and computes with clip = 0.2 whatever is passed")
+    _explained("grpo.grpo", ignoring, TOKEN_MEAN.name, "and computes with clip = 0.4 whatever is passed")
     _explained("grpo.grpo", clamping, TOKEN_MEAN.name, "and clamps log_prob - old_log_prob to ±10")
     _explained("grpo.grpo", small, TOKEN_MEAN.name, "a small number beside it")
     _explained("grpo.grpo", negative, TOKEN_MEAN.name, "a constant factor of -3")

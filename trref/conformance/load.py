@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from trref import backend, checks
+from trref.conformance import in_jax
 
 __all__ = [
     "FRAMEWORKS",
@@ -26,7 +27,7 @@ __all__ = [
     "solver_parts",
 ]
 
-FRAMEWORKS = ("auto", "numpy", "torch")
+FRAMEWORKS = ("auto", "numpy", "torch", "jax")
 
 
 class LoadError(Exception):
@@ -39,8 +40,8 @@ class Options:
 
     Parameters
     ----------
-    framework : {"auto", "numpy", "torch"}
-        Automatic: torch where the function names it, else NumPy (or anything with
+    framework : {"auto", "numpy", "torch", "jax"}
+        Automatic: torch or JAX where the function names it, else NumPy (or anything with
         ``__array__``); where its module has imported torch and that fails, the other.
     names : dict
         From the catalogue's argument names to the function's; ``"betas[0]"`` fills an
@@ -264,6 +265,8 @@ class Implementation:
             for p in parameters
             if p.default is p.empty and p.name in self.parameters
         ]
+        if "optax" in _packages(function) and "params" not in self.parameters:
+            self.framework = "optax"  # it makes a transformation
         self.init = _initial_state(scope.get("init"))
         self.changed = []  # names of inputs that the last call wrote over, where they were arrays of a framework
 
@@ -341,6 +344,8 @@ class Implementation:
         """Move named values to the implementation's framework and device."""
         if self.options.mask == "bool" and named.get("mask") is not None:
             named = {**named, "mask": named["mask"].astype(bool)}
+        if self.framework in ("jax", "optax"):
+            return {name: in_jax.arrays(value) for name, value in named.items()}
         if self.framework.startswith("torch"):
             return {name: _tensor(value, self.device) for name, value in named.items()}
         if self.options.backend == "numpy":
@@ -370,6 +375,8 @@ class Implementation:
         named = {**inputs, **hyper}
         if self.framework == "torch" and self.options.gradient:
             return self._autograd(named, wrt)
+        if self.framework == "jax" and self.options.gradient:
+            return self._by_jax(named, wrt)
         result = self.call(named)
         value, *more = result if isinstance(result, tuple) and result else (result,)
         found = {"value": self.sign * _array(value)}
@@ -418,9 +425,38 @@ class Implementation:
             )
         return found
 
+    def _by_jax(self, named, wrt):
+        given = self.given(named)
+        result = self._called(named, given)
+        found = {"value": self.sign * _array(_first(result))}
+        if found["value"].ndim:
+            return found
+
+        def value(*leaves):
+            moved = {**given, **dict(zip(wrt, leaves, strict=True))}
+            return _first(
+                self._picked(self._function(named)(**self.arguments(moved)), moved)
+            )
+
+        gradients = _differentiated(in_jax.gradients, value, [given[n] for n in wrt])
+        each = zip(wrt, gradients, strict=True)
+        return found | {f"gradient by {n}": self.sign * _array(g) for n, g in each}
+
     def transform(self, inputs, hyper, wrt, cotangent=None):
         """Result, and in torch the vjp by autograd."""
         named = {**inputs, **hyper}
+        if self.framework == "jax" and self.options.gradient and cotangent is not None:
+            given = self.given(named)
+            found = {"result": _array(self._called(named, given))}
+
+            def result(leaf):
+                return self._function(named)(**self.arguments({**given, wrt: leaf}))
+
+            if found["result"].shape == cotangent.shape:
+                back = in_jax.pulled_back
+                pulled = _differentiated(back, result, given[wrt], cotangent)
+                found["vjp"] = _array(pulled)
+            return found
         if self.framework != "torch" or not self.options.gradient:
             return {"result": _array(self.call(named))}
         import torch
@@ -450,6 +486,10 @@ class Implementation:
         """The parameters after every step of a gradient sequence, each array as (steps, …)."""
         if self.framework == "torch optimizer":
             return self._optimizer(inputs, hyper)
+        if self.framework == "optax":
+            given = self.given(inputs)
+            made = self._function(hyper)(**self.arguments(hyper))
+            return _by_step(in_jax.steps(made, given["params"], given["gradients"]))
         inputs, path = self.given(inputs), []
         params = inputs["params"]
         with backend.use_backend(self.options.backend):
@@ -484,12 +524,29 @@ class Implementation:
         }
 
 
+def _first(result):
+    return result[0] if isinstance(result, tuple) and result else result
+
+
+def _by_step(path):
+    """The parameters of every step, each array as (steps, …)."""
+    path = [[_array(p) for p in params] for params in path]
+    numbered = enumerate(zip(*path, strict=True))
+    return {f"params[{i}] by step": np.stack(arrays) for i, arrays in numbered}
+
+
 def _derivatives(result, leaves, cotangent=None):
     import torch
 
+    grad = functools.partial(torch.autograd.grad, allow_unused=True)
+    return _differentiated(grad, result, leaves, cotangent)
+
+
+def _differentiated(differentiate, *arguments):
+    """What a framework gives, or why it cannot."""
     try:
-        return torch.autograd.grad(result, leaves, cotangent, allow_unused=True)
-    except RuntimeError as error:
+        return differentiate(*arguments)
+    except (RuntimeError, TypeError, ValueError) as error:
         hint = "--no-gradient compares values alone"
         raise Refused(
             f"what autograd cannot take: {described(error)} ({hint})"
@@ -502,6 +559,8 @@ def _frameworks(function, scope):
     modules = [v for v in list(scope.values()) if _is(v, types.ModuleType)]
     if "torch" in used:
         return "torch", "numpy"
+    if "jax" in used:
+        return "jax", "numpy"
     if not any(m.__name__ == "torch" for m in modules):
         return ("numpy",)
     return ("numpy", "torch") if used & {"numpy", "scipy"} else ("torch", "numpy")
@@ -518,7 +577,7 @@ def _packages(function):
             continue
         seen.add(f)
         names = _names(f.__code__)
-        found |= names & {"torch"} | {
+        found |= names & {"torch", "jax", "optax"} | {
             str(note).partition(".")[0] for note in f.__annotations__.values()
         }
         for value in [f.__globals__[name] for name in names if name in f.__globals__]:
@@ -526,7 +585,9 @@ def _packages(function):
                 found.add(value.__name__.partition(".")[0])
             elif _is(value, types.FunctionType, type):
                 found.add(top := (value.__module__ or "").partition(".")[0])
-                pending += [value] if top not in ("torch", "numpy", "scipy") else []
+                pending += (
+                    [value] if top not in ("torch", "jax", "numpy", "scipy") else []
+                )
     return found
 
 

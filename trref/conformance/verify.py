@@ -115,7 +115,7 @@ def verify(
                 )
                 break
         agreed = judged.cases - len(judged.failures)
-        exempt = exemptions(record, judged.failures, agreed)
+        exempt = exemptions(record, judged.failures, agreed, judged.ask)
         explanations, smallest = (), None
         if judged.failures and explain and judged.answered:
             explanations = tuple(_explanations(record, judged))
@@ -212,7 +212,7 @@ def _require_fit(record, described, options):
         own = ("params", "grads")
     ours = (*own, *record.hyper_parameters, *getattr(record, "stopped", ()), "state")
     _require_options(record, described, options, ours)
-    if described.framework == "torch optimizer":
+    if described.framework in ("torch optimizer", "optax"):
         return
     optional = [n for n, spec in record.inputs.items() if spec.optional]
     missing = [n for n in own if n not in optional and not described.accepts(n)]
@@ -295,7 +295,7 @@ class _Judge:
             self.answered.append((trial, _first_part(self.record, answer)))
         if isinstance(self.record, catalog.Objective) and answer.parts:
             if any(n.startswith("gradient") for n in answer.parts):
-                by_autograd = self.described.framework == "torch"
+                by_autograd = self.described.framework in ("torch", "jax")
                 self.compared[
                     "gradient by autograd" if by_autograd else "gradient as returned"
                 ] = None
