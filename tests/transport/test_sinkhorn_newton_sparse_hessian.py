@@ -1,5 +1,7 @@
 """Spectrum, limits and the direction of the sparsified Hessian."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -17,6 +19,7 @@ from trref.transport.sinkhorn_newton_sparse_hessian import (
     sparse_hessian_product,
     sparsify,
 )
+from trref.validate import ConvergenceWarning
 
 
 def _plan(seed, n=12, m=15, reg=0.05):
@@ -119,3 +122,34 @@ def test_dropped_mass_falls_with_the_share():
     dropped = [dropped_mass(plan, keep=keep) for keep in (0.0, 0.1, 0.3, 0.9, 1.0)]
     assert dropped[0] == pytest.approx(2 * plan.sum()) and dropped[-1] == 0.0
     assert (np.diff(dropped) < 0).all()
+
+
+@pytest.mark.parametrize("keep", [0.2, 1.0])
+def test_masses_of_every_scale(keep):
+    """The direction has no unit, and the norms have that of the root of a mass; far masses give a finite direction."""
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        n, m = (int(v) for v in rng.integers(1, 7, 2))
+        plan = 10 ** rng.uniform(-5, 0, (n, m))
+        a, b = plan.sum(1) * rng.uniform(0.5, 2, n), plan.sum(0) * rng.uniform(0.5, 2, m)
+        b *= a.sum() / b.sum()
+        k = 2 * int(rng.integers(-160, 160))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            plain = newton_direction(plan, a, b, keep=keep)
+            other = newton_direction(*(np.ldexp(v, k) for v in (plan, a, b)), keep=keep)
+            far = newton_direction(plan, 1e90 * a, 1e90 * b, keep=keep)
+        assert np.array_equal(other.df, plain.df) and np.array_equal(other.dg, plain.dg)
+        assert other.residual_norms == [np.ldexp(norm, k // 2) for norm in plain.residual_norms]
+        assert np.isfinite(far.df).all() and np.isfinite(far.dg).all()
+        if far.converged and n > 1:
+            left = _dense(plan, keep) @ np.concatenate([far.df, far.dg]) / 1e90
+            q = np.concatenate([a - plan.sum(1) / 1e90, b - plan.sum(0) / 1e90])
+            assert np.linalg.norm(left - q) <= 1e-3 * np.linalg.norm(q)
+
+
+def test_masses_without_a_plan_are_refused():
+    """A direction of 1e200 would be infinite in its squares, and was called converged."""
+    plan = np.full((2, 2), 1e-150)
+    with pytest.raises(ValueError, match="plan must have sums of at least 1e-100 of the largest mass"):
+        newton_direction(plan, np.ones(2), np.ones(2), keep=1.0)
