@@ -35,10 +35,11 @@ ever more weakly. A probability of exactly 1 has no odds and is refused.
 **Where implementations differ.** In what the likelihood averages: LLaMA-Factory each answer's own mean, as here; the
 authors and TRL one mean over all tokens of the batch, in which long answers count for more, and with the prompt's
 tokens among them (the authors may leave these out). turbo-alignment had no likelihood for a while, nor had mlx-lm-lora.
-ColossalAI writes :math:`\log(1.0001 - P)`. The authors', LLaMA-Factory's and Liger's ``log1p(-exp(a))`` loses all
-digits as :math:`a \to 0`, and becomes minus infinity in low precision; TRL has two formulas since 2025. With sums in
-the place of means P underflows, and the odds ratio is a probability ratio. :math:`\lambda` is called ``alpha`` by the
-authors and ``beta`` by TRL, Liger and LLaMA-Factory.
+ColossalAI writes :math:`\log(1.0001 - P)`, and takes the odds of single tokens, averaged over the batch before they are
+compared. The authors', LLaMA-Factory's and Liger's ``log1p(-exp(a))`` loses all digits as :math:`a \to 0`, and becomes
+minus infinity in low precision; TRL has two formulas since its pull request 4763. With sums in the place of means P
+underflows, and the odds ratio is a probability ratio. :math:`\lambda` is called ``alpha`` by the authors and ``beta``
+by TRL, Liger and LLaMA-Factory.
 
 **Provenance.** Confirmed by the authors' code (xfactlab/orpo src/orpo_trainer.py), TRL, which cites the equations 4 and
 7, and LLaMA-Factory; :math:`\lambda = 0.1` by TRL. The gradient is derived.

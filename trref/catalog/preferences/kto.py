@@ -142,7 +142,7 @@ METHOD = Method(
                     "the point of reference with the wrong sign for undesirable answers",
                     wrong_sign,
                     seen_in="Edifice (Elixir), Edifice.Meta.KTO",
-                    computes="-r - z in the place of z - r for undesirable answers",
+                    computes="-r - z in the place of z - r for undesirable answers; there z is the batch's own mean",
                 ),
             ),
         ),

@@ -117,8 +117,8 @@ METHOD = Method(
                 Deviation(
                     "1.0001 - P",
                     shifted_complement,
-                    seen_in="ColossalAI coati/models/loss.py, OddsRatioLoss (pull request 6407)",
-                    computes="log(1.0001 - P) in the place of log(1 - P)",
+                    seen_in="ColossalAI applications/ColossalChat/coati/models/loss.py, OddsRatioLoss",
+                    computes="log(1.0001 - P) in the place of log(1 - P); there of single tokens",
                 ),
             ),
         ),
