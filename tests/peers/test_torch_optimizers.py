@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trref import catalog
-from trref.optimizers import adam, adamomentum, adamp, diffgrad, sgd
+from trref.optimizers import adam, adamomentum, adamp, amsgrad, diffgrad, lion, sgd
 
 torch = pytest.importorskip("torch")
 
@@ -139,3 +139,16 @@ class AdaMomentumInTorch(torch.optim.Optimizer):
 def test_adamomentum():
     make = lambda p: AdaMomentumInTorch(p, **IN_TORCH, weight_decay=0.2)  # noqa: E731
     _agree(make, adamomentum.update, adamomentum.init, {**ADAM, "weight_decay": 0.2})
+
+
+def test_amsgrad():
+    ours = {**ADAM, "corrected": "maximum"}
+    _agree(lambda p: torch.optim.Adam(p, **IN_TORCH, amsgrad=True), amsgrad.update, amsgrad.init, ours)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_lion(decay):
+    public = pytest.importorskip("pytorch_optimizer")
+    shared = {"lr": 0.02, "weight_decay": decay}
+    ours = {**shared, "beta1": 0.8, "beta2": 0.95}
+    _agree(lambda p: public.Lion(p, **shared, betas=(0.8, 0.95)), lion.update, lion.init, ours)
