@@ -26,6 +26,7 @@ __all__ = [
     "choice",
     "compiled",
     "deferred",
+    "finite_on_the_host",
     "fits",
     "inputs",
     "integer",
@@ -426,10 +427,16 @@ def loss_and_grad(function, theta, name="loss_and_grad", *, finite=False):
         raise TypeError(
             f"{name} returns a {gradient.dtype} gradient at a {theta.dtype} point: give it data of one dtype"
         )
-    if finite and backend.backend_name() == "numpy":
-        if not (numpy.isfinite(loss) and numpy.isfinite(gradient).all()):
-            raise ValueError(f"{name} must return finite values")
+    if finite:
+        finite_on_the_host(name, loss, gradient)
     return loss, gradient
+
+
+def finite_on_the_host(name, *values):
+    """Require finite values of a callable where looking costs no synchronisation: on the host."""
+    if backend.backend_name() == "numpy":
+        if not all(numpy.isfinite(value).all() for value in values):
+            raise ValueError(f"{name} must return finite values")
 
 
 def labels(labels, K, name="labels"):

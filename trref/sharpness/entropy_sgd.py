@@ -143,6 +143,7 @@ def _on_the_grid(landscape, points):
                 f"landscape must return {points.dtype} {what} of shape {tuple(shape)}, "
                 f"not {array.dtype} ones of shape {tuple(array.shape)}"
             )
+    validate.finite_on_the_host("landscape", *result)
     return result[0], result[1][..., 0]
 
 
