@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trref import catalog
-from trref.optimizers import adam, adamomentum, adamp, amsgrad, diffgrad, lion, sgd
+from trref.optimizers import adam, adamomentum, adamp, adan, amsgrad, diffgrad, lion, sgd
 
 torch = pytest.importorskip("torch")
 
@@ -152,3 +152,13 @@ def test_lion(decay):
     shared = {"lr": 0.02, "weight_decay": decay}
     ours = {**shared, "beta1": 0.8, "beta2": 0.95}
     _agree(lambda p: public.Lion(p, **shared, betas=(0.8, 0.95)), lion.update, lion.init, ours)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+@pytest.mark.parametrize("proximal", [True, False])
+def test_adan(decay, proximal):
+    public = pytest.importorskip("pytorch_optimizer")
+    shared = {"lr": 0.02, "eps": 1e-3, "weight_decay": decay}
+    theirs = {**shared, "betas": (0.8, 0.7, 0.9), "weight_decouple": not proximal}
+    ours = {**shared, "beta1": 0.8, "beta2": 0.7, "beta3": 0.9, "proximal": proximal}
+    _agree(lambda p: public.Adan(p, **theirs), adan.update, adan.init, ours)
