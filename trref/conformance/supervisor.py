@@ -135,14 +135,22 @@ def _end_like(status):
 
 
 def end_marked(mark):
-    """End what a supervisor left that was itself killed: all processes that have this in their environment."""
-    for process, _ in _processes():
-        with (
-            contextlib.suppress(OSError),
-            open(f"/proc/{process}/environ", "rb") as file,
-        ):
-            if mark in file.read():
+    """End what a supervisor left that was itself killed: all that have this in their environment."""
+    deadline = time.monotonic() + LONGEST_END
+    while (left := _marked(mark)) and time.monotonic() < deadline:
+        for process in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def _marked(mark):
+    found = []
+    for process, _ in _processes():
+        path = f"/proc/{process}/environ"
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            found += [process] if mark in file.read() else []
+    return found
 
 
 def _prctl(option, value):
