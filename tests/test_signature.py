@@ -4,14 +4,31 @@ import dataclasses
 import inspect
 import pickle
 from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pytest
 
 from trref import catalog, checks, strict, use_backend
 from trref.policy.ppo import clipped_surrogate
-from trref.signature import Arrays, B, Index, Length, LogProb, Mask, N, PositiveInt, Prob, Real, Scalar, T, checked
+from trref.signature import (
+    T1,
+    Arrays,
+    B,
+    Decay,
+    Index,
+    K,
+    Lead,
+    LogProb,
+    Mask,
+    N,
+    PositiveInt,
+    Prob,
+    Real,
+    Scalar,
+    T,
+    checked,
+)
 
 X = np.array([-1.0, -2.0])
 
@@ -44,10 +61,61 @@ def f(
 
 
 def test_words():
-    assert str(Real[T + 1]) == "Real[T+1]" and isinstance(T + 1, Length)
+    assert repr(Real[T1]) == "Real[T1]" and Real[T1].shape == "T+1" and Real[T1].words == "array (T+1,)"
     assert repr(Real[B] | Real[B, T] | None) == "Real[B] | Real[B, T] | None"
-    assert repr(Scalar) == "Scalar" and repr(Index[N] | Real[N, 3]) == "Index[N] | Real[N, 3]"
-    assert Real[..., N].shape == "... N"
+    assert repr(Scalar) == "Scalar" and repr(Index[N] | Real[N, K]) == "Index[N] | Real[N, K]"
+    assert Real[Lead, N].shape == "... N" and repr(Real[Lead, N]) == "Real[Lead, N]"
+
+
+def test_help_shows_what_was_written():
+    @checked
+    def h(x: Real[N], *, decay: Decay = 0.5, far: Annotated[float, "(2, inf)"] | None = None) -> tuple[Scalar, Real[N]]:
+        """Do it.
+
+        Parameters
+        ----------
+        x, far, decay
+            A number.
+        """
+
+    assert str(inspect.signature(h)) == (
+        "(x: Real[N], *, decay: Decay = 0.5, far: float in (2, inf) | None = None) -> tuple[Scalar, Real[N]]"
+    )
+
+
+class Walker(Protocol):
+    def __call__(self, x): ...
+    def step(self, x): ...
+
+
+def test_an_object_must_have_the_methods_of_its_protocol():
+    @checked
+    def walk(walker: Walker, x: Real[N]) -> Real[N]:
+        return x
+
+    class Whole:
+        def __call__(self, x): ...
+        def step(self, x): ...
+
+    assert walk(Whole(), X) is X and walk.inputs["walker"].methods == ("__call__", "step")
+    with pytest.raises(TypeError, match=r"walk: walker must have step\(\); a function has not"):
+        walk(lambda x: x, X)
+
+
+def test_the_bare_function_can_be_pickled_and_messages_name_the_function():
+    assert pickle.loads(pickle.dumps(clipped_surrogate.unchecked)) is clipped_surrogate.unchecked
+    with pytest.raises(ValueError, match=r"^clipped_surrogate: clip must lie in"):
+        clipped_surrogate(X, X, X, clip=-1)
+    with pytest.raises(ValueError, match="Returns must name all 2 results"):
+
+        @checked
+        def g(x: Real[N]) -> tuple[Scalar, Real[N]]:
+            """Do it.
+
+            Returns
+            -------
+            A number.
+            """
 
 
 @pytest.mark.parametrize(
@@ -64,8 +132,8 @@ def test_words():
         ({"x": X, "how": "c"}, ValueError, "how must be one of 'a', 'b'"),
         ({"x": X, "g": 3}, TypeError, "g must be callable"),
         ({"x": X, "gg": 3}, TypeError, "unexpected keyword argument 'gg'"),
-        ({}, TypeError, "missing 1 required positional argument: 'x'"),
-        ({"mask": None, "gg": 3}, TypeError, "'gg'"),
+        ({}, TypeError, "missing a required argument: 'x'"),
+        ({"mask": None, "gg": 3}, TypeError, "missing a required argument"),
     ],
 )
 def test_refused(arguments, error, says):
@@ -81,7 +149,7 @@ def test_accepted_by_place_and_by_name():
 
 def test_a_second_kind_is_told_by_its_dtype():
     @checked
-    def h(a: Index[N] | Real[N, 2]):
+    def h(a: Index[N] | Real[N, K]):
         return a
 
     assert h(np.arange(3)).dtype.kind == "i" and h(np.ones((2, 2))).ndim == 2
