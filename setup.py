@@ -49,6 +49,8 @@ setup(
             "pytorch_optimizer>=3",
             "torchrl>=0.6",
             "trl>=1.0",
+            "jax>=0.5",
+            "optax>=0.2.4",
         ],
     },
     entry_points={"console_scripts": ["trref=trref.cli:main"]},
