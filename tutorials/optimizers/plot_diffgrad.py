@@ -61,6 +61,8 @@ for axis, name in zip(axes, curves, strict=True):
     for rule_name, marker in zip(rules, "osv", strict=True):
         axis.plot(rates, shares[name, rule_name], marker + "-", label=rule_name)
     axis.set(xlabel="rate", xscale="log", title=name)
+    axis.set_xticks([0.03, 0.1, 0.2], ["0.03", "0.1", "0.2"], minor=False)
+    axis.minorticks_off()
 axes[0].set_ylabel("share in the global minimum")
 axes[0].legend()
 for key, share in shares.items():
