@@ -57,6 +57,10 @@ class Units(NamedTuple):
     def value(self, m):
         return math.ldexp(m, self.size + 2 * self.length)
 
+    def decrease(self, t, slope):
+        """The value t times slope, of which the product alone might vanish."""
+        return math.ldexp(t, self.length) * math.ldexp(slope, self.size + self.length)
+
 
 def in_units(g, B, radius):
     """The problem in units in which its numbers are at most 1, and the units: nothing under- or overflows.

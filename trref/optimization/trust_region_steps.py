@@ -102,7 +102,7 @@ def cauchy_point(g: Real[N], B: Real[N, N], *, radius: PositiveFloat) -> Step:
         length, status = norm / curvature, "interior"
     else:
         length, status = radius, "boundary"
-    value = units.value(-length * norm + length * length * curvature / 2)
+    value = units.decrease(length, -norm + length * curvature / 2)
     return Step(units.step(-length * u), status, [0.0, value], 1, True)
 
 
