@@ -93,7 +93,9 @@ def test_total_without_value_and_entropy_is_the_clipped_surrogate():
 
 def test_public_value_clipping():
     """Old value 0, clip 0.2, target 1: once the value has moved to 0.5, one variant pulls on and the other is stuck."""
-    clipped, branch, halved = (d.f for d in find("ppo.total_objective").deviations)
+    known = {d.name: d.f for d in find("ppo.total_objective").deviations}
+    clipped, branch = known["value clipping"], known["value clipping without the maximum"]
+    halved = known["half the squared error"]
     batch = {"log_prob": np.zeros(1), "old_log_prob": np.zeros(1), "advantage": np.ones(1), "entropy": np.zeros(1)}
     batch |= {"value": np.array([0.5]), "value_target": np.ones(1)}
     paper = total_objective(**batch, value_weight=0.5)[1].value

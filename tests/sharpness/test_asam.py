@@ -70,7 +70,7 @@ def test_nothing_to_climb():
 
 def test_the_public_variant_agrees_but_for_the_offset():
     f, w, _ = _problem()
-    (public,) = find("asam.perturbed_gradient").deviations
+    public, _ = find("asam.perturbed_gradient").deviations
     assert np.allclose(public.f(f, w, rho=0.4)[1], perturbed_gradient(f, w, rho=0.4, offset=0.0)[1], rtol=1e-9)
 
 
