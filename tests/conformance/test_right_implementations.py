@@ -694,11 +694,18 @@ def a_torch_optimizer(torch):
     return Adam
 
 
+ASSUMED = {
+    # asked for a residual of 0 at a condition of 1e10, the textbook's loop goes on into rounding
+    "steihaug_of_nocedal_and_wright": ("solvable",),
+}
+
+
 # What `verify` accuses although it is right, and why.
 @pytest.mark.parametrize("how", RIGHT)
 def test_no_false_alarm(how):
     name, f, options = RIGHT[how]
-    verdict = verify(name, f, options, explain=False, seeds=(0,) if name.startswith("sinkhorn") else (0, 1))
+    seeds = (0,) if name.startswith("sinkhorn") else (0, 1)
+    verdict = verify(name, f, options, explain=False, seeds=seeds, assume=ASSUMED.get(how, ()))
     assert verdict.conforms, str(verdict)
 
 
