@@ -92,13 +92,13 @@ def _defined(gradient, previous_gradient, direction, rule, **_):
     """A denominator of zero: for FR, PR and HZ the old gradient, for HS, DY and HZ the rise of the slope."""
     flags = []
     if rule in ("FR", "PR", "PR+", "HZ"):
-        old = previous_gradient @ previous_gradient
+        old = lambda: previous_gradient @ previous_gradient  # noqa: E731
         short = "previous_gradient must not be zero, nor its square"
-        flags.append((lambda: old > 0, short))
+        flags.append((lambda: old() > 0, short))
     if rule in ("HS", "HS+", "DY", "HZ"):
-        dy = direction @ (gradient - previous_gradient)
+        dy = lambda: direction @ (gradient - previous_gradient)  # noqa: E731
         rise = "direction·(gradient - previous_gradient)"
-        flags.append((lambda: dy > 0, f"{rise} must be positive for {rule}"))
+        flags.append((lambda: dy() > 0, f"{rise} must be positive for {rule}"))
     return flags
 
 

@@ -115,7 +115,7 @@ def optimal_cost(
 
 def _bounded_plan_of_points(x, z, f, g, reg, **_):
     """Potentials that make an entry of the plan too large."""
-    return bounded_plan(f, g, squared_distances(x, z), reg)
+    return bounded_plan(f, g, lambda: squared_distances(x, z), reg)
 
 
 @checked(also=_bounded_plan_of_points)

@@ -72,9 +72,10 @@ def finish(name, plan, a, b, errors, tol):
 def bounded_plan(f, g, cost, reg, **_):
     """Potentials that make an entry of the plan too large."""
     bound = math.log(validate.LARGEST[f.dtype.itemsize])
+    value = cost if callable(cost) else lambda: cost
     return [
         (
-            lambda: (log_plan(f, g, cost, reg) <= bound).all(),
+            lambda: (log_plan(f, g, value(), reg) <= bound).all(),
             "f and g make an entry of the plan too large",
         )
     ]

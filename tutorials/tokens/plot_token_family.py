@@ -104,9 +104,13 @@ PARTS = {  # what has no objective of its own, and where it is used
     "noisy_rlvr_verifier": "noisy_rlvr",
     "reduced_divergences": "dppo",
 }
+BESIDE = (  # common losses and advantages that have tutorials of their own
+    "cispo covariance_clip gmpo gspo_token luspo maxrl opo reinforce_plus_plus remax rloo rollout_correction sapo"
+    " value_loss"
+).split()
 slugs, members = set(), {}
 for method in catalog.methods():
-    if method.family != "tokens":
+    if method.family != "tokens" or method.slug in BESIDE:
         continue
     slugs.add(method.slug)
     for record in method.functions:
