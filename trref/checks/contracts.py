@@ -832,7 +832,7 @@ def certificate(record):
 
 
 def failures(record):
-    """Where it cannot converge, a solver warns, says ``converged=False``, and what it returns is still good."""
+    """Where it cannot converge, a solver warns and says so, and what it returns is still good."""
     known = bool(record.failures) != record.direct
     require(
         known,
