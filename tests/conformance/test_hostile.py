@@ -217,9 +217,10 @@ def test_forgeries(function, mark):
 
 
 def test_an_alarm_ends_a_call_or_comes_too_late(mark):
-    """The numbers are right; when the alarm rings is the processor's business, and forges nothing."""
+    """The numbers are right; in which calls the alarm rings is the processor's business, and forges nothing."""
     verdict = _ask("forgeries", "sets_an_alarm")
-    assert verdict.status in ("conforms", COULD_NOT_RUN)
+    assert verdict.status in ("conforms", "deviates", COULD_NOT_RUN)
+    assert "Traceback" not in str(verdict)
 
 
 IN_PROCESS = [f for f in ANSWERS if f not in ("interrupts", "raises_no_exception", "closes_its_streams")]
