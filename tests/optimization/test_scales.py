@@ -126,6 +126,7 @@ def test_exact_steps_at_every_scale(solver, share, residual, problem):
 @settings(max_examples=600, deadline=None, derandomize=True)
 @example(problem=(np.array([1e-8, 2e-8]), np.outer([0.6, 0.8], [0.6, 0.8]), 1e8, "singular"))
 @example(problem=_problem(0, 2, -52, 90, 13, "definite"))
+@example(problem=_problem(0, 2, -81, 70, 4, "definite"))
 def test_cheap_steps_at_every_scale(problem):
     g, B, radius, _ = problem
     cauchy = cauchy_point(g, B, radius=radius)

@@ -152,7 +152,9 @@ def _newton(L, g):
 
 
 def _step(p, status, iterations, g, B, units):
-    value = units.value(float(g @ p + p @ (B @ p) / 2))
+    t = float(xp.ldexp(1.0, xp.frexp(abs(p).max())[1]))  # a power of two: exact
+    u = p / t
+    value = units.decrease(t, float(g @ u + t * (u @ (B @ u)) / 2))
     return Step(units.step(p), status, [0.0, value], iterations, True)
 
 
