@@ -152,9 +152,10 @@ def _newton(L, g):
 
 
 def _step(p, status, iterations, g, B, units):
-    t = float(xp.ldexp(1.0, xp.frexp(abs(p).max())[1]))  # a power of two: exact
+    largest = abs(p).max()
+    t = xp.ldexp(xp.ones_like(largest), xp.frexp(largest)[1])  # a power of two: exact
     u = p / t
-    value = units.decrease(t, float(g @ u + t * (u @ (B @ u)) / 2))
+    value = units.decrease(*floats(t, g @ u + t * (u @ (B @ u)) / 2))
     return Step(units.step(p), status, [0.0, value], iterations, True)
 
 
