@@ -93,6 +93,19 @@ def test_the_penalty_by_hand_and_its_clamp():
     assert (gradient - d_base)[0] == pytest.approx([-0.1, 0, 0], abs=1e-15)
 
 
+def test_the_root_of_the_penalty_by_hand():
+    """Of a mean of 2 (by k3 = 2 at one of one tokens) the root is 1.5, and the slope a third of the mean's."""
+    d = 1.5052414957928833  # exp(d) - d - 1 = 2
+    assert math.expm1(d) - d == pytest.approx(2, rel=1e-15)
+    old = np.array([[-1.0]])
+    arguments = old - d, old, old - d, np.ones((1, 1)), np.array([1]), np.array([0])
+    mean, root, base = (
+        trpa(*arguments, kl_weight=c, penalty=name) for c, name in ((0.3, "mean"), (0.3, "root"), (0.0, "root"))
+    )
+    assert root[0] - base[0] == pytest.approx(0.3 * 1.5, rel=1e-13)
+    assert root[1] - base[1] == pytest.approx((mean[1] - base[1]) / 3, rel=1e-13)
+
+
 def test_what_the_penalty_estimates():
     """Under the old policy: Σ old²/new - 1 - KL(old‖new), which is KL(new‖old) to second order only."""
     rng = np.random.default_rng(3)

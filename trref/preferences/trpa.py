@@ -60,6 +60,13 @@ The trust region is a penalty on the divergence from the old policy, a mean over
 
     L = L_{pairs} + c\, \overline{k_3}
 
+or, as an option of the authors' code, with a root of the penalty, whose slope is the same at 0 and falls beyond:
+
+.. math::
+    :label: trpa-root
+
+    L = L_{pairs} + c\, \sqrt{\overline{k_3} + \tfrac14}
+
 At :math:`\pi = \pi_{old}` the penalty has no slope: with one step a batch it does nothing. The samples are the old
 policy's, under which the expectation of :math:`k_3` is :math:`\sum \pi_{old}^2/\pi - 1 - \mathrm{KL}(\pi_{old} \|
 \pi)`, not :math:`\mathrm{KL}(\pi\|\pi_{old})`; the two agree to second order. An answer without tokens has
@@ -185,8 +192,15 @@ def trpa(
     winner_weight: PositiveFloat = 2.5,
     kl_weight: NonNegativeFloat = 0.001,
     form: Literal["pair", "answer"] = "pair",
+    penalty: Literal["mean", "root"] = "mean",
 ) -> tuple[Scalar, Real[B, T]]:
-    """Loss of the pairs, and the divergence from the old policy."""
+    """Loss of the pairs, and the divergence from the old policy.
+
+    Parameters
+    ----------
+    penalty
+        Whether the mean divergence counts, or its root.
+    """
     ratio = sequence_log_prob.unchecked(log_prob - ref_log_prob, mask, average=True)
     # eq. trpa-log-ratio
     loss, d_ratio = pair_loss.unchecked(
@@ -198,7 +212,12 @@ def trpa(
     d = old_log_prob - log_prob
     k3 = xp.expm1(d) - d
     d_k3 = xp.where(k3 < 10, -xp.expm1(d), 0)
-    weight = kl_weight * mask / xp.maximum(mask.sum(), 1)
+    weight = mask / xp.maximum(mask.sum(), 1)
+    mean = (weight * xp.minimum(k3, 10)).sum()
+    if penalty == "root":
+        root = xp.sqrt(mean + 0.25)  # eq. trpa-root
+        return loss + kl_weight * root, d_log_prob + kl_weight * weight * d_k3 / (
+            2 * root
+        )
     # eq. trpa-loss
-    L = loss + (weight * xp.minimum(k3, 10)).sum()
-    return L, d_log_prob + weight * d_k3
+    return loss + kl_weight * mean, d_log_prob + kl_weight * weight * d_k3

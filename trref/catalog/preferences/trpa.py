@@ -97,6 +97,7 @@ def by_micro_batches(
     winner_weight=2.5,
     kl_weight=0.001,
     form="pair",
+    penalty="mean",
 ):
     given = {
         n: v for n, v in locals().items() if n in inspect.signature(trpa).parameters
@@ -130,6 +131,7 @@ METHOD = Method(
             "fallback",
             "penalty",
             "loss",
+            "root",
         ),
         "reconstructed": ("answers",),
     },
@@ -159,7 +161,7 @@ METHOD = Method(
             settings={
                 **SETTINGS,
                 "no trust region": {"kl_weight": 0.0},
-                "probe": {**SETTINGS["probe"], "kl_weight": 0.3},
+                "probe": {**SETTINGS["probe"], "kl_weight": 0.3, "penalty": "root"},
             },
             deviations=(
                 Deviation(
