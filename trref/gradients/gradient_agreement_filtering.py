@@ -45,6 +45,7 @@ Gradient Agreement Filtering*, 2024, arXiv:2412.18052.
 from typing import Annotated, NamedTuple
 
 from trref.backend import xp
+from trref.gradients.terms import unit
 from trref.signature import M, Mask, P, Real, checked
 
 
@@ -89,13 +90,7 @@ def filtered_mean(
 
 
 def _distance(a, b):
-    u, v = _unit(a), _unit(b)
+    u, v = unit(xp.stack([a, b]))
     none = (abs(u).max() == 0) | (abs(v).max() == 0)
     # eq. gradient-agreement-filtering-distance
     return xp.where(none, 2, xp.clip(1 - (u * v).sum(), 0, 2))
-
-
-def _unit(g):
-    largest = abs(g).max()  # of no effect, but squares of tiny gradients would vanish
-    u = g / xp.where(largest > 0, largest, 1)
-    return u / xp.sqrt(xp.maximum((u * u).sum(), 1))
