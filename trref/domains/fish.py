@@ -58,7 +58,7 @@ arXiv:2104.09937.
 """
 
 from trref.backend import xp
-from trref.domains.terms import domain_gradients
+from trref.domains.terms import domain_gradients, domains_there_are
 from trref.problems.protocols import DomainLosses
 from trref.signature import (
     T1,
@@ -96,13 +96,7 @@ def idgm_objective(
     return value, G.mean(0) - 2 * gamma * bent / pairs
 
 
-def _domains_there_are(losses_and_grads, order, **_):
-    """A domain that there is not."""
-    E = len(losses_and_grads)
-    return [(lambda: (order < E).all(), f"order must be less than {E}, the domains")]
-
-
-@checked(also=_domains_there_are)
+@checked(also=domains_there_are)
 def inner_trajectory(
     losses_and_grads: DomainLosses,
     theta: Real[P],
@@ -126,7 +120,7 @@ def inner_trajectory(
     return xp.stack(points)
 
 
-@checked(also=_domains_there_are)
+@checked(also=domains_there_are)
 def fish_step(
     losses_and_grads: DomainLosses,
     theta: Real[P],

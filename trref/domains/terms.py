@@ -3,7 +3,7 @@
 from trref import backend, validate
 from trref.backend import xp
 
-__all__ = ["domain_gradients"]
+__all__ = ["domain_gradients", "domains_there_are"]
 
 
 def domain_gradients(losses_and_grads, theta):
@@ -30,3 +30,9 @@ def domain_gradients(losses_and_grads, theta):
         if backend.backend_name() == "numpy" and not xp.isfinite(array).all():
             raise ValueError("losses_and_grads must return finite values")
     return result
+
+
+def domains_there_are(losses_and_grads, order, **_):
+    """A domain that there is not."""
+    E = len(losses_and_grads)
+    return [(lambda: (order < E).all(), f"order must be less than {E}, the domains")]
