@@ -170,7 +170,8 @@ class DomainAdversarial:
     """Two losses of one body: of the classes on the source, and of telling source from target.
 
     `trref.nn.two_heads` with ``theta`` = body and first head, the classes, and ``phi`` = second head, one logit that is
-    positive for the source. Several networks, theta (S, P) and phi (S, Q), are computed together.
+    positive for the source. Several networks, theta (S, P) and phi (S, Q), are computed together, on the same data or
+    on data of their own: source (S, N, D), labels (S, N), target (S, M, D).
 
     Parameters
     ----------
@@ -207,8 +208,8 @@ class DomainAdversarial:
 
         ``-mean log σ(D) over the source - mean log(1 - σ(D)) over the target``: a sum of two means, not their mean.
         """
-        N, M = len(self.source), len(self.target)
-        X = xp.concatenate([self.source, self.target])
+        N, M = self.source.shape[-2], self.target.shape[-2]
+        X = xp.concatenate([self.source, self.target], axis=-2)
         both = xp.concatenate([theta, phi], axis=-1)
         classes, logits, cache = two_heads.forward(both, X, self.sizes, self.activation)
         is_source = (xp.arange(N + M) < N)[:, None].astype(X.dtype)

@@ -7,7 +7,9 @@ the protocol.
 from typing import Any, Protocol
 
 __all__ = [
+    "AdversarialDomains",
     "CurvedLoss",
+    "CurvedSamples",
     "DecisionProcess",
     "DenoisingModel",
     "DenoisingNetwork",
@@ -20,6 +22,16 @@ __all__ = [
 ]
 
 
+class AdversarialDomains(Protocol):
+    """Losses of a network on a source and a target, as `trref.problems.domains.DomainAdversarial`."""
+
+    def task(self, theta) -> Any:
+        """The loss of the classes on the source, and its gradient."""
+
+    def domain(self, theta, phi) -> Any:
+        """The loss of telling source from target, and its gradients by theta and by phi."""
+
+
 class CurvedLoss(Protocol):
     """A loss that also multiplies its Hessian, as those of `trref.problems.convex` and `trref.problems.networks`."""
 
@@ -28,6 +40,19 @@ class CurvedLoss(Protocol):
 
     def hessian_product(self, theta, v) -> Any:
         """The Hessian at theta, times v."""
+
+
+class CurvedSamples(Protocol):
+    """A mean over samples that knows each one's gradient and Hessian, as those of `trref.problems.samples`."""
+
+    def __call__(self, theta) -> Any:
+        """The mean loss and its gradient."""
+
+    def each(self, theta) -> Any:
+        """Losses (N,) and gradients (N, P) of the samples."""
+
+    def each_product(self, theta, V) -> Any:
+        """Each sample's Hessian times its row of V (N, P)."""
 
 
 class DecisionProcess(Protocol):
