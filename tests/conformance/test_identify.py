@@ -57,6 +57,26 @@ def test_a_factor_and_a_constant():
     assert identify(narrow, "surrogate", Options(reference={"clip": 0.15})).exact
 
 
+def test_its_own_constants():
+    """A constant that it has by the same name is no reason to part from the catalogue's."""
+    deviation = catalog.find("ppo.clipped_surrogate").deviations[0]
+
+    def cut(log_prob, old_log_prob, advantage, clip=0.3):
+        return deviation.f(log_prob, old_log_prob, advantage, clip=clip)
+
+    found = identify(cut, "surrogate")
+    assert [m.candidate.text.split(" (")[0] for m in found.exact] == [
+        "ppo.clipped_surrogate, deviation 'without the minimum'"
+    ]
+    assert "1. ppo.clipped_surrogate, deviation 'without the minimum'" in str(found)
+    assert found.exact[0].candidate.text.endswith("with its clip = 0.3")
+
+    def counts(log_prob, old_log_prob, advantage, clip=float("nan"), steps=10**12):
+        return _surrogate(log_prob, old_log_prob, advantage)
+
+    assert not any("its clip" in m.candidate.text for m in identify(counts, "surrogate").matches)
+
+
 def test_calls_that_do_not_come_back(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("import os\n\ndef f(log_prob, old_log_prob, advantage):\n    os._exit(3)\n")

@@ -124,7 +124,7 @@ class Identification:
             head = "EXACT BUT FOR UNUSUAL CASES"
         lines = [f"{head} (interface {self.interface}; compared: {self.compared})"]
         if self.exact:
-            lines += [f"  {m}" for m in self.exact]
+            lines += [f"  {rank}. {m}" for rank, m in enumerate(self.exact, start=1)]
             if len(self.exact) > 1:
                 lines.append("  (these agree with each other on every case)")
         lines += [
@@ -335,8 +335,14 @@ def identify(implementation, interface, options=None, *, limit=10.0, progress=No
         if progress:
             progress(len(matches), len(chosen))
     matches.sort(key=_order)
+    expected = dict(zip(map(id, chosen), results, strict=True))
     if not matches[0].exact:
-        expected = dict(zip(map(id, chosen), results, strict=True))
+        for candidate in _with_its_constants(chosen, described, constants):
+            own = {label: candidate.attempt(x) for label, (x, _) in answers.items()}
+            expected[id(candidate)] = own
+            matches.append(_match(candidate, own, answers))
+        matches.sort(key=_order)
+    if not matches[0].exact:
         near = matches[:RELATED]
         for i, match in enumerate(near):
             relation = _relation(
@@ -349,6 +355,26 @@ def identify(implementation, interface, options=None, *, limit=10.0, progress=No
     parts = {p for _, asked in answers.values() for p in asked[best].parts or ()}
     compared = sorted({part.split(" by ")[0] for part in parts})
     return Identification(interface, tuple(matches), " and ".join(compared))
+
+
+def _with_its_constants(chosen, described, fixed):
+    """Yield the candidates whose constants the implementation has by name, at its defaults."""
+    for candidate in chosen:
+        own, texts = candidate.record.hyper_parameters, []
+        for name in own.keys() - fixed.keys():
+            (*_, place) = described.theirs(name)
+            value, usual = described.defaults.get(place), own[name]
+            # no counts: a large one would keep the reference busy
+            right = type(value) is type(usual) is float and math.isfinite(value)
+            if right and value != candidate.hyper.get(name, usual):
+                texts.append((name, value))
+        if texts:
+            given = ", ".join(f"{name} = {value}" for name, value in sorted(texts))
+            yield dataclasses.replace(
+                candidate,
+                hyper={**candidate.hyper, **dict(texts)},
+                text=f"{candidate.text} with its {given}",
+            )
 
 
 MOST_LOSSES = 3  # calls that do not come back

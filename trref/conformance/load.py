@@ -265,6 +265,9 @@ class Implementation:
             for p in parameters
             if p.default is p.empty and p.name in self.parameters
         ]
+        self.defaults = {
+            p.name: p.default for p in parameters if type(p.default) is float
+        }
         if "optax" in _packages(function) and "params" not in self.parameters:
             self.framework = "optax"  # it makes a transformation
         self.init = _initial_state(scope.get("init"))

@@ -166,7 +166,7 @@ class Child:
             if "error" in head:
                 raise LoadError(plain(str(head["error"])))
             return Signature(self.options, **head)
-        except (_Lost, protocol.BrokenProtocol, TypeError) as error:
+        except (_Lost, protocol.BrokenProtocol, TypeError, ValueError) as error:
             raise LoadError(
                 f"importing {self.target} {self._what_happened(error)}"
             ) from error
@@ -333,11 +333,14 @@ class _Lost(Exception):
 class Signature:
     """What the parent needs to know of an implementation that lives in a child."""
 
-    def __init__(self, options, framework, others, takes_any, parameters, required):
+    def __init__(
+        self, options, framework, others, takes_any, parameters, required, defaults
+    ):
         self.options, self.takes_any = options, bool(takes_any)
         self.framework, self.others = plain(framework), [plain(f) for f in others]
         self.parameters = [plain(p) for p in parameters]
         self.required = [plain(p) for p in required]
+        self.defaults = {plain(name): value for name, value in dict(defaults).items()}
 
     theirs, accepts = Implementation.theirs, Implementation.accepts
 
@@ -360,7 +363,10 @@ def serve(descriptor):
         return reply(token, {}, error=str(error))
     except BaseException as error:
         return reply(token, {}, error=f"{target} cannot be called: {described(error)}")
-    fields = ("framework", "others", "takes_any", "parameters", "required")
+    fields = (
+        *("framework", "others", "takes_any", "parameters", "required"),
+        "defaults",
+    )
     reply(token, {}, **{name: getattr(found, name) for name in fields})
     while wanted := protocol.read_request(source):
         token, request = wanted
