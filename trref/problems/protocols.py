@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 __all__ = [
     "AdversarialDomains",
+    "ClassifyingLoss",
     "CurvedLoss",
     "CurvedSamples",
     "DecisionProcess",
@@ -30,6 +31,28 @@ class AdversarialDomains(Protocol):
 
     def domain(self, theta, phi) -> Any:
         """The loss of telling source from target, and its gradients by theta and by phi."""
+
+
+class ClassifyingLoss(Protocol):
+    """A classifier's mean loss that shows its logits, as `trref.problems.networks.ClassifierLoss`."""
+
+    X: Any
+    """The inputs (N, D)."""
+
+    def __call__(self, theta) -> Any:
+        """The loss and its gradient."""
+
+    def logits(self, theta) -> Any:
+        """The logits (N, K)."""
+
+    def logits_vjp(self, theta, cotangent) -> Any:
+        """The gradient of ``sum(cotangent * logits)``."""
+
+    def each(self, theta) -> Any:
+        """Each sample's loss (N,) and gradient (N, P)."""
+
+    def at(self, X) -> Any:
+        """The loss at other inputs, with the same labels."""
 
 
 class CurvedLoss(Protocol):
