@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.peers.by_autograd import compare, seq_mean, token_data
+from tests.peers.by_autograd import close, compare, seq_mean, token_data, token_mean
+from tests.tokens.batches import vocabulary_batch
 from trref.distillation.rlad import rlad, rlad_with_kl
+from trref.distillation.tropd import tropd
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -34,3 +36,28 @@ def test_rlad(seed, share, clamp):
     compare(rlad, hyper, lambda x: _rlad(x, share, clamp, 0.2, 0.28), _taught(seed, 1.0))
     full = hyper | {"kl_weight": 0.3, "clip_low": 0.1, "clip_high": 0.4}
     compare(rlad_with_kl, full, lambda x: _rlad(x, share, clamp, 0.1, 0.4, 0.3), _taught(seed, 1.0))
+
+
+@pytest.mark.parametrize("hyper", [{"top_k": 3}, {"outlier": "mask"}, {"outlier": "clip", "tau": 0.4}])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_tropd(seed, hyper):
+    """Detached rewards, `topk` and `gather`, as in a trainer."""
+    logits, teacher_logits, actions, _, mask = vocabulary_batch(seed, B=6, T=5, V=7, spread=1.5)
+    rng = np.random.default_rng(seed)
+    accepted, prefix = ((rng.random(mask.shape) < 0.5).astype(float) for _ in range(2))
+    z, z_teacher, y, m, coin, given = (
+        torch.tensor(v) for v in (logits, teacher_logits, actions, mask, accepted, prefix)
+    )
+    z.requires_grad_()
+    log_q, log_p = torch.log_softmax(z, -1), torch.log_softmax(z_teacher, -1)
+    taken, theirs = (v.gather(2, y[..., None])[..., 0] for v in (log_q, log_p))
+    reward = (theirs - taken).detach()
+    top = log_p.topk(3, -1).indices
+    forward = (log_p.gather(2, top).exp() * (log_p.gather(2, top) - log_q.gather(2, top))).sum(-1)
+    outlier = {"mask": 0 * forward, "clip": -reward.clamp(min=-0.4) * taken}.get(hyper.get("outlier"), forward)
+    loss = token_mean(torch.where(coin == 1, -reward * taken, outlier), {"mask": m * (1 - given)})
+    loss = loss - 0.2 * token_mean(taken, {"mask": m * given})
+    loss.backward()
+    value, gradient = tropd(logits, teacher_logits, actions, accepted, prefix, mask, guidance_weight=0.2, **hyper)
+    close(value, loss)
+    close(gradient, z.grad)

@@ -74,9 +74,11 @@ def _vocabulary_example(rng, size):
     shape = tokens["logits"].shape
     teacher = tokens["logits"] + away * rng.standard_normal(shape)
     accepted = (rng.random(shape[:2]) < 0.6).astype(float)
+    written = rng.integers(0, shape[1], (shape[0], 1))
     return tokens | {
         "teacher_logits": xp.clip(teacher, tokens["logits"] - 9, tokens["logits"] + 9),
         "accepted": accepted,
+        "prefix": (xp.arange(shape[1]) < written).astype(float),
     }
 
 
@@ -89,14 +91,22 @@ def _vocabulary_edge(make, scale=1.0):
         return tokens | {
             "teacher_logits": tokens["logits"] + wave,
             "accepted": ((row + column) % 2).astype(float),
+            "prefix": (column < row % 2).astype(float),
         }
 
     return edge
 
 
-def _the_teacher_itself():
+def _all_prefix():
     tokens = _vocabulary_edge(FULL_DISTRIBUTION.edges["equal rewards"])()
-    return tokens | {"teacher_logits": tokens["logits"] + 1.0}
+    return tokens | {"prefix": xp.ones_like(tokens["mask"])}
+
+
+def _ties():
+    """Tokens equally likely to the teacher: of three, two are among the top two."""
+    tokens = _vocabulary_edge(FULL_DISTRIBUTION.edges["equal rewards"])()
+    flat = xp.zeros_like(tokens["logits"])
+    return tokens | {"teacher_logits": flat, "accepted": 0 * tokens["accepted"]}
 
 
 def _forbidden():
@@ -116,8 +126,9 @@ TAUGHT_DISTRIBUTION = dataclasses.replace(
             name: _vocabulary_edge(make)
             for name, make in FULL_DISTRIBUTION.edges.items()
         },
-        "the student is the teacher": _the_teacher_itself,
         "the teacher forbids a token": _forbidden,
+        "equally likely to the teacher, all rejected": _ties,
+        "the teacher wrote it all": _all_prefix,
     },
 )
-"""`FULL_DISTRIBUTION` with ``teacher_logits (B T V)`` and ``accepted (B T)``."""
+"""`FULL_DISTRIBUTION` with ``teacher_logits (B T V)`` ``accepted (B T)`` and ``prefix (B T)``."""
