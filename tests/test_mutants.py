@@ -8,11 +8,11 @@ import textwrap
 import pytest
 
 from trref import catalog
+from trref.checks import mutants
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-import mutants  # noqa: E402
 import mutate  # noqa: E402
 
 REVIEWED = mutate.excuses()

@@ -4,9 +4,9 @@
     .venv/bin/python tools/mutate.py --ci             # the modules that changed, and ten fixed functions
     .venv/bin/python tools/mutate.py                  # the whole catalogue
 
-What is changed: tools/mutants.py. A mutant survives that answers every trial of `verify` as the function itself does.
-Survivors must stand in tools/equivalent_mutants/<method>.json, keyed by function and text, with the reason why they are
-equivalent.
+What is changed: trref/checks/mutants.py. A mutant survives that answers every trial of `verify` as the function itself
+does. Survivors must stand in tools/equivalent_mutants/<method>.json, keyed by function and text, with the reason why
+they are equivalent.
 """
 
 import argparse
@@ -18,11 +18,13 @@ import subprocess
 import sys
 import time
 
-import mutants
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from trref.checks import mutants  # noqa: E402
+
 EQUIVALENT = ROOT / "tools" / "equivalent_mutants"
 FIXED = (
     "ppo.clipped_surrogate",

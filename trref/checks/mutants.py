@@ -19,12 +19,43 @@ import numpy as np
 
 CHECKS = ("validate.", "warnings.", "flags.", "require_")  # statements that begin so
 TEXTS = ("message", "reason")  # names of parts of warnings
-SWAPS = {"minimum": "maximum", "maximum": "minimum", "min": "max", "max": "min", "sum": "mean", "mean": "sum"}
-SWAPS |= {"tril": "triu", "triu": "tril", "zeros_like": "ones_like", "ones_like": "zeros_like", "argmax": "argmin"}
+SWAPS = {
+    "minimum": "maximum",
+    "maximum": "minimum",
+    "min": "max",
+    "max": "min",
+    "sum": "mean",
+    "mean": "sum",
+}
+SWAPS |= {
+    "tril": "triu",
+    "triu": "tril",
+    "zeros_like": "ones_like",
+    "ones_like": "zeros_like",
+    "argmax": "argmin",
+}
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 COMPOUND = ast.For | ast.While | ast.If | ast.With
-REDUCTIONS = ("sum", "mean", "max", "min", "prod", "cumsum", "argmax", "argmin", "any", "all")
-COMPARISONS = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+REDUCTIONS = (
+    "sum",
+    "mean",
+    "max",
+    "min",
+    "prod",
+    "cumsum",
+    "argmax",
+    "argmin",
+    "any",
+    "all",
+)
+COMPARISONS = {
+    ast.Lt: ast.Gt,
+    ast.Gt: ast.Lt,
+    ast.LtE: ast.GtE,
+    ast.GtE: ast.LtE,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +83,18 @@ def changes(node):
     """Yield the replacements of one node of a syntax tree."""
     if isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in OPERATORS:
         yield _with(node, "op", OPERATORS[type(node.op)]())
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
+    if isinstance(node, ast.BinOp) and isinstance(
+        node.op, ast.Add | ast.Sub | ast.Mult
+    ):
         yield node.left
         yield node.right
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
         yield ast.BinOp(node.right, node.op, node.left)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and not isinstance(node.operand, ast.Constant):
+    if (
+        isinstance(node, ast.UnaryOp)
+        and isinstance(node.op, ast.USub)
+        and not isinstance(node.operand, ast.Constant)
+    ):
         yield node.operand
     if isinstance(node, ast.Attribute) and node.attr == "T":
         yield node.value
@@ -66,14 +103,30 @@ def changes(node):
     if isinstance(node, ast.Compare):
         for i, op in enumerate(node.ops):
             if type(op) in COMPARISONS:
-                yield _with(node, "ops", [*node.ops[:i], COMPARISONS[type(op)](), *node.ops[i + 1 :]])
+                yield _with(
+                    node,
+                    "ops",
+                    [*node.ops[:i], COMPARISONS[type(op)](), *node.ops[i + 1 :]],
+                )
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        for value in (node.value + 1, node.value * 1.5) if type(node.value) is float else (node.value + 1,):
+        for value in (
+            (node.value + 1, node.value * 1.5)
+            if type(node.value) is float
+            else (node.value + 1,)
+        ):
             if value != node.value:
                 yield ast.Constant(value)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SWAPS:
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in SWAPS
+    ):
         yield _with(node, "func", _with(node.func, "attr", SWAPS[node.func.attr]))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in REDUCTIONS:
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in REDUCTIONS
+    ):
         yield from _other_axes(node)
     if isinstance(node, ast.BoolOp):
         yield _with(node, "op", ast.Or() if isinstance(node.op, ast.And) else ast.And())
@@ -88,7 +141,11 @@ def _with(node, field, value):
 
 def _not_reversed(subscript):
     """Every ``::-1`` of a subscript dropped."""
-    entries = subscript.slice.elts if isinstance(subscript.slice, ast.Tuple) else [subscript.slice]
+    entries = (
+        subscript.slice.elts
+        if isinstance(subscript.slice, ast.Tuple)
+        else [subscript.slice]
+    )
     for i, entry in enumerate(entries):
         if isinstance(entry, ast.Slice) and ast.unparse(entry) == "::-1":
             kept = [*entries[:i], ast.Slice(), *entries[i + 1 :]]
@@ -104,12 +161,18 @@ def _other_axes(call):
     for i, keyword in enumerate(call.keywords):
         if keyword.arg == "axis" and (other := _other_axis(keyword.value)):
             changed = _with(keyword, "value", other)
-            yield _with(call, "keywords", [*call.keywords[:i], changed, *call.keywords[i + 1 :]])
+            yield _with(
+                call, "keywords", [*call.keywords[:i], changed, *call.keywords[i + 1 :]]
+            )
 
 
 def _other_axis(node):
     text = ast.unparse(node)
-    return ast.Constant(1 if text == "0" else 0) if text in ("0", "1", "2", "-1", "-2") else None
+    return (
+        ast.Constant(1 if text == "0" else 0)
+        if text in ("0", "1", "2", "-1", "-2")
+        else None
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- places
@@ -119,7 +182,11 @@ def _is_check(statement):
     """Validation, docstrings, warnings, errors and nothing else: not the method's mathematics."""
     if isinstance(statement, ast.Raise | ast.Import | ast.ImportFrom):
         return True
-    if isinstance(statement, ast.If) and all(_is_check(s) for s in statement.body) and not statement.orelse:
+    if (
+        isinstance(statement, ast.If)
+        and all(_is_check(s) for s in statement.body)
+        and not statement.orelse
+    ):
         return True
     if isinstance(statement, ast.Expr):
         text = ast.unparse(statement)
@@ -127,7 +194,10 @@ def _is_check(statement):
     if isinstance(statement, ast.For) and all(_is_check(s) for s in statement.body):
         return True
     if isinstance(statement, ast.Assign):
-        return ast.unparse(statement.value).startswith("validate.") or ast.unparse(statement.targets[0]) in TEXTS
+        return (
+            ast.unparse(statement.value).startswith("validate.")
+            or ast.unparse(statement.targets[0]) in TEXTS
+        )
     return False
 
 
@@ -167,15 +237,27 @@ def places(node, reported, around=None):
     `around` is the place of the statement, or of the head of a loop or branch, in which the change is shown.
     """
     for field, value in ast.iter_fields(node):
-        if field == "annotation" or (isinstance(node, ast.FunctionDef) and field != "body"):
+        if field == "annotation" or (
+            isinstance(node, ast.FunctionDef) and field != "body"
+        ):
             continue
-        for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if not isinstance(child, ast.AST) or (isinstance(child, ast.stmt) and _is_check(child)):
+        for index, child in (
+            enumerate(value) if isinstance(value, list) else [(None, value)]
+        ):
+            if not isinstance(child, ast.AST) or (
+                isinstance(child, ast.stmt) and _is_check(child)
+            ):
                 continue
-            if child in reported or (isinstance(child, ast.keyword) and child.arg == "stacklevel"):
+            if child in reported or (
+                isinstance(child, ast.keyword) and child.arg == "stacklevel"
+            ):
                 continue
             place = Place(node, field, index)
-            shown = place if isinstance(child, ast.stmt) or isinstance(node, COMPOUND) else around
+            shown = (
+                place
+                if isinstance(child, ast.stmt) or isinstance(node, COMPOUND)
+                else around
+            )
             if isinstance(child, ast.expr | ast.AugAssign):
                 yield place, shown
             yield from places(child, reported, shown)
@@ -200,11 +282,16 @@ def idle(function, direct):
                 found += node.value.keywords
     parameters = {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
     while True:
-        read = _names_read(function, found) | parameters  # a parameter may be changed in place
+        read = (
+            _names_read(function, found) | parameters
+        )  # a parameter may be changed in place
         more = [
             n
             for n in ast.walk(function)
-            if isinstance(n, ast.stmt) and n is not function and n not in found and _only_changes(n, read)
+            if isinstance(n, ast.stmt)
+            and n is not function
+            and n not in found
+            and _only_changes(n, read)
         ]
         if not more:
             return found
@@ -216,15 +303,23 @@ def _only_changes(statement, read):
     if isinstance(statement, ast.FunctionDef):
         return statement.name not in read
     if isinstance(statement, ast.Assign):
-        targets = [t for target in statement.targets for t in getattr(target, "elts", [target])]
+        targets = [
+            t for target in statement.targets for t in getattr(target, "elts", [target])
+        ]
     elif isinstance(statement, ast.AugAssign):
         targets = [statement.target]
     elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         called = statement.value.func
-        targets = [called.value] if isinstance(called, ast.Attribute) and called.attr == "append" else []
+        targets = (
+            [called.value]
+            if isinstance(called, ast.Attribute) and called.attr == "append"
+            else []
+        )
     else:
         return False
-    return bool(targets) and all(isinstance(t, ast.Name) and t.id not in read for t in targets)
+    return bool(targets) and all(
+        isinstance(t, ast.Name) and t.id not in read for t in targets
+    )
 
 
 def _names_read(node, skipped):
@@ -237,7 +332,9 @@ def _names_read(node, skipped):
         return _names_read(node.value, skipped)
     if isinstance(node, ast.Expr) and _only_changes(node, ()):
         return set().union(*(_names_read(a, skipped) for a in node.value.args))
-    return set().union(*(_names_read(child, skipped) for child in ast.iter_child_nodes(node)))
+    return set().union(
+        *(_names_read(child, skipped) for child in ast.iter_child_nodes(node))
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- programs
@@ -246,18 +343,32 @@ def _names_read(node, skipped):
 def mutants(record):
     """Return the `Mutant`s of a catalogued function and of what it calls in its own and in other families."""
     program, found = Program(record), []
-    direct = type(record).__name__ == "Solver" and "max_iter" not in record.hyper_parameters
+    direct = (
+        type(record).__name__ == "Solver" and "max_iter" not in record.hyper_parameters
+    )
     for module, function in program.reached:
-        for text, place, around, replacement in changed(function, direct and function.name == record.f.__name__):
+        for text, place, around, replacement in changed(
+            function, direct and function.name == record.f.__name__
+        ):
 
             def make(place=place, other=replacement, module=module, function=function):
                 with place.holding(other):
                     return program.compiled(module, function)
 
-            product = isinstance(place.node, ast.BinOp) and isinstance(place.node.op, ast.MatMult)
-            vectors = functools.partial(make, other=_of_vectors(place.node)) if product else None
+            product = isinstance(place.node, ast.BinOp) and isinstance(
+                place.node.op, ast.MatMult
+            )
+            vectors = (
+                functools.partial(make, other=_of_vectors(place.node))
+                if product
+                else None
+            )
             elsewhere = module != program.entry[0]
-            reached = functools.partial(make, around, _failing(around.node)) if elsewhere else None
+            reached = (
+                functools.partial(make, around, _failing(around.node))
+                if elsewhere
+                else None
+            )
             name = _name(module, function.name)
             found.append(Mutant(text, make, name, vectors, reached, id(around.node)))
     for keyword in getattr(record, "stopped", {}):
@@ -301,14 +412,23 @@ class Program:
         def elsewhere(place):
             module, _ = place
             return place not in starts and (
-                place in _with_records(module) or (module != self.entry[0] and place in _of_the_method(module))
+                place in _with_records(module)
+                or (module != self.entry[0] and place in _of_the_method(module))
             )
 
         reached, seen = _reach(starts, elsewhere)
         self.modules = {module: _module(module) for module, _ in seen}
-        order = {function: i for m in self.modules.values() for i, function in enumerate(m.functions.values())}
-        found = [(module, self.modules[module].functions[name]) for module, name in reached]
-        self.reached = sorted(found, key=lambda pair: (pair[0] != self.entry[0], pair[0], order[pair[1]]))
+        order = {
+            function: i
+            for m in self.modules.values()
+            for i, function in enumerate(m.functions.values())
+        }
+        found = [
+            (module, self.modules[module].functions[name]) for module, name in reached
+        ]
+        self.reached = sorted(
+            found, key=lambda pair: (pair[0] != self.entry[0], pair[0], order[pair[1]])
+        )
 
     def compiled(self, module, function):
         """The function of the catalogue, in copies of the modules' namespaces, with one function as its tree is now."""
@@ -325,7 +445,11 @@ class Program:
 
 def _starts(record):
     """The function of a record, and of an update rule its first state."""
-    return [(f.__module__, f.__name__) for f in (record.f, getattr(record, "init", None)) if f]
+    return [
+        (f.__module__, f.__name__)
+        for f in (record.f, getattr(record, "init", None))
+        if f
+    ]
 
 
 def _reach(starts, elsewhere):
@@ -341,14 +465,18 @@ def _reach(starts, elsewhere):
         seen.add(place)
         (module, name), source = place, _module(place[0])
         if name in source.imported_modules:
-            raise ValueError(f"{module} imports the module {name}: import its functions by name, to be followed")
+            raise ValueError(
+                f"{module} imports the module {name}: import its functions by name, to be followed"
+            )
         if name in source.imports:
             todo.append(source.imports[name])
         elif name in source.aliases:
             todo.append((module, source.aliases[name][0]))
         elif name in source.functions and not elsewhere(place):
             found.append(place)
-            called = set().union(*(_names_read(s, ()) for s in source.functions[name].body))  # decorators only check
+            called = set().union(
+                *(_names_read(s, ()) for s in source.functions[name].body)
+            )  # decorators only check
             todo += [(module, n) for n in called]
     return found, seen
 
@@ -387,21 +515,40 @@ class Module:
         from trref import catalog
 
         self.vars = vars(sys.modules[name])
-        tree = ast.parse(pathlib.Path(self.vars["__file__"]).read_text(encoding="utf-8"))
-        self.functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+        tree = ast.parse(
+            pathlib.Path(self.vars["__file__"]).read_text(encoding="utf-8")
+        )
+        self.functions = {
+            n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)
+        }
         families = tuple(f"trref.{family}." for family in catalog.FAMILIES)
         self.imports = {
             n.asname or n.name: (statement.module, n.name)
             for statement in tree.body
-            if isinstance(statement, ast.ImportFrom) and f"{statement.module}.".startswith(families)
+            if isinstance(statement, ast.ImportFrom)
+            and f"{statement.module}.".startswith(families)
             for n in statement.names
         }
-        self.imported_modules = {name for name, place in self.imports.items() if ".".join(place) in sys.modules}
+        self.imported_modules = {
+            name
+            for name, place in self.imports.items()
+            if ".".join(place) in sys.modules
+        }
         # such as ``_perturbation = perturbation.unchecked``
-        plain = [n for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Name | ast.Attribute)]
+        plain = [
+            n
+            for n in tree.body
+            if isinstance(n, ast.Assign)
+            and isinstance(n.value, ast.Name | ast.Attribute)
+        ]
         known = self.functions.keys() | self.imports.keys()
-        meant = {ast.unparse(n.targets[0]): (ast.unparse(n.value).split(".")[0], n) for n in plain}
-        self.aliases = {name: found for name, found in meant.items() if found[0] in known}
+        meant = {
+            ast.unparse(n.targets[0]): (ast.unparse(n.value).split(".")[0], n)
+            for n in plain
+        }
+        self.aliases = {
+            name: found for name, found in meant.items() if found[0] in known
+        }
         for function in self.functions.values():
             _strip_annotations(function)
         self.code = _code(list(self.functions.values()), name)
@@ -409,7 +556,12 @@ class Module:
 
     def scope(self):
         """A copy of the module's names, with functions of its own that check nothing."""
-        scope = {**self.vars, "checked": _unchecked, "_vectors_only": _vectors_only, "_fail": _fail}
+        scope = {
+            **self.vars,
+            "checked": _unchecked,
+            "_vectors_only": _vectors_only,
+            "_fail": _fail,
+        }
         exec(self.code, scope)
         return scope
 
@@ -437,7 +589,9 @@ def _vectors_only(a, b):
 
 
 def _of_vectors(product):
-    return ast.Call(ast.Name("_vectors_only", ast.Load()), [product.left, product.right], [])
+    return ast.Call(
+        ast.Name("_vectors_only", ast.Load()), [product.left, product.right], []
+    )
 
 
 def _fail():
@@ -450,7 +604,11 @@ def _failing(node):
 
 
 def _code(statements, module):
-    return compile(ast.fix_missing_locations(ast.Module(statements, [])), f"<mutant of {module}>", "exec")
+    return compile(
+        ast.fix_missing_locations(ast.Module(statements, [])),
+        f"<mutant of {module}>",
+        "exec",
+    )
 
 
 # --------------------------------------------------------------------------------------------------- stop-gradients
@@ -464,15 +622,27 @@ def _flowing(record, keyword):
     def function(**arguments):
         value, gradient = record.f(**arguments)
         inputs = {k: v for k, v in arguments.items() if k in record.inputs}
-        hyper = {k: v for k, v in arguments.items() if k not in inputs and k not in record.stopped}
+        hyper = {
+            k: v
+            for k, v in arguments.items()
+            if k not in inputs and k not in record.stopped
+        }
         frozen = {k: catalog.call(f, inputs, hyper) for k, f in record.stopped.items()}
         free = {k: v for k, v in frozen.items() if k != keyword}
-        parts = [gradient] if isinstance(record.wrt, str) else [getattr(gradient, n) for n in record.wrt]
+        parts = (
+            [gradient]
+            if isinstance(record.wrt, str)
+            else [getattr(gradient, n) for n in record.wrt]
+        )
         parts = [
-            part + _slopes(record, inputs, name, hyper | free) - _slopes(record, inputs, name, hyper | frozen)
+            part
+            + _slopes(record, inputs, name, hyper | free)
+            - _slopes(record, inputs, name, hyper | frozen)
             for name, part in zip(record.wrt_names, parts, strict=True)
         ]
-        return value, parts[0] if isinstance(record.wrt, str) else type(gradient)(*parts)
+        return value, parts[0] if isinstance(record.wrt, str) else type(gradient)(
+            *parts
+        )
 
     return function
 
