@@ -6,6 +6,7 @@ import pytest
 from tests.peers.by_autograd import close, compare, seq_mean, token_data, token_mean
 from tests.tokens.batches import vocabulary_batch
 from trref.distillation.rlad import rlad, rlad_with_kl
+from trref.distillation.trb import opd
 from trref.distillation.tropd import tropd
 
 torch = pytest.importorskip("torch")
@@ -59,5 +60,24 @@ def test_tropd(seed, hyper):
     loss = loss - 0.2 * token_mean(taken, {"mask": m * given})
     loss.backward()
     value, gradient = tropd(logits, teacher_logits, actions, accepted, prefix, mask, guidance_weight=0.2, **hyper)
+    close(value, loss)
+    close(gradient, z.grad)
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_opd(top_k):
+    """`kl_div` of the whole vocabulary, or the sum over a detached list."""
+    logits, teacher_logits, _, _, mask = vocabulary_batch(3, B=6, T=5, V=7, spread=1.5)
+    z, z_teacher, m = (torch.tensor(v) for v in (logits, teacher_logits, mask))
+    z.requires_grad_()
+    log_q, log_p = torch.log_softmax(z, -1), torch.log_softmax(z_teacher, -1)
+    if top_k is None:
+        term = torch.nn.functional.kl_div(log_p, log_q, reduction="none", log_target=True).sum(-1)
+    else:
+        top = log_q.detach().topk(top_k, -1).indices
+        term = (log_q.gather(2, top).exp() * (log_q.gather(2, top) - log_p.gather(2, top))).sum(-1)
+    loss = token_mean(term, {"mask": m})
+    loss.backward()
+    value, gradient = opd(logits, teacher_logits, mask, top_k=top_k)
     close(value, loss)
     close(gradient, z.grad)
