@@ -327,6 +327,7 @@ def gradient(record):
         for name, part in zip(record.wrt_names, parts, strict=True):
 
             def at(x, name=name, inputs=inputs, case=case, frozen=frozen):
+                x = np.asarray(x)  # a scalar stays an array
                 return record({**inputs, name: x}, {**case.hyper, **frozen})[0]
 
             try:
