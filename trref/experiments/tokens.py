@@ -17,7 +17,7 @@ __all__ = ["BanditTraining", "Training", "tempting_prompts", "train", "train_ban
 
 
 class Training(NamedTuple):
-    """Parameters, then one number an iteration.
+    """Parameters, then one number an iteration, or every so many.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def train(
     lag=0,
     lr=0.05,
     k=8,
+    every=1,
 ):
     """Train with Adam; a run takes a fraction of a second.
 
@@ -94,6 +95,8 @@ def train(
     lr : float
     k : int
         Of pass@k.
+    every : int
+        The numbers of every so many iterations are returned.
 
     Returns
     -------
@@ -159,7 +162,8 @@ def train(
                     )
                 gradient = change_gradient(gradient) if change_gradient else gradient
                 (theta,), state = adam.update([theta], [gradient], state, lr=lr)
-        _record(result, task, theta, group, data, k)
+        if (iteration + 1) % every == 0:
+            _record(result, task, theta, group, data, k)
     return result._replace(theta=theta)
 
 

@@ -20,7 +20,7 @@ from trref.experiments.figures import spread, use_style
 from trref.sharpness.sam import perturbed_gradient
 
 plt = use_style()
-seeds, epochs = range(5), 80
+seeds, epochs, batch = range(5), 80, 100
 task = digits_task(noise=0.3)
 
 
@@ -36,13 +36,12 @@ choices = {  # gradient (None for the plain one), epochs
     "random direction, radius 0.3": (at_random(0.3), epochs),
 }
 runs = {
-    name: [train(task, seed=s, gradient=gradient, epochs=n, lr=2e-3) for s in seeds]
+    name: [train(task, seed=s, gradient=gradient, epochs=n, batch=batch, lr=3e-3) for s in seeds]
     for name, (gradient, n) in choices.items()
 }
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.6))
-batches = 400 // 50
 for name, results in runs.items():
-    passes = np.array(results[0].gradients) / batches
+    passes = np.array(results[0].gradients) * batch / len(task.loss)
     spread(axes[0], passes, [r.losses for r in results], name)
     spread(axes[1], passes, [r.accuracies for r in results], name)
 axes[0].set(xlabel="gradients of the whole training set", ylabel="training loss (noisy labels)")
