@@ -95,12 +95,12 @@ assert abs(right["PGrad"] - right["descent"]).max() < 0.05, "with the same accur
 assert (cosine["PGrad"] < cosine["Fish"]).all(), "consecutive steps agree less than those of Fish"
 
 # %%
-# .. claim:: Principal components of a trajectory through the domains hold what domains share; following them generalises
-#     better to a new domain.
+# .. claim:: Principal components of a trajectory through the domains hold what domains share; following them
+#     generalises better to a new domain.
 #     :experiment: a linear classifier on four domains with a shortcut each, three passes a step, four seeds
 #     :controls: gradient descent on the mean loss, Fish, and trajectories of parallel steps
-#     :shown: in part: a sequence has a larger leading component than parallel steps, in every seed; weights and accuracy
-#         are those of Fish and of descent, and consecutive steps do not agree more
+#     :shown: in part: a sequence has a larger leading component than parallel steps, in every seed; weights and
+#         accuracy are those of Fish and of descent, and consecutive steps do not agree more
 #
-# **Exercises.** (1) Follow the first component alone. Which weights change? (2) Lengthen the inner steps to 2, as in the
-# tutorial of Fish. Does PGrad gain as Fish does? (3) Weigh by the square roots of the eigenvalues.
+# **Exercises.** (1) Follow the first component alone. Which weights change? (2) Lengthen the inner steps to 2, as in
+# the tutorial of Fish. Does PGrad gain as Fish does? (3) Weigh by the square roots of the eigenvalues.
