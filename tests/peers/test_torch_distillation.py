@@ -5,6 +5,7 @@ import pytest
 
 from tests.peers.by_autograd import close, compare, seq_mean, token_data, token_mean
 from tests.tokens.batches import vocabulary_batch
+from trref.distillation.erpd import stage_one, stage_two
 from trref.distillation.rlad import rlad, rlad_with_kl
 from trref.distillation.trb import opd
 from trref.distillation.tropd import tropd
@@ -81,3 +82,23 @@ def test_opd(top_k):
     value, gradient = opd(logits, teacher_logits, mask, top_k=top_k)
     close(value, loss)
     close(gradient, z.grad)
+
+
+@pytest.mark.parametrize("kind", ["ratio", "ce", "mse"])
+def test_erpd(kind):
+    """The two stages; the second with the signal as an advantage a token."""
+
+    def first(x):
+        A, d = x["advantage"][:, None], x["log_prob"] - x["old_log_prob"]
+        losses = {"ratio": -A * torch.exp(d), "ce": -A * x["log_prob"], "mse": (d - A / 0.7) ** 2 / 2}
+        return token_mean(losses[kind], x)
+
+    data = token_data(4)
+    compare(stage_one, {"kind": kind, "tau": 0.7}, first, data)
+    data["signal"] = np.clip(np.random.default_rng(5).standard_normal(data["mask"].shape), -1, 1)
+
+    def second(x):
+        ratio, D = torch.exp(x["log_prob"] - x["old_log_prob"]), x["signal"]
+        return token_mean(torch.maximum(-D * ratio, -D * ratio.clamp(0.8, 1.2)), x)
+
+    compare(stage_two, {}, second, data)
