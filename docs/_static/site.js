@@ -6,14 +6,58 @@ document.addEventListener("DOMContentLoaded", () => {
     name.replaceChildren(...words.flatMap((word) => [word, document.createElement("wbr")]));
   }
 
-  // an equation a little too wide for its column is set a little smaller; one much too wide gets the page's width
+  // an equation a little too wide for its column is set a little smaller; one much too wide gets the page's width, is
+  // broken where its author left a wide space, and at last scrolls, and shows it
+  const items = () => new Map([...(window.MathJax?.startup?.document?.math ?? [])].map((m) => [m.typesetRoot, m.math]));
+  const whole = new Map();
+  const parts = (tex) => {
+    const found = [""];
+    let depth = 0;
+    for (const token of tex.match(/\\begin\{[^}]*\}|\\end\{[^}]*\}|\\left|\\right|\\[a-zA-Z]+|\\.|[^\\]/gs) ?? []) {
+      if (/^(\{|\\begin|\\left$)/.test(token)) depth += 1;
+      if (/^(\}|\\end|\\right$)/.test(token)) depth -= 1;
+      if (!depth && (token === "\\qquad" || token === "\\quad")) found.push("");
+      else if (!depth && (token === "&" || token === "\\\\")) return null;
+      else found[found.length - 1] += token;
+    }
+    return found.filter((part) => part.trim());
+  };
+  const broken = (box, tex) => {
+    const lines = parts(tex);
+    if (!lines || lines.length < 2) return box;
+    const set = MathJax.tex2svg(`\\begin{gathered}${lines.join("\\\\")}\\end{gathered}`, { display: true });
+    const words = box.querySelector("mjx-assistive-mml");
+    if (words) set.append(words.cloneNode(true));
+    whole.set(set, box);
+    box.replaceWith(set);
+    return set;
+  };
+  const ratio = (box) => box.clientWidth / box.scrollWidth;
+  const scale = (box, factor) => {
+    const svg = box.querySelector("svg");
+    svg.style.width = svg.style.height = "";
+    const { width, height } = svg.getBoundingClientRect();
+    if (factor < 1) [svg.style.width, svg.style.height] = [`${factor * width}px`, `${factor * height}px`];
+  };
   const fit = () => {
+    const tex = items();
     document.querySelectorAll(".eq-row.stacked").forEach((row) => row.classList.remove("stacked"));
-    for (const box of document.querySelectorAll("div.math > mjx-container")) {
-      box.style.fontSize = "";
-      if (box.clientWidth < 0.8 * box.scrollWidth) box.closest(".eq-row")?.classList.add("stacked");
-      const ratio = box.clientWidth / box.scrollWidth;
-      if (ratio < 1) box.style.fontSize = `${Math.floor(96 * Math.max(ratio, 0.75))}%`;
+    for (const [set, box] of whole) set.replaceWith(box);
+    whole.clear();
+    for (let box of document.querySelectorAll("div.math > mjx-container")) {
+      scale(box, 1);
+      if (ratio(box) < 0.8) box.closest(".eq-row")?.classList.add("stacked");
+      if (ratio(box) < 0.8 && tex.has(box)) box = broken(box, tex.get(box));
+      if (ratio(box) < 1) scale(box, Math.max(0.98 * ratio(box), 0.75));
+      const scrolls = box.scrollWidth > box.clientWidth + 1;
+      box.parentElement.classList.toggle("scrolls", scrolls);
+      if (scrolls) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+    for (const span of document.querySelectorAll("span.math")) {
+      span.classList.remove("wide");
+      const room = span.parentElement.closest("p, li, dd, td, div")?.clientWidth ?? Infinity;
+      span.classList.toggle("wide", span.getBoundingClientRect().width > room + 1);
     }
   };
   window.MathJax?.startup?.promise?.then(fit);

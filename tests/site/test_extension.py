@@ -10,7 +10,18 @@ pytest.importorskip("sphinx", reason="the site's extension needs Sphinx, of the 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
-from trref_site import figures, ledgers, notebooks, pages, rst, source, tutorials  # noqa: E402
+from trref_site import (  # noqa: E402
+    drawing,
+    figures,
+    ledgers,
+    listings,
+    notebooks,
+    pages,
+    portraits,
+    rst,
+    source,
+    tutorials,
+)
 
 from trref import catalog, checks  # noqa: E402
 
@@ -148,3 +159,56 @@ def test_measurements_of_any_kind_have_a_row():
     table = ledgers.bench()
     assert all(rst.inline(entry["row"]) in table for entry in data["rows"])
     assert {"peer" in entry for entry in data["rows"]} == {True, False}
+
+
+@pytest.mark.parametrize("method", catalog.methods(), ids=lambda method: method.slug)
+def test_every_function_has_a_picture_that_is_not_empty(method):
+    for record in method.functions:
+        drawn, words = portraits.panels(record)
+        assert drawn and not any(map(drawing.is_empty, drawn)) and words.endswith("."), record.name
+        for panel in drawn:
+            assert panel.title and panel.xlabel and panel.ylabel, record.name
+        if not isinstance(record, catalog.Estimator | catalog.Sampler):
+            # something happens: numbers that are not all the same, somewhere
+            ys = [p.values if isinstance(p, drawing.Heat) else c.y for p in drawn for c in getattr(p, "curves", (p,))]
+            assert any(len(set(map(float, y[y == y]))) > 1 for y in ys), record.name
+
+
+def test_a_token_objective_is_drawn_against_the_ratio_for_both_signs():
+    (up, down), _ = portraits.panels(catalog.find("ppo.clipped_surrogate"))
+    assert (up.title, down.title) == ("positive advantage", "negative advantage")
+    weight = {round(float(x), 3): y for x, y in zip(up.curves[0].x, up.curves[0].y, strict=True)}
+    low, high = min(weight), max(weight)
+    assert weight[low] > 0 and weight[high] == 0  # below the interval it still earns, beyond it no more
+    fall = {round(float(x), 3): y for x, y in zip(down.curves[0].x, down.curves[0].y, strict=True)}
+    assert fall[low] == 0 and fall[high] < 0
+    assert any(curve.dashed and "without the minimum" in curve.label for curve in (*up.curves, *down.curves))
+
+
+def test_curves_that_lie_on_one_another_are_one():
+    import numpy as np
+
+    line = drawing.Curve(np.arange(3.0), np.arange(3.0), "a")
+    other = drawing.Curve(np.arange(3.0), np.ones(3), "c")
+    merged = portraits._merged([(line,), (drawing.Curve(line.x, line.y, "b"),), (other,)])
+    assert [curve[0].label for curve in merged] == ["a; the same here: b", "c"]
+
+
+def test_a_plot_says_its_numbers():
+    import numpy as np
+
+    panel = drawing.Panel("t<", "x", "y", (drawing.Curve(np.array([0.0, 1.0]), np.array([1e-6, 1.0]), "a"),), log=True)
+    text = drawing.figure([panel], "words")
+    assert "t&lt;" in text and ">1e−4<" in text and ">0.5<" not in text and 'class="k0"' in text
+    assert drawing.is_empty(drawing.Panel("t", "x", "y", (drawing.Curve(np.zeros(2), np.full(2, np.nan), "a"),)))
+
+
+def test_lines_of_code_stand_once_with_the_marks_of_their_equations():
+    module = source.read("trref.tokens.fiberpo")
+    rows = [labels for _, labels in pages._rows(module)]
+    assert [label for labels in rows for label in labels] == list(module.labels)
+    (shared,) = [labels for labels in rows if len(labels) > 1]
+    text = listings.beside(module, shared)
+    numbers = [part.split(">")[1].split("<")[0] for part in text.split('class="ln"')[1:]]
+    assert len(numbers) == len(set(numbers))
+    assert all(text.count(f'href="#equation-{label}"') == 1 for label in shared)

@@ -12,7 +12,8 @@ from docutils.parsers.rst import directives
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from trref_site import ledgers, listings, source, tutorials
+from trref import catalog
+from trref_site import ledgers, listings, portraits, source, tutorials
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,15 @@ class ModuleListing(SphinxDirective):
         module = source.read(self.arguments[0])
         self.env.note_dependency(str(module.path))
         return [raw(listings.listing(module))]
+
+
+class Portrait(SphinxDirective):
+    """``.. portrait:: ppo.clipped_surrogate``: the picture that is made from a record."""
+
+    required_arguments = 1
+
+    def run(self):
+        return [raw(portraits.portrait(catalog.find(self.arguments[0])))]
 
 
 class Fold(SphinxDirective):
@@ -144,6 +154,7 @@ class Badge(SphinxRole):
 def setup(app):
     app.add_directive("code-beside", CodeBeside)
     app.add_directive("module-listing", ModuleListing)
+    app.add_directive("portrait", Portrait)
     app.add_directive("fold", Fold)
     app.add_directive("collected", Collected)
     app.add_directive("claim", Claim)

@@ -7,7 +7,7 @@ import re
 
 from trref import catalog, checks
 from trref.catalog.citations import citation
-from trref_site import figures, rst, source, tutorials
+from trref_site import figures, listings, portraits, rst, source, tutorials
 
 __all__ = ["families", "write"]
 
@@ -133,16 +133,19 @@ def badges(method):
 
 def _method(method):
     module = source.read(method.module.__name__)
+    sections = {name: write_section(method, module) for name, write_section in SECTIONS.items()}
+    sections = {name: text for name, text in sections.items() if text}
     blocks = [
         ":html_theme.sidebar_secondary.remove:\n",
         f".. _method-{method.family}-{method.slug}:\n",
         rst.heading(heading_of(method)),
         _under_the_title(method),
-        _on_this_page(),
+        _on_this_page(sections),
+        f".. portrait:: {portraits.leading(method).name}\n",
         _equations(module),
     ]
-    for name, write_section in SECTIONS.items():
-        blocks += [_section(name), write_section(method, module)]
+    for name, text in sections.items():
+        blocks += [_section(name), text]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -150,8 +153,8 @@ def _section(text):
     return rst.heading(text, 1)
 
 
-def _on_this_page():
-    links = "\n".join(f'    <a href="#{name.lower().replace(" ", "-")}">{name}</a>' for name in SECTIONS)
+def _on_this_page(sections):
+    links = "\n".join(f'    <a href="#{name.lower().replace(" ", "-")}">{name}</a>' for name in sections)
     return f'.. raw:: html\n\n    <nav class="on-this-page" aria-label="On this page">\n{links}\n    </nav>\n'
 
 
@@ -169,22 +172,43 @@ def _under_the_title(method):
 
 def _equations(module):
     blocks = []
-    for part in module.parts:
-        if part.labels:
-            code = rst.indent(f".. code-beside:: {module_name(module)}\n    :equations: {' '.join(part.labels)}\n")
-            text = rst.indent(part.text)
+    for texts, labels in _rows(module):
+        if labels:
+            code = rst.indent(f".. code-beside:: {module_name(module)}\n    :equations: {' '.join(labels)}\n")
+            text = rst.indent("\n\n".join(texts))
             blocks.append(
                 ".. container:: eq-row\n\n"
                 + rst.indent(f".. container:: eq-math\n\n{text}\n\n.. container:: eq-code\n\n{code}\n")
             )
         else:
-            blocks.append(f".. container:: eq-prose\n\n{rst.indent(part.text)}\n")
+            blocks += [f".. container:: eq-prose\n\n{rst.indent(text)}\n" for text in texts]
     return "\n\n".join(blocks)
+
+
+def _rows(module):
+    """Text and labels row by row: equations one after the other of which the same lines are the code share a row."""
+    rows, before = [], set()
+    for part in module.parts:
+        lines = listings.shown(module, part.labels)
+        shared = len(lines & before)
+        if part.labels and shared and shared >= 0.7 * min(len(lines), len(before)):
+            rows[-1][0].append(part.text)
+            rows[-1][1].extend(part.labels)
+            before |= lines
+        else:
+            rows.append(([part.text], list(part.labels)))
+            before = lines
+    return rows
 
 
 def module_name(module):
     parts = module.path.parts
     return ".".join(parts[len(parts) - 1 - parts[::-1].index("trref") : -1]) + "." + module.path.stem
+
+
+def _pictures(method, module):
+    first = portraits.leading(method)
+    return "\n".join(f".. portrait:: {record.name}\n" for record in method.functions if record is not first)
 
 
 def _functions(method, module):
@@ -443,6 +467,7 @@ def _listing(method, module):
 
 
 SECTIONS = {
+    "In pictures": _pictures,
     "Functions": _functions,
     "How it is checked": _checked,
     "Settings and limits": _settings,

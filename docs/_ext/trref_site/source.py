@@ -34,7 +34,7 @@ class Part:
     labels: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Module:
     """A method's module, taken apart."""
 
