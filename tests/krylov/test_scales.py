@@ -121,7 +121,7 @@ def test_conjugate_gradients():
         try:
             result = _quietly(cg, A, b, x0=x0)
         except ValueError as error:
-            assert "must be positive definite" in str(error) and np.linalg.eigvalsh(A)[0] < 1e-15
+            assert "must be positive definite" in str(error) and np.linalg.eigvalsh(A)[0] <= 1e-14 * np.linalg.norm(A)
             with pytest.raises(ValueError, match="must be positive definite"):
                 _quietly(cg, np.ldexp(A, k), np.ldexp(b, s), x0=None if x0 is None else np.ldexp(x0, s - k))
             continue
@@ -267,7 +267,7 @@ def test_line_searches_in_other_units():
             found += 1
             value, slope = float(f(x)[0]), float(f(x)[1] @ direction)
             end, at_end = f(plain.x)
-            assert end <= value + 1e-4 * plain.step * slope + 1e-14 * abs(value)
+            assert end <= value + 1e-4 * plain.step * slope + 1e-13 * abs(value)
             assert abs(at_end @ direction) <= -0.1 * slope * (1 + 1e-12)
     assert found > 1000
 

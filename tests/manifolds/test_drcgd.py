@@ -61,8 +61,8 @@ def test_recurrences_of_the_paper(graph, rounds, decay):
     x, eta = _agent_by_agent(problem.C, x0, W, 0.2, 12, rounds=rounds, decay=decay)
     result = drcgd(problem, x0, W, lr=0.2, rounds=rounds, decay=decay, tol=1e-9, max_iter=12)
     assert result.iterations == 12
-    assert np.allclose(result.agents, x, atol=1e-12)
-    assert np.allclose(result.directions, eta, atol=1e-11)
+    assert np.allclose(result.agents, x, rtol=0, atol=1e-12)
+    assert np.allclose(result.directions, eta, rtol=0, atol=1e-11)
 
 
 def test_without_beta_it_is_dprgd():
@@ -72,7 +72,7 @@ def test_without_beta_it_is_dprgd():
         dprgd(problem, x0, W, lr=0.2, tol=1e-9, max_iter=15),
         drcgd(problem, x0, W, lr=0.2, beta_cap=0.0, tol=1e-9, max_iter=15),
     ):
-        assert np.allclose(result.agents, x, atol=1e-13)
+        assert np.allclose(result.agents, x, rtol=0, atol=1e-13)
 
 
 def test_one_agent_is_riemannian_conjugate_gradients():
@@ -84,7 +84,7 @@ def test_one_agent_is_riemannian_conjugate_gradients():
         Brockett(A, np.ones(2)), x0, beta="FR", retraction="polar", lr=0.1, restart=None, gtol=1e-9, max_iter=10
     )
     assert alone.iterations == cg.iterations == 10
-    assert np.allclose(alone.agents[0], cg.x, atol=1e-13)
+    assert np.allclose(alone.agents[0], cg.x, rtol=0, atol=1e-13)
     assert alone.losses == pytest.approx(cg.losses, rel=1e-12)
     assert alone.gradient_norms == pytest.approx(cg.gradient_norms, rel=1e-9)
 
@@ -96,14 +96,14 @@ def test_identical_functions_keep_consensus(graph):
     alone = drcgd(AgentsPCA(problem.C[:1]), x0, np.eye(1), lr=0.2, tol=1e-9, max_iter=40)
     assert max(together.consensus_errors) < 1e-13
     for agent in together.agents:
-        assert np.allclose(agent, alone.agents[0], atol=1e-10)
+        assert np.allclose(agent, alone.agents[0], rtol=0, atol=1e-10)
 
 
 def test_many_rounds_are_full_averaging():
     problem, x0, W = _setting(4)
     many = drcgd(problem, x0, W, rounds=500, tol=1e-9, max_iter=20)
     full = drcgd(problem, x0, np.full((8, 8), 1 / 8), tol=1e-9, max_iter=20)
-    assert np.allclose(many.agents, full.agents, atol=1e-11)
+    assert np.allclose(many.agents, full.agents, rtol=0, atol=1e-11)
 
 
 def test_frames_and_directions_stay_where_they_belong():
@@ -119,12 +119,12 @@ def test_histories_are_true():
     problem, x0, W = _setting(6)
     result = drcgd(problem, x0, W, beta_cap=0.9, tol=1e-9, max_iter=25)
     mean, mean_C = _polar(result.agents.mean(0)), problem.C.mean(0)
-    assert np.allclose(result.x, mean, atol=1e-13)
+    assert np.allclose(result.x, mean, rtol=0, atol=1e-13)
     assert result.losses[-1] == pytest.approx(-0.5 * np.trace(mean.T @ mean_C @ mean), rel=1e-12)
     assert result.gradient_norms[-1] == pytest.approx(np.linalg.norm(_tangent(mean, -mean_C @ mean)), rel=1e-9)
     spread = np.sqrt(np.mean([np.sum((x - mean) ** 2) for x in result.agents]))
     assert result.consensus_errors[-1] == pytest.approx(spread, rel=1e-9)
-    assert result.consensus_errors[0] < 1e-14
+    assert result.consensus_errors[0] < 1e-13
     assert len(result.losses) == len(result.consensus_errors) == 26
 
 
@@ -198,7 +198,7 @@ def test_turning_the_problem_turns_the_agents():
     Q = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))[0]
     a = drcgd(problem, x0, W, tol=1e-9, max_iter=15)
     b = drcgd(AgentsPCA(Q @ problem.C @ Q.T), Q @ x0, W, tol=1e-9, max_iter=15)
-    assert np.allclose(Q @ a.agents, b.agents, atol=1e-11)
+    assert np.allclose(Q @ a.agents, b.agents, rtol=0, atol=1e-11)
 
 
 def test_errors_and_warnings():

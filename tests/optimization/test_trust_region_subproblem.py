@@ -160,7 +160,7 @@ def test_slope_of_the_optimal_value_in_the_radius(indefinite):
         slope = (value(r + 1e-5 * r) - value(r - 1e-5 * r)) / (2e-5 * r)
         assert slope == pytest.approx(-eigen_step(g, B, radius=r).multiplier * r, rel=1e-6, abs=1e-8)
     values = [value(r) for r in np.geomspace(1e-3, 1e3, 40)]
-    assert all(b <= a + 1e-14 for a, b in itertools.pairwise(values))
+    assert all(b <= a + 1e-13 for a, b in itertools.pairwise(values))
 
 
 @pytest.mark.parametrize("solver", [*EXACT, pencil_step])
@@ -168,7 +168,7 @@ def test_limits(solver):
     rng = np.random.default_rng(6)
     B, g = spd_matrix(rng, np.array([4.0, 2.0, 1.0])), rng.standard_normal(3)
     tiny = solver(g, B, radius=1e-8)
-    assert np.allclose(tiny.p, -1e-8 * g / np.linalg.norm(g), atol=1e-14)
+    assert np.allclose(tiny.p, -1e-8 * g / np.linalg.norm(g), rtol=0, atol=1e-14)
     assert np.allclose(solver(g, B, radius=1e3).p, -np.linalg.solve(B, g), rtol=1e-10)
     assert solver(g, B, radius=1e3).multiplier == 0 and solver(g, B, radius=1e3).status == "interior"
     assert not solver(0 * g, B, radius=1.0).p.any()
@@ -184,7 +184,7 @@ def test_a_rotation_of_the_problem_rotates_the_step(solver):
     B = A + A.T
     rotated = Q @ B @ Q.T
     rotated = (rotated + rotated.T) / 2
-    assert np.allclose(solver(Q @ g, rotated, radius=0.8).p, Q @ solver(g, B, radius=0.8).p, atol=1e-11)
+    assert np.allclose(solver(Q @ g, rotated, radius=0.8).p, Q @ solver(g, B, radius=0.8).p, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("solver", [*EXACT, pencil_step])

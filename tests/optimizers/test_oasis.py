@@ -9,7 +9,6 @@ from trref.optimizers.oasis import (
     fixed_update,
     hutchinson_diagonal,
     init,
-    init_fixed,
     truncate,
     update,
 )
@@ -143,7 +142,7 @@ def test_minibatches_put_one_gradient_into_the_state():
 
 def test_fixed_rate_by_hand():
     """m = ½ · 4 = 2, D = 4: 1 · 0.95 - 0.1 · 2/4; then m = 1 - ½ = ½, D = ½ · 4 - ½ · 2 = 1."""
-    params, state = [np.ones(1)], init_fixed([np.ones(1)])
+    params, state = [np.ones(1)], init([np.ones(1)])
     how = {"lr": 0.1, "momentum": 0.5, "beta2": 0.5, "weight_decay": 0.5}
     params, state = fixed_update(params, [np.array([4.0])], state, curvature=[np.array([4.0])], **how)
     assert params[0][0] == pytest.approx(0.9, rel=1e-14)

@@ -37,9 +37,9 @@ def test_against_scipy():
     for shape in ((7, 4), (5, 5), (3, 6)):
         x = np.random.default_rng(1).standard_normal(shape)
         U, H = scipy.linalg.polar(x)
-        assert np.allclose(polar_factor(x), U, atol=1e-13)
+        assert np.allclose(polar_factor(x), U, rtol=0, atol=1e-13)
         found = qdwh(x)
-        assert np.allclose(found.U, U, atol=1e-12) and np.allclose(found.H, H, atol=1e-12)
+        assert np.allclose(found.U, U, rtol=0, atol=1e-12) and np.allclose(found.H, H, rtol=0, atol=1e-12)
 
 
 def test_the_nearest_matrix_with_orthonormal_columns():
@@ -54,8 +54,8 @@ def test_turning_and_scaling():
     rng = np.random.default_rng(4)
     x, Q, R = rng.standard_normal((5, 3)), *(np.linalg.qr(rng.standard_normal((n, n)))[0] for n in (5, 3))
     for f in (polar_factor, lambda a: newton_schulz(a, eps=1e-300), lambda a: qdwh(a).U):
-        assert np.allclose(f(Q @ x @ R), Q @ f(x) @ R, atol=1e-12)
-        assert np.allclose(f(1e3 * x), f(x), atol=1e-12)
+        assert np.allclose(f(Q @ x @ R), Q @ f(x) @ R, rtol=0, atol=1e-12)
+        assert np.allclose(f(1e3 * x), f(x), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("rows", [4, 9])
@@ -67,8 +67,8 @@ def test_newton_schulz_acts_on_singular_values_alone(rows):
     for _ in range(5):
         expected = MUON[0] * expected + MUON[1] * expected**3 + MUON[2] * expected**5
     direct, _ = _matrix(expected, rows)
-    assert np.allclose(newton_schulz(x, eps=1e-300), direct, atol=1e-12)
-    assert np.allclose(newton_schulz(x.T, eps=1e-300), direct.T, atol=1e-12)
+    assert np.allclose(newton_schulz(x, eps=1e-300), direct, rtol=0, atol=1e-12)
+    assert np.allclose(newton_schulz(x.T, eps=1e-300), direct.T, rtol=0, atol=1e-12)
 
 
 def test_muon_s_band_and_fixed_points():
@@ -79,7 +79,7 @@ def test_muon_s_band_and_fixed_points():
     assert s.min() > 0.68 and s.max() < 1.14
     x, U = _matrix(np.array([0.5, 0.5, 0.5, 0.5]), 4)  # over the norm: ½ each
     half = newton_schulz(x, steps=1, eps=1e-300)
-    assert np.allclose(half, (MUON[0] / 2 + MUON[1] / 8 + MUON[2] / 32) * U, atol=1e-12)
+    assert np.allclose(half, (MUON[0] / 2 + MUON[1] / 8 + MUON[2] / 32) * U, rtol=0, atol=1e-12)
     roots = np.roots([MUON[2], 0, MUON[1], 0, MUON[0] - 1])
     assert any(abs(roots - 0.8680) < 1e-4)
 
@@ -87,7 +87,7 @@ def test_muon_s_band_and_fixed_points():
 @pytest.mark.parametrize(("coefficients", "steps"), [("cubic", 30), ("quintic", 20), ("polar_express", 12)])
 def test_the_others_converge(coefficients, steps):
     x, U = _matrix(np.array([1.0, 0.1, 0.01, 0.002]), 6)
-    assert np.allclose(newton_schulz(x, coefficients=coefficients, steps=steps, eps=1e-300), U, atol=1e-9)
+    assert np.allclose(newton_schulz(x, coefficients=coefficients, steps=steps, eps=1e-300), U, rtol=0, atol=1e-9)
 
 
 def test_polar_express_needs_fewer_steps():
@@ -101,9 +101,9 @@ def test_qdwh_needs_six_steps_at_most(condition):
     """Both results are orthonormal to rounding, and as near as the condition lets them be."""
     x, U = _matrix(np.geomspace(1, 1 / condition, 5), 8)
     found = qdwh(x)
-    assert found.iterations <= 6 and found.converged and found.errors[-1] < 1e-14
-    assert abs(found.U - U).max() < 1e-14 + 1e-15 * condition
-    assert np.linalg.eigvalsh(found.H).min() > -1e-15
+    assert found.iterations <= 6 and found.converged and found.errors[-1] < 1e-13
+    assert abs(found.U - U).max() < 1e-13 + 1e-14 * condition
+    assert np.linalg.eigvalsh(found.H).min() > -1e-14
 
 
 def test_the_lower_bound_by_hand():
@@ -121,14 +121,14 @@ def test_halley_by_hand():
     with pytest.warns(ConvergenceWarning):
         found = qdwh(np.eye(2), lowest=1 - 1e-9, max_iter=1)
     s = 1 / np.sqrt(2)
-    assert np.allclose(found.U, s * (3 + s * s) / (1 + 3 * s * s) * np.eye(2), atol=1e-6)
+    assert np.allclose(found.U, s * (3 + s * s) / (1 + 3 * s * s) * np.eye(2), rtol=0, atol=1e-6)
 
 
 def test_a_wide_matrix_is_the_transpose_of_a_tall_one():
     x = np.random.default_rng(5).standard_normal((3, 5))
     found = qdwh(x)
-    assert np.allclose(found.U, qdwh(x.T).U.T, atol=1e-14)
-    assert np.allclose(found.U @ found.H, x, atol=1e-14)
+    assert np.allclose(found.U, qdwh(x.T).U.T, rtol=0, atol=1e-13)
+    assert np.allclose(found.U @ found.H, x, rtol=0, atol=1e-13)
 
 
 def test_what_does_not_converge_says_so():

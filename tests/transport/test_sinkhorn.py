@@ -48,9 +48,11 @@ def test_sweeps_by_loops():
 def test_both_forms_agree(reg):
     problem = _problem(1)
     first, second = (solve(*problem, reg=reg, tol=1e-12) for solve in (sinkhorn_log, sinkhorn_scaling))
-    assert np.allclose(first.plan, second.plan, atol=1e-12)
+    assert np.allclose(first.plan, second.plan, rtol=0, atol=1e-12)
     shift = first.f[0] - second.f[0]
-    assert np.allclose(first.f - shift, second.f, atol=1e-8) and np.allclose(first.g + shift, second.g, atol=1e-8)
+    assert np.allclose(first.f - shift, second.f, rtol=0, atol=1e-8) and np.allclose(
+        first.g + shift, second.g, rtol=0, atol=1e-8
+    )
 
 
 @SOLVERS
@@ -69,7 +71,7 @@ def test_small_regularisation_gives_the_assignment(solve, reg):
     best = cost[linear_sum_assignment(cost)].sum() / n
     plan = solve(cost, uniform, uniform, reg=reg, tol=1e-7).plan
     found = (cost * round_to_feasible(plan, uniform, uniform)).sum()
-    assert best - 1e-14 <= found <= best + reg * 2 * math.log(n)
+    assert best - 1e-13 <= found <= best + reg * 2 * math.log(n)
     assert found > best, "but with entropy it does exceed it"
 
 
@@ -92,7 +94,7 @@ def test_one_dimension_sorts():
     cost = squared_distances(x, z)
     plan = sinkhorn_scaling(cost, uniform, uniform, reg=0.05, tol=1e-5, max_iter=20000).plan
     found = (cost * round_to_feasible(plan, uniform, uniform)).sum()
-    assert best - 1e-14 <= found <= best + 0.05 * 2 * math.log(12)
+    assert best - 1e-13 <= found <= best + 0.05 * 2 * math.log(12)
 
 
 @SOLVERS
@@ -101,14 +103,14 @@ def test_row_and_column_costs_change_nothing(solve):
     rng = np.random.default_rng(6)
     u, v = rng.standard_normal(len(a)), rng.standard_normal(len(b))
     first = solve(cost, a, b, reg=0.1, tol=1e-13).plan
-    assert np.allclose(solve(cost + u[:, None] + v, a, b, reg=0.1, tol=1e-12).plan, first, atol=1e-12)
+    assert np.allclose(solve(cost + u[:, None] + v, a, b, reg=0.1, tol=1e-12).plan, first, rtol=0, atol=1e-12)
 
 
 @SOLVERS
 def test_transposed_problem(solve):
     cost, a, b = _problem(7)
     there, back = solve(cost, a, b, reg=0.1, tol=1e-13).plan, solve(cost.T.copy(), b, a, reg=0.1, tol=1e-13).plan
-    assert np.allclose(there, back.T, atol=1e-13)
+    assert np.allclose(there, back.T, rtol=0, atol=1e-13)
 
 
 @SOLVERS

@@ -45,9 +45,11 @@ def test_same_plan_as_sinkhorn():
     problem = rng.random((30, 40)), a / a.sum(), b / b.sum()
     ours = sinkhorn_newton_sparse(*problem, reg=0.02, tol=1e-13)
     theirs = sinkhorn_log(*problem, reg=0.02, tol=1e-13, max_iter=100000)
-    assert np.allclose(ours.plan, theirs.plan, atol=1e-13)
+    assert np.allclose(ours.plan, theirs.plan, rtol=0, atol=1e-13)
     shift = ours.f[0] - theirs.f[0]
-    assert np.allclose(ours.f - shift, theirs.f, atol=1e-10) and np.allclose(ours.g + shift, theirs.g, atol=1e-10)
+    assert np.allclose(ours.f - shift, theirs.f, rtol=0, atol=1e-10) and np.allclose(
+        ours.g + shift, theirs.g, rtol=0, atol=1e-10
+    )
 
 
 def test_before_the_newton_steps_it_is_sinkhorn():
@@ -64,7 +66,7 @@ def test_exact_newton_doubles_the_digits(seed):
     options = {"tol": 1e-13, "keep": 1.0, "cg_rtol": 1e-10, "n_sinkhorn": 1}
     errors = sinkhorn_newton_sparse(*_assignment(seed, 30), reg=0.05, **options).marginal_errors
     assert len(errors) <= 6 and errors[0] > 0.1
-    assert all(later <= 4 * earlier**2 + 1e-14 for earlier, later in itertools.pairwise(errors))
+    assert all(later <= 4 * earlier**2 + 1e-13 for earlier, later in itertools.pairwise(errors))
 
 
 def test_the_share_matters():
@@ -100,7 +102,7 @@ def test_shifted_costs_change_nothing():
     rng = np.random.default_rng(6)
     first = sinkhorn_newton_sparse(cost, a, b, reg=0.004, tol=1e-12)
     second = sinkhorn_newton_sparse(cost + rng.random((40, 1)) + rng.random(40), a, b, reg=0.004, tol=1e-12)
-    assert np.allclose(first.plan, second.plan, atol=1e-12)
+    assert np.allclose(first.plan, second.plan, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -134,7 +136,7 @@ def test_a_failed_newton_step_falls_back_to_sweeps(monkeypatch, bad):
     problem = _assignment(8, 30)
     result = sinkhorn_newton_sparse(*problem, reg=0.02, tol=1e-10, max_iter=3000)
     assert result.converged and 0.0 in result.step_sizes
-    assert np.allclose(result.plan, sinkhorn_log(*problem, reg=0.02, tol=1e-11).plan, atol=1e-10)
+    assert np.allclose(result.plan, sinkhorn_log(*problem, reg=0.02, tol=1e-11).plan, rtol=0, atol=1e-10)
     if bad != "huge":
         assert set(result.step_sizes) == {0.0}
 
@@ -161,7 +163,7 @@ def test_augmented_potential_has_one_maximum():
     best = sinkhorn_log(cost, a, b, reg=0.1, tol=1e-13)
     shift = (best.g.sum() - best.f.sum()) / 12
     centred = augmented_potential(best.f + shift, best.g - shift, cost, a, b, reg=0.1)
-    assert np.allclose(centred[1].f, 0, atol=1e-12) and np.allclose(centred[1].g, 0, atol=1e-12)
+    assert np.allclose(centred[1].f, 0, rtol=0, atol=1e-12) and np.allclose(centred[1].g, 0, rtol=0, atol=1e-12)
     for s in (-0.3, 0.2):
         moved = augmented_potential(best.f + shift + s, best.g - shift - s, cost, a, b, reg=0.1)
         assert moved[0] - centred[0] == pytest.approx((12 * s) ** 2 / 2)

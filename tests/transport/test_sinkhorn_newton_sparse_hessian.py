@@ -40,7 +40,7 @@ def test_by_hand():
     """Of four entries a half is kept, 0.4 and 0.3; the sums stay full."""
     plan = np.array([[0.4, 0.1], [0.2, 0.3]])
     expected = [[0.5, 0, 0.4, 0], [0, 0.5, 0, 0.3], [0.4, 0, 0.6, 0], [0, 0.3, 0, 0.4]]
-    assert np.allclose(_dense(plan, 0.5), expected, rtol=1e-15)
+    assert np.allclose(_dense(plan, 0.5), expected, rtol=1e-14)
     assert dropped_mass(plan, keep=0.5) == pytest.approx(2 * (0.1 + 0.2))
 
 
@@ -48,11 +48,11 @@ def test_by_hand():
 def test_semidefinite_and_dominant(keep):
     for seed in range(5):
         M = _dense(_plan(seed)[0], keep)
-        assert np.allclose(M, M.T, atol=0)
+        assert np.allclose(M, M.T, rtol=0, atol=1e-13 * M.max())
         off = abs(M).sum(1) - np.diag(M)
-        assert (off <= np.diag(M) * (1 + 1e-14)).all()
+        assert (off <= np.diag(M) * (1 + 1e-13)).all()
         lowest = np.linalg.eigvalsh(M)[0]
-        assert lowest >= -1e-15
+        assert lowest >= -1e-13 * M.max()
         if 0 < keep < 1:
             assert lowest > 1e-12, "every component has lost some mass"
 
@@ -90,7 +90,7 @@ def test_direction_by_a_dense_solve(keep):
         null = np.concatenate([np.ones(len(a)), -np.ones(len(b))]) / np.sqrt(len(a) + len(b))
         if keep == 1.0:
             ours, exact = ours - (null @ ours) * null, exact - (null @ exact) * null
-        assert found.converged and np.allclose(ours, exact, atol=1e-9 * abs(exact).max())
+        assert found.converged and np.allclose(ours, exact, rtol=0, atol=1e-9 * abs(exact).max())
 
 
 def test_direction_by_conjugate_gradients_on_the_whole_matrix():
