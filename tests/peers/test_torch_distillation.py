@@ -7,6 +7,7 @@ from tests.peers.by_autograd import close, compare, seq_mean, token_data, token_
 from tests.tokens.batches import vocabulary_batch
 from trref.distillation.erpd import stage_one, stage_two
 from trref.distillation.rlad import rlad, rlad_with_kl
+from trref.distillation.trapo import population_loss, trapo
 from trref.distillation.trb import opd
 from trref.distillation.tropd import tropd
 
@@ -102,3 +103,37 @@ def test_erpd(kind):
         return token_mean(torch.maximum(-D * ratio, -D * ratio.clamp(0.8, 1.2)), x)
 
     compare(stage_two, {}, second, data)
+
+
+@pytest.mark.parametrize("clip", [None, 0.2])
+def test_trapo(clip):
+    """The authors' surrogate with a detached denominator: another value, the same gradient."""
+    data = token_data(6)
+    rng = np.random.default_rng(6)
+    for name in ("prefix", "supervised"):
+        data[name] = (rng.random(data["mask"].shape) < 0.5).astype(float)
+
+    def surrogate(x):
+        p, A = torch.exp(x["log_prob"]), x["advantage"][:, None]
+        ratio = torch.exp(x["log_prob"] - x["old_log_prob"])
+        own = -A * ratio
+        if clip:
+            own = torch.maximum(own, -A * ratio.clamp(1 - clip, 1 + clip))
+        shown = -x["supervised"] * p / p.detach().clamp(min=0.1)
+        terms = (1 - x["prefix"]) * own + x["prefix"] * shown
+        return (x["mask"] * terms).sum() / (7.0 * len(A))
+
+    compare(trapo, {"max_length": 7.0, "clip": clip}, surrogate, data, value=False)
+
+
+def test_trsft_of_a_law():
+    rng = np.random.default_rng(7)
+    logits, expert = 2 * rng.standard_normal((5, 6)), rng.dirichlet(np.ones(6), 5)
+    z, e = torch.tensor(logits, requires_grad=True), torch.tensor(expert)
+    q = torch.softmax(z, -1)
+    phi = torch.where(q >= 0.2, -torch.log(q), 1 - np.log(0.2) - q / 0.2)
+    loss = (e * phi).sum(-1).mean()
+    loss.backward()
+    value, gradient = population_loss(logits, expert, alpha=0.2)
+    close(value, loss)
+    close(gradient, z.grad)
