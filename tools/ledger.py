@@ -37,12 +37,12 @@ def row(entry):
         "implementation": entry.what,
         "version": entry.version,
         "function": entry.function,
-        "verdict": "conforms" if verdict.conforms else "deviates",
+        "verdict": verdict.status,
         "cases": verdict.cases,
         "finding": entry.finding,
     }
-    expected = verdict.conforms == entry.conforms
-    print(f"{found['verdict']:9} {entry.function:42} {entry.what}{'' if expected else '   UNEXPECTED'}", flush=True)
+    expected = entry.expects(verdict)
+    print(f"{found['verdict']:15} {entry.function:42} {entry.what}{'' if expected else '   UNEXPECTED'}", flush=True)
     if not expected:
         print(verdict)
     return found, expected

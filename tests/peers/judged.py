@@ -36,12 +36,14 @@ class Judged:
     make : callable
         Imports the package and returns the implementation.
     conforms : bool
-        The verdict expected.
+        Whether no difference is expected.
     finding : str
         What it computes; for a deviation, and whether its makers document it.
     options : Options
     explained : str
         Text that one of `verify`'s explanations must contain.
+    only : str
+        The one circumstance, such as "groups", in which it differs.
     """
 
     what: str
@@ -52,6 +54,18 @@ class Judged:
     finding: str
     options: Options = dataclasses.field(default_factory=Options)
     explained: str = ""
+    only: str = ""
+
+    @property
+    def verdict(self):
+        """The status expected."""
+        if self.conforms:
+            return "conforms"
+        return "conforms except" if self.only else "deviates"
+
+    def expects(self, verdict):
+        """Whether a verdict is the expected one."""
+        return verdict.status == self.verdict and self.only == ", ".join(e.name for e in verdict.exemptions)
 
     @property
     def trainer(self):

@@ -421,6 +421,7 @@ JUDGED = (
         "the published advantage with the sample deviation plus 1e-6; a group of one keeps its raw reward",
         _fixed(eps=1e-6),
         explained="only with groups of one",
+        only="groups",
     ),
     Judged(
         f"{ADVANTAGES}, norm_adv_by_std_in_grpo=False",
@@ -431,6 +432,7 @@ JUDGED = (
         "the reward minus the mean of its group; a group of one keeps its raw reward",
         _fixed(norm_adv_by_std_in_grpo=False),
         explained="'a group of one keeps its raw reward'",
+        only="groups",
     ),
     Judged(
         "verl compute_grpo_vectorized_outcome_advantage",
@@ -450,6 +452,7 @@ JUDGED = (
         "the reward minus the mean of the others; a group of one keeps its raw reward",
         _fixed(std="none", baseline="leave_one_out"),
         explained="only with groups of one",
+        only="groups",
     ),
     Judged(
         "verl compute_rloo_vectorized_outcome_advantage",
