@@ -5,7 +5,18 @@ from setuptools import find_packages, setup
 FIGURES = ["matplotlib>=3.9"]
 DATA = ["scikit-learn>=1.5"]
 TOUR = [*FIGURES, *DATA, "tqdm>=4.66"]
-TEST = [*TOUR, "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "basedpyright>=1.30"]
+COURSES = ["joblib>=1.3", "tqdm>=4.66", "dask>=2024.1", "distributed>=2024.1"]
+NOTEBOOKS = ["nbformat>=5.9", "nbclient>=0.8", "ipykernel>=6", "nbgrader>=0.9"]
+TEST = [
+    *TOUR,
+    *COURSES,
+    *NOTEBOOKS,
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "ruff>=0.9",
+    "basedpyright>=1.30",
+]
 DOCS = [
     *TOUR,
     "sphinx>=8",
@@ -36,6 +47,8 @@ setup(
         "figures": FIGURES,
         "data": DATA,
         "tour": TOUR,
+        "courses": COURSES,
+        "notebooks": NOTEBOOKS,
         "test": TEST,
         "docs": DOCS,
         # public packages that the implementations are compared with, and nothing else; two trainers that do not install

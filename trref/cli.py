@@ -1,4 +1,4 @@
-"""The command ``trref``: list, show, check, verify, identify, export and compare.
+"""The command ``trref``: list, show, check, verify, identify, export and compare; exercise, assign and grade.
 
 The exit status of each is 0 where all is well, 1 where something deviates, and 2 where nothing could be compared.
 """
@@ -15,6 +15,7 @@ import threading
 import traceback
 
 from trref import __version__, catalog
+from trref.courses import command as courses
 
 __all__ = ["main"]
 
@@ -24,6 +25,7 @@ EXIT = {
     "conforms except": DEVIATES,
     "deviates": DEVIATES,
     "could not run": COULD_NOT_RUN,
+    "not started": COULD_NOT_RUN,
 }
 BY_SIGNAL = 128  # and the signal's number, as shells have it
 BACKENDS = ("numpy", "cupy", "strict")
@@ -152,6 +154,9 @@ def _parser():
         metavar="NAMES",
         help="what never comes up, of nonempty,groups,tangent,answers,solvable,ties",
     )
+    command.add_argument(
+        "--level", type=int, choices=(1, 2, 3), help="as an exercise, stage by stage"
+    )
     command.set_defaults(run=_verify)
 
     command = commands.add_parser(
@@ -184,6 +189,7 @@ def _parser():
     command.add_argument("name")
     command.set_defaults(run=_show)
 
+    courses.add_commands(commands)
     return parser
 
 
@@ -336,6 +342,8 @@ def _report(options, result):
 def _verify(options):
     from trref.conformance import LoadError, verify
 
+    if options.level:
+        return courses.verify_at_level(options)
     try:
         verdict = verify(
             options.name,

@@ -27,8 +27,11 @@ LONGEST_END = (
 )
 
 
-def main(folder, descriptor, target):
-    """Start the worker, wait for its end or for the order, end everything, and end as the worker did."""
+def main(folder, descriptor, target, serve=None):
+    """Start the worker, wait for its end or for the order, end everything, and end as the worker did.
+
+    `serve` may be other than `worker.serve`.
+    """
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # whatever crashes leaves no file
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -39,7 +42,7 @@ def main(folder, descriptor, target):
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     parent, worker = os.getppid(), os.fork()
     if worker == 0:
-        _work(folder, descriptor, target)
+        _work(folder, descriptor, target, serve)
     os.close(descriptor)
     status = None
     try:
@@ -47,11 +50,11 @@ def main(folder, descriptor, target):
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(worker, signal.SIGKILL)
-        _end_descendants()
+        end_descendants()
     _end_like(status)
 
 
-def _work(folder, descriptor, target):
+def _work(folder, descriptor, target, serve):
     """The worker: a group of its own, no standard input, and what it imports is what the user's shell would import."""
     os.setpgid(0, 0)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -66,7 +69,7 @@ def _work(folder, descriptor, target):
         from trref.conformance import worker
 
         sys.path.remove(folder)
-        worker.serve(descriptor)
+        (serve or worker.serve)(descriptor)
     except BaseException as error:  # of our own code, broken by the implementation
         os.write(2, f"it can no longer answer: {type(error).__name__}\n".encode())
         os._exit(70)
@@ -86,7 +89,7 @@ def _watch(worker, ended, parent):
                 return child[1]
 
 
-def _end_descendants():
+def end_descendants():
     """Kill until none is left: the orphans of those killed are adopted, and found in the next round."""
     deadline = time.monotonic() + LONGEST_END
     while time.monotonic() < deadline:

@@ -8,6 +8,8 @@ import numpy as np
 
 __all__ = ["Verdict"]
 
+NOT_STARTED = "raised NotImplementedError"
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
@@ -50,13 +52,16 @@ class Verdict:
 
     @property
     def status(self):
-        """``"conforms"``, ``"conforms except"``, ``"deviates"`` or ``"could not run"``.
+        """``"conforms"``, ``"conforms except"``, ``"deviates"``, ``"could not run"`` or ``"not started"``.
 
-        The last where no case had an answer, or where a call did not come back and no
-        answer differs.
+        "could not run" where no case had an answer, or where a call did not come back and
+        no answer differs; "not started" where every call raised NotImplementedError.
         """
         unanswered = [f for f in self.failures if f.part in ("error", "lost")]
         lost = any(f.part == "lost" for f in unanswered)
+        empty = [f for f in unanswered if f.error.startswith(NOT_STARTED)]
+        if empty and len(empty) == self.cases:
+            return "not started"
         if not self.failures and self.cases:
             return "conforms"
         if len(unanswered) == self.cases or (
@@ -85,7 +90,7 @@ class Verdict:
         lines += [f"  note: {note}" for note in self.notes]
         if not self.failures:
             return "\n".join(lines)
-        if self.status == "could not run":
+        if self.status in ("could not run", "not started"):
             reasons = collections.Counter(f.error for f in self.failures)
             lines += [f"  {len(self.failures)} of {self.cases} calls gave no answer"]
             return "\n".join(

@@ -345,8 +345,10 @@ class Signature:
     theirs, accepts = Implementation.theirs, Implementation.accepts
 
 
-def serve(descriptor):
-    """The child's main loop."""
+def serve(
+    descriptor, make=lambda target, options: Implementation(load(target), options)
+):
+    """The child's main loop; `make` gives what is called."""
     connection, process = socket.socket(fileno=descriptor), os.getpid()
     source = connection.makefile("rb")
 
@@ -358,7 +360,7 @@ def serve(descriptor):
     token, (target, options) = protocol.read_request(source)
     try:
         assert isinstance(options, Options)
-        found = Implementation(load(target), options)
+        found = make(target, options)
     except LoadError as error:
         return reply(token, {}, error=str(error))
     except BaseException as error:
