@@ -485,8 +485,11 @@ class Implementation:
         """The solution (the result, its field x, or its first entry), and beside it whatever has a name."""
         return solver_parts(self.call({**inputs, **hyper}))
 
-    def update(self, inputs, hyper):
-        """The parameters after every step of a gradient sequence, each array as (steps, …)."""
+    def update(self, inputs, hyper, step_inputs):
+        """The parameters after every step of a gradient sequence, each array as (steps, …).
+
+        `step_inputs` names further keywords, and the sequences that hold them.
+        """
         if self.framework == "torch optimizer":
             return self._optimizer(inputs, hyper)
         if self.framework == "optax":
@@ -497,8 +500,9 @@ class Implementation:
         params = inputs["params"]
         with backend.use_backend(self.options.backend):
             state = self.init(params) if self.init else None
-            for grads in inputs["gradients"]:
+            for k, grads in enumerate(inputs["gradients"]):
                 named = {"params": params, "grads": grads, "state": state, **hyper}
+                named |= {keyword: inputs[n][k] for keyword, n in step_inputs.items()}
                 result = self._function(named)(**self.arguments(named))
                 if not isinstance(result, tuple) or len(result) != 2:
                     raise Refused(

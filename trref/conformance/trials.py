@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import itertools
 import warnings
 
 import numpy as np
@@ -160,8 +161,9 @@ def _result(record, inputs, hyper):
 
 def _path(record, inputs, hyper):
     params, state, path = inputs["params"], record.init(inputs["params"]), []
-    for grads in inputs["gradients"]:
-        params, state = record.f(params, grads, state, **hyper)
+    for k, grads in enumerate(inputs["gradients"]):
+        more = record.at_step(inputs, k)
+        params, state = record.f(params, grads, state, **more, **hyper)
         path.append(params)
     return {
         f"params[{i}] by step": np.stack([step[i] for step in path])
@@ -251,7 +253,7 @@ def _has_iterates(record):
 
 
 def _lengthen(record, inputs):
-    """Repeat the gradients, each time rescaled and reversed, until there are at least 50 steps."""
+    """Repeat the gradients, each time rescaled and reversed, until there are at least 50 steps; other data as it is."""
     gradients, rng = list(inputs["gradients"]), np.random.default_rng(50)
     while len(gradients) < STEPS:
         scale = rng.choice((0.3, 1.0, 2.0))
@@ -259,7 +261,10 @@ def _lengthen(record, inputs):
             [scale * (g + g.std() * rng.standard_normal(g.shape)) for g in grads]
             for grads in gradients[::-1]
         ]
-    return {**inputs, "gradients": gradients[: max(STEPS, len(inputs["gradients"]))]}
+    steps = max(STEPS, len(inputs["gradients"]))
+    names = record.step_inputs.values()
+    more = {n: list(itertools.islice(itertools.cycle(inputs[n]), steps)) for n in names}
+    return {**inputs, **more, "gradients": gradients[:steps]}
 
 
 def request(record, trial):
@@ -268,6 +273,8 @@ def request(record, trial):
     arguments, kind = {"hyper": hyper}, type(record).__name__.lower()
     if isinstance(record, catalog.Objective):
         arguments["wrt"] = record.wrt_names
+    if isinstance(record, catalog.UpdateRule):
+        arguments["step_inputs"] = dict(record.step_inputs)
     if isinstance(record, catalog.Transform):
         cotangent = _cotangent(trial.expected["result"]).astype(
             np.float32 if trial.single else float

@@ -209,7 +209,7 @@ def _require_fit(record, described, options):
     """Raise LoadError where the arguments do not fit, or an option names none."""
     own = tuple(record.inputs)
     if isinstance(record, catalog.UpdateRule):
-        own = ("params", "grads")
+        own = ("params", "grads", *record.step_inputs)
     ours = (*own, *record.hyper_parameters, *getattr(record, "stopped", ()), "state")
     _require_options(record, described, options, ours)
     if described.framework in ("torch optimizer", "optax"):
@@ -372,20 +372,23 @@ def _explanations(record, judged):
     rounding = not any(
         f.error and not f.error.startswith("by differences") for f in judged.failures
     )
-    usual = [pair for pair in judged.answered if not unusual(record, pair[0])]
+    circumstances = [unusual(record, trial) for trial, _ in judged.answered]
+    zipped = zip(judged.answered, circumstances, strict=True)
+    usual = [pair for pair, names in zipped if not names]
     default = [pair for pair in judged.answered if pair[0].setting == "default"]
-    met = {
-        n: CIRCUMSTANCES[n][0] for t, _ in judged.answered for n in unusual(record, t)
-    }
+    met = {n: CIRCUMSTANCES[n][0] for names in circumstances for n in names}
     attempts = (
         (judged.answered, ""),
         (usual, f" (but for {', '.join(met.values())}: another thing)"),
         (default, " (under the default setting; not under others)"),
     )
     ends, sizes = time.monotonic() + EXPLAINING, set()
+    failed = {(f.trial.label, f.trial.setting) for f in judged.failures}
     for answered, note in attempts:
         if len(answered) in sizes or len(answered) < FEWEST:
             continue
+        if not any((trial.label, trial.setting) in failed for trial, _ in answered):
+            continue  # nothing to explain
         sizes.add(len(answered))
         left = max(1.0, ends - time.monotonic())
         if found := hypotheses.explain(

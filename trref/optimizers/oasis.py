@@ -92,7 +92,10 @@ from trref.signature import (
 
 
 class OasisState(NamedTuple):
-    """Number of steps; the averaged diagonal; the last rate, its growth, step and gradient."""
+    """Number of steps; the averaged diagonal; the last rate, its growth, step and gradient.
+
+    At a fixed rate the average of the gradients takes the place of the last one, and rate, growth and moves stay.
+    """
 
     step: int
     D: Arrays
@@ -102,24 +105,11 @@ class OasisState(NamedTuple):
     grads: Arrays
 
 
-class FixedState(NamedTuple):
-    """Number of steps, the averaged diagonal and the averaged gradient."""
-
-    step: int
-    D: Arrays
-    m: Arrays
-
-
 def init(params: Arrays) -> OasisState:
-    """Return the state before the first step."""
+    """Return the state before the first step, of either rule."""
     D, moves, grads = ([xp.zeros_like(p) for p in params] for _ in range(3))
     one = xp.ones((), dtype=params[0].dtype)
     return OasisState(0, D, one, one, moves, grads)
-
-
-def init_fixed(params: Arrays) -> FixedState:
-    """Return the state before the first step at a fixed rate."""
-    return FixedState(0, *([xp.zeros_like(p) for p in params] for _ in range(2)))
 
 
 @checked
@@ -252,7 +242,7 @@ def update(
 def fixed_update(
     params: Arrays,
     grads: Arrays,
-    state: FixedState,
+    state: OasisState,
     *,
     curvature: Arrays,
     lr: PositiveFloat = 0.1,
@@ -260,7 +250,7 @@ def fixed_update(
     beta2: Decay = 0.999,
     alpha: PositiveFloat = 1e-5,
     weight_decay: NonNegativeFloat = 0.0,
-) -> tuple[Arrays, FixedState]:
+) -> tuple[Arrays, OasisState]:
     """Take one step at a fixed rate, with momentum.
 
     Parameters
@@ -279,7 +269,7 @@ def fixed_update(
     scales = [truncate.unchecked(d, alpha=alpha) for d in D]
     # eq. oasis-fixed
     new, keep = 1 - momentum, 1 - lr * weight_decay
-    m = [momentum * a + new * g for a, g in zip(state.m, grads, strict=True)]
+    m = [momentum * a + new * g for a, g in zip(state.grads, grads, strict=True)]
     tensors = zip(params, m, scales, strict=True)
     moved = [keep * p - lr * a / s for p, a, s in tensors]
-    return moved, FixedState(state.step + 1, [d.copy() for d in D], m)
+    return moved, state._replace(step=state.step + 1, D=[d.copy() for d in D], grads=m)

@@ -11,7 +11,6 @@ from trref.optimizers.oasis import (
     fixed_update,
     hutchinson_diagonal,
     init,
-    init_fixed,
     truncate,
     update,
 )
@@ -64,10 +63,8 @@ def _modulus_stored(
 
 
 def _rate_fixed(params, grads, state, *, curvature, lr=1e-3, beta2=0.999, alpha=1e-5):
-    fixed = init_fixed(params)._replace(step=state.step, D=state.D)
     how = {"curvature": curvature, "lr": lr, "beta2": beta2, "alpha": alpha}
-    params, fixed = fixed_update(params, grads, fixed, momentum=0.0, **how)
-    return params, state._replace(step=fixed.step, D=fixed.D)
+    return fixed_update(params, grads, state, momentum=0.0, **how)
 
 
 OASIS_MODULUS_STORED = Deviation(
@@ -165,7 +162,7 @@ METHOD = Method(
         UpdateRule(
             f=fixed_update,
             interface=SCALED_UPDATE,
-            init=init_fixed,
+            init=init,
             step_inputs={"curvature": "curvatures"},
             settings={
                 "default": {},
