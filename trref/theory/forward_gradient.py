@@ -47,7 +47,8 @@ In the weights, for each sample, whose gradient at a layer of inputs x is :math:
 
     \Delta W = \sum_n P_{G^W_n}(g^W_n) = \sum_n x_n\, P_{G_n}(g_n)^\top
 
-(the length of :math:`x_n` cancels: it is the projection of the derivatives before the activation), or in the weights once, for the sums over the batch:
+(the length of :math:`x_n` cancels: it is the projection of the derivatives before the activation), or in the weights
+once, for the sums over the batch:
 
 .. math::
     :label: forward-gradient-batch
