@@ -29,7 +29,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "trref_site",
 ]
-exclude_patterns = ["_ext", "verify", "**/sg_execution_times.rst", "sg_execution_times.rst"]
+exclude_patterns = ["_ext", "derivations", "verify", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 default_role = "py:obj"
 nitpicky = False
 suppress_warnings = ["config.cache"]
@@ -76,6 +76,7 @@ html_title = "trref"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
+html_baseurl = os.environ.get("TRREF_SITE_URL", "")  # where it will be served; then there is a sitemap
 html_copy_source = False
 html_show_sourcelink = False
 html_show_search_summary = False  # summaries are fetched, which a page from the file system may not do

@@ -268,7 +268,7 @@ table { border-collapse: collapse; width: 100%; } th, td { text-align: left; pad
 pre { background: var(--code); padding: .8rem; white-space: pre-wrap; font-size: .85rem; border-radius: 6px; }
 .good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
 .soft { color: var(--soft); } figure { margin: 1rem 0; overflow-x: auto; } svg { max-width: 100%; height: auto; }
-.wide { overflow-x: auto; } .pair > div { min-width: 0; }
+summary { cursor: pointer; padding: .25rem 0; } .wide { overflow-x: auto; } .pair > div { min-width: 0; }
 .pair { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
 """
 
@@ -282,10 +282,9 @@ def _page(contracts, verdicts, sections, failures, seconds):
     import trref
 
     esc = html.escape
-    rows = "".join(
-        f"<tr><td>{esc(m.family)}</td><td>{esc(m.slug)}</td><td>{esc(m.title)}</td><td class=n>{n}</td>"
-        f"<td class={'bad' if w else 'good'}>{f'{w} failed' if w else 'hold'}</td><td class=n>{s:.2f}</td></tr>"
-        for m, n, w, s in contracts
+    families = "".join(
+        _folded(family, [row for row in contracts if row[0].family == family])
+        for family in dict.fromkeys(method.family for method, *_ in contracts)
     )
     pair = "".join(
         f"<div><h3>{esc(file)}: <span class={'good' if v.conforms else 'bad'}>"
@@ -293,7 +292,7 @@ def _page(contracts, verdicts, sections, failures, seconds):
         for file, source, v in verdicts
     )
     verdict = (
-        f'<span class="bad">{len(failures)} failures</span>'
+        f'<span class="bad">{len(failures)} failure{"s" * (len(failures) > 1)}</span>'
         if failures
         else '<span class="good">everything held</span>'
     )
@@ -304,18 +303,34 @@ def _page(contracts, verdicts, sections, failures, seconds):
 <h1>trref: the tour</h1>
 <p>{verdict} in {seconds:.0f} s. <span class="soft">trref {trref.__version__}, NumPy {numpy.__version__}, Python
 {platform.python_version()}, {esc(platform.machine())}.</span></p><ul class="bad">{listed}</ul>
-<h2>Contracts of the whole catalogue</h2>
-<p>Every function: documented, pure, right in float32, right on a device that behaves like CuPy's, clear about bad
-input; gradients against differences, projections idempotent, solvers with their certificate, estimators against brute
-force.</p>
-<div class="wide"><table><thead><tr><th>family</th><th>method</th><th>paper</th><th class=n>contracts</th><th></th>
-<th class=n>seconds</th></tr></thead><tbody>{rows}</tbody></table></div>
 <h2>Two implementations, verified</h2>
 <p>The same loss twice, as trainers write it. The second one lost the maximum with the unclipped term in a tidy-up.</p>
 <div class="pair">{pair}</div>
 {"".join(sections)}
+<h2>Contracts of the whole catalogue</h2>
+<p>Every function: documented, pure, right in float32, right on a device that behaves like CuPy's, clear about bad
+input; gradients against differences, projections idempotent, solvers with their certificate, estimators against brute
+force. {sum(n for _, n, _, _ in contracts)} contracts of {len(contracts)} methods; a family opens with a click.</p>
+{families}
 </body></html>
 """
+
+
+def _folded(family, rows):
+    """The contracts of a family's methods, folded unless one failed."""
+    import html
+
+    wrong, count = sum(w for _, _, w, _ in rows), sum(n for _, n, _, _ in rows)
+    verdict = f"<span class=bad>{wrong} failed</span>" if wrong else "<span class=good>hold</span>"
+    table = "".join(
+        f"<tr><td>{html.escape(m.slug)}</td><td>{html.escape(m.title)}</td><td class=n>{n}</td>"
+        f"<td class={'bad' if w else 'good'}>{f'{w} failed' if w else 'hold'}</td><td class=n>{s:.2f}</td></tr>"
+        for m, n, w, s in rows
+    )
+    methods = f"{len(rows)} method{'s' * (len(rows) > 1)}"
+    return f"""<details{" open" * bool(wrong)}><summary>{family}: {methods}, {count} contracts, {verdict}</summary>
+<div class="wide"><table><thead><tr><th>method</th><th>paper</th><th class=n>contracts</th><th></th>
+<th class=n>seconds</th></tr></thead><tbody>{table}</tbody></table></div></details>"""
 
 
 def _mean(values):

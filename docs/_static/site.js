@@ -2,8 +2,84 @@
 document.addEventListener("DOMContentLoaded", () => {
   // long names break after a point or an underscore, where tables are narrow
   for (const name of document.querySelectorAll("table code .pre, table code:not(:has(*)), table.judged td:first-child p")) {
-    const words = name.textContent.split(/(?<=[._])/);
-    name.replaceChildren(...words.flatMap((word) => [word, document.createElement("wbr")]));
+    for (const text of [...name.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE)) {
+      const pieces = text.data.split(/(?<=[._])/);
+      text.replaceWith(...pieces.flatMap((piece) => [piece, document.createElement("wbr")]));
+    }
+  }
+
+  // tables that filter as one types; "/" leads to the first one's box, Enter to the first row that is left
+  const names = window.TRREF ?? { equations: [], functions: [], words: {} };
+  const words = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
+  const holds = (text, wanted) => wanted.every((word) => text.includes(word));
+  const tables = [...document.querySelectorAll("table.filter")];
+  for (const [number, table] of tables.entries()) {
+    const rows = [...table.tBodies[0].rows];
+    const texts = rows.map((row) => {
+      const address = row.querySelector("a.reference.internal")?.getAttribute("href")?.replace(/#.*|^(\.\.\/)*/g, "") ?? "";
+      return `${row.textContent} ${names.words[address] ?? ""}`.toLowerCase();
+    });
+    const box = document.createElement("p");
+    box.className = "filter-box";
+    box.innerHTML = `<label for="filter-${number}">Filter</label><input type="search" id="filter-${number}"
+      autocomplete="off" spellcheck="false" placeholder="words that the row must hold"><output></output>`;
+    const [input, output] = [box.querySelector("input"), box.querySelector("output")];
+    const filter = () => {
+      const wanted = words(input.value);
+      let left = 0;
+      rows.forEach((row, i) => {
+        row.hidden = !holds(texts[i], wanted);
+        left += !row.hidden;
+      });
+      output.textContent = `${left} of ${rows.length}`;
+    };
+    input.addEventListener("input", filter);
+    input.addEventListener("keydown", (event) => {
+      const link = rows.find((row) => !row.hidden)?.querySelector("a.reference");
+      if (event.key === "Enter" && input.value) link?.click();
+      else if (event.key === "ArrowDown") link?.focus();
+      else return;
+      event.preventDefault();
+    });
+    table.addEventListener("keydown", (event) => {
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (!step) return;
+      const shown = rows.filter((row) => !row.hidden);
+      const next = shown[shown.indexOf(event.target.closest("tr")) + step];
+      (next ? next.querySelector("a.reference") : input)?.focus();
+      event.preventDefault();
+    });
+    (table.closest(".pst-scrollable-table-container") ?? table).before(box);
+    filter();
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || !tables.length || event.target.matches("input, textarea, select")) return;
+    event.preventDefault();
+    document.querySelector(".filter-box input").focus();
+  });
+
+  // the search page: equations by name, functions by name or argument, above the pages that Sphinx finds
+  const results = document.getElementById("search-results");
+  const asked = words(new URLSearchParams(location.search).get("q") ?? "");
+  if (results && asked.length) {
+    const list = (title, found) => {
+      if (!found.length) return;
+      const section = document.createElement("section");
+      section.className = "named";
+      section.append(Object.assign(document.createElement("h2"), { textContent: `${title} (${found.length})` }));
+      const items = section.appendChild(document.createElement("ul"));
+      for (const [address, name, note] of found.slice(0, 30)) {
+        const item = items.appendChild(document.createElement("li"));
+        item.append(Object.assign(document.createElement("a"), { href: address, textContent: name }), ` ${note}`);
+      }
+      results.before(section);
+    };
+    const match = (entries, note) =>
+      entries
+        .filter(([name, more]) => holds(`${name} ${more}`.toLowerCase(), asked))
+        .map(([name, more, address]) => [address, name, note(more)]);
+    list("Equations", match(names.equations, (more) => more));
+    list("Functions", match(names.functions, (more) => `(${more.replaceAll(" ", ", ")})`));
   }
 
   // an equation a little too wide for its column is set a little smaller; one much too wide gets the page's width, is

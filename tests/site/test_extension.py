@@ -13,12 +13,16 @@ sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 from trref_site import (  # noqa: E402
     drawing,
     figures,
+    ideas,
     ledgers,
     listings,
+    names,
     notebooks,
     pages,
     portraits,
+    reading,
     rst,
+    seen,
     source,
     tutorials,
 )
@@ -86,8 +90,9 @@ def test_every_equation_of_the_catalogue_has_code():
     for method in catalog.methods():
         module = source.read(method.module.__name__)
         for label in module.labels:
-            assert module.of(label) or source.terms(module).of(label), f"{method.slug}: {label}"
-            assert module.lines[(module.of(label) or source.terms(module).of(label))[0].first - 1].strip()
+            home = module if module.of(label) else source.terms(module)
+            assert home.of(label), f"{method.slug}: {label}"
+            assert home.lines[home.of(label)[0].first - 1].strip()
 
 
 def test_every_contract_says_how_closely_it_is_held():
@@ -212,3 +217,65 @@ def test_lines_of_code_stand_once_with_the_marks_of_their_equations():
     numbers = [part.split(">")[1].split("<")[0] for part in text.split('class="ln"')[1:]]
     assert len(numbers) == len(set(numbers))
     assert all(text.count(f'href="#equation-{label}"') == 1 for label in shared)
+
+
+def test_ideas_list_methods_of_the_catalogue_once():
+    assert ideas.unknown() == [] and len(ideas.known()) == len(set(ideas.known()))
+    for family, methods in pages.families().items():
+        grouped = [m.slug for some in ideas.grouped(family, methods).values() for m in some]
+        assert sorted(grouped) == sorted(m.slug for m in methods)
+
+
+def test_what_a_page_needs_is_read_before_it():
+    gspo, grpo, cg = (catalog.method(*place) for place in (("tokens", "gspo"), ("tokens", "grpo"), ("krylov", "cg")))
+    assert grpo in reading.before(gspo) and gspo in reading.after(grpo) and gspo not in reading.before(grpo)
+    assert "steihaug" in [m.slug for m in reading.after(cg)]  # of another family: an import
+    slugs = [m.slug for m in reading.ordered(m for m in catalog.methods() if m.family == "sharpness")]
+    assert slugs.index("sam") < slugs.index("asam")
+
+
+def test_a_file_that_was_seen_is_linked_at_its_version():
+    text = seen.linked("TRL 1.16.0 trl/trainer/a_b.py, x=*; openai/baselines ppo2/model.py; o/r, sub/f.py (0abc123)")
+    assert "`trl/trainer/a_b.py <https://github.com/huggingface/trl/blob/v1.16.0/trl/trainer/a_b.py>`__, x=" in text
+    assert "/openai/baselines/blob/HEAD/baselines/ppo2/model.py>" in text
+    assert "<https://github.com/o/r/blob/0abc123/sub/f.py>" in text and "x=\\*" in text
+    assert seen.linked("a common slip") == "a common slip"
+    linked = [d for r in catalog.records() for d in r.deviations if "https" in seen.linked(d.seen_in)]
+    assert len(linked) > 100
+
+
+def test_the_search_knows_equations_and_arguments():
+    script = names.script()
+    known = json.loads(script.removeprefix("window.TRREF = ").rstrip(";\n"))
+    assert ["gspo-ratio", "Group sequence policy optimisation (GSPO), equation 1"] in [
+        e[:2] for e in known["equations"]
+    ]
+    arguments = {name: words.split() for name, words, _ in known["functions"]}
+    assert {"log_prob", "mask", "clip_high"} <= set(arguments["gspo.gspo"])
+    assert "Group Sequence Policy Optimization" in known["words"]["methods/tokens/gspo.html"]
+
+
+def test_a_sitemap_has_whole_addresses():
+    text = names.sitemap("https://docs.example.org/trref/", ["index.html", "methods/a.html"])
+    assert "<loc>https://docs.example.org/trref/methods/a.html</loc>" in text and text.count("<url>") == 2
+
+
+def test_the_citation_file_names_this_version():
+    import trref
+
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f'version: "{trref.__version__}"' in text and text.startswith("cff-version: 1.2.0")
+    assert "title:" in text and "authors:" in text
+
+
+def test_a_tutorial_leads_to_its_method_and_equations():
+    words = pages.links_of_tutorial("tokens", "gspo")
+    assert ":eq:`gspo-objective`" in words or ":eq:`gspo-" in words
+    assert "</methods/tokens/gspo>" in words and "</methods/tokens/grpo>" in words
+
+
+def test_every_method_page_says_how_to_cite_and_to_ask():
+    method = catalog.method("tokens", "gspo")
+    text = pages._method(method)
+    assert "Cite the paper" in text and "@misc{zheng2025group" in text and "trref verify gspo.gspo yours.py:f" in text
+    assert "**Before this page:**" in text and "**After it:**" in text

@@ -33,14 +33,16 @@ def test_page(page, browser):
     for theme in ("light", "dark"):
         browser.evaluate(f"document.documentElement.dataset.theme = {theme!r}")
         found += browser.evaluate(f"({INSPECT})({theme!r})")
-    for width in (1280, 390):
+    for width in (1000, 1280, 1400, 390):
         browser.resize(width)
+        browser.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         over = browser.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if over > 0:
             wide = browser.evaluate(WIDEST)
             found.append(f"{over} px of horizontal scroll at {width} px: {wide}")
         if cut := browser.evaluate(CUT):
             found.append(f"cut at the right at {width} px: {cut}")
+        found += [f"{words} at {width} px" for words in browser.evaluate(f"({COVERED})()")]
     found += browser.complaints()
     if found:
         pytest.fail("\n".join(found), pytrace=False)
@@ -61,6 +63,9 @@ CUT = """[...document.querySelectorAll(".bd-article *")]
             && !p.matches(".bd-main, .bd-content, .bd-article, .bd-article-container, body, html")) return false;
       return e.getBoundingClientRect().width > 0; })
     .map((e) => `${e.tagName.toLowerCase()}.${e.getAttribute("class") || ""}`).slice(0, 6).join(", ")"""
+
+
+COVERED = pathlib.Path(__file__).with_name("covered.js").read_text(encoding="utf-8")
 
 
 class _Links(html.parser.HTMLParser):

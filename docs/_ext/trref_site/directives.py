@@ -151,6 +151,15 @@ class Badge(SphinxRole):
         return [nodes.inline(self.text, self.text, classes=classes)], []
 
 
+class Row(SphinxRole):
+    """``:row:`name```: the anchor of a table's row, and a link to it."""
+
+    def run(self):
+        name = nodes.make_id(f"row-{self.text}")
+        words = html.escape(f"Link to the row {self.text}", quote=True)
+        return [raw(f'<a class="row-link" id="{name}" href="#{name}" aria-label="{words}" title="{words}">#</a> ')], []
+
+
 def setup(app):
     app.add_directive("code-beside", CodeBeside)
     app.add_directive("module-listing", ModuleListing)
@@ -159,5 +168,6 @@ def setup(app):
     app.add_directive("collected", Collected)
     app.add_directive("claim", Claim)
     app.add_directive("command", Command)
+    app.add_role("row", Row())
     for name in ("provenance", "verdict", "shown-yes", "shown-part", "shown-no"):
         app.add_role(name, Badge())

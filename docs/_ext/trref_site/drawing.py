@@ -120,12 +120,18 @@ def _svg(panel, content, wide=WIDTH - LEFT - RIGHT):
     label = html.escape(f"{panel.title}: {panel.ylabel} against {panel.xlabel}", quote=True)
     middle = TOP + (HEIGHT - TOP - BOTTOM) / 2
     words = (
-        f'<text class="title" x="{LEFT}" y="13">{html.escape(panel.title)}</text>'
-        f'<text x="{LEFT + wide / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">{html.escape(panel.xlabel)}</text>'
-        f'<text transform="translate(11 {middle:.0f}) rotate(-90)" text-anchor="middle">'
-        f"{html.escape(panel.ylabel)}</text>"
+        f'<text class="title" x="{LEFT}" y="13"{_fits(panel.title, WIDTH - LEFT)}>{html.escape(panel.title)}</text>'
+        f'<text x="{LEFT + wide / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle"{_fits(panel.xlabel, WIDTH - LEFT)}>'
+        f"{html.escape(panel.xlabel)}</text>"
+        f'<text transform="translate(11 {middle:.0f}) rotate(-90)" text-anchor="middle"'
+        f"{_fits(panel.ylabel, HEIGHT - TOP)}>{html.escape(panel.ylabel)}</text>"
     )
     return f'<svg role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {HEIGHT}">{content}{words}</svg>'
+
+
+def _fits(words, room):
+    """Long words are drawn narrower: no letter is wider than this on average."""
+    return f' textLength="{room}" lengthAdjust="spacingAndGlyphs"' if 6.2 * len(words) > room else ""
 
 
 def _heat(panel):

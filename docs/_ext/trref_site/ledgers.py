@@ -5,7 +5,8 @@ import json
 import re
 
 from trref import catalog
-from trref_site import pages, rst, source, tutorials
+from trref.catalog.citations import citation
+from trref_site import pages, rst, seen, source, tutorials
 
 __all__ = ["CONTENTS"]
 
@@ -21,7 +22,7 @@ def conformance():
     """What public code was found to compute."""
     judged = [
         (
-            rst.inline(entry["implementation"].replace("'", "")),
+            rst.row(f"{method.slug} {number}") + " " + rst.inline(entry["implementation"].replace("'", "")),
             rst.inline(entry["version"]),
             pages.of_function(entry["function"]),
             f":verdict:`{entry['verdict']}`",
@@ -29,18 +30,18 @@ def conformance():
             rst.inline(entry["finding"]),
         )
         for method in catalog.methods()
-        for entry in _json(f"ledger/{method.slug}.json") or ()
+        for number, entry in enumerate(_json(f"ledger/{method.slug}.json") or (), 1)
     ]
     header = ("implementation", "version", "function", "verdict", "cases", "finding")
     blocks = [
         ".. rubric:: Packages, judged by trref verify\n",
-        rst.table(header, judged, widths=(22, 12, 24, 11, 8, 23), classes="judged stack"),
+        rst.table(header, judged, widths=(22, 12, 24, 11, 8, 23), classes="judged stack filter"),
     ]
     rows = [
         (
-            pages.of_function(record.name),
+            rst.row(f"{record.name} {deviation.name}") + " " + pages.of_function(record.name),
             rst.inline(deviation.name),
-            rst.inline(deviation.seen_in),
+            seen.linked(deviation.seen_in),
             rst.inline(deviation.computes),
             "documented" if deviation.documented else "not documented",
         )
@@ -57,7 +58,7 @@ def conformance():
             ("function", "deviation", "seen", "computes", "choice"),
             rows,
             widths=(22, 16, 22, 25, 15),
-            classes="deviations stack",
+            classes="deviations stack filter",
         )
     )
     return "\n\n".join(blocks)
@@ -71,7 +72,8 @@ def claims():
         if tutorial is None:
             continue
         figure = pages.picture(tutorial, 260, ".")
-        where = f"{pages.link(method)}\n\n:doc:`the experiment <{tutorial.document}>`"
+        anchor = rst.row(f"{method.family} {method.slug}")
+        where = f"{anchor} {pages.link(method)}\n\n:doc:`the experiment <{tutorial.document}>`"
         if not tutorial.claims:
             shown = "Asserted:\n\n" + pages.asserted(tutorial) if tutorial.assertions else ""
             rows.append((where, rst.inline(tutorial.title), " ".join(tutorial.summary.split()), figure, shown))
@@ -84,7 +86,7 @@ def claims():
             )
             rows.append((where, claim.text, experiment, "" if number else figure, pages.shown(claim)))
     header = ("method", "the paper's claim", "our experiment and its controls", "figure", "shown at this scale?")
-    return rst.table(header, rows, widths=(15, 19, 23, 21, 22), classes="claims stack")
+    return rst.table(header, rows, widths=(15, 19, 23, 21, 22), classes="claims stack filter")
 
 
 def bench():
@@ -160,16 +162,38 @@ def _described(f, name):
 
 
 def methods():
-    """Family by family, each method with its idea's first line."""
-    blocks = []
+    """All methods in one table, which filters as one types."""
+    rows = []
     for family, some in pages.families().items():
-        items = [pages.link(method) + pages.after_the_name(method) for method in some]
-        blocks.append(
-            f".. rst-class:: family-name\n\n:doc:`{family.capitalize()} </methods/{family}/index>`:"
-            f" {pages.about(family)}\n"
-        )
-        blocks.append(rst.bullets(items))
-    return "\n\n".join(blocks)
+        for method in some:
+            tutorial, paper = tutorials.read(method.family, method.slug), citation(method.key)
+            arxiv = f"`{paper.arxiv} <https://arxiv.org/abs/{paper.arxiv}>`__" if paper.arxiv else ""
+            shown = list(dict.fromkeys(pages.verdict(claim) for claim in tutorial.claims)) if tutorial else []
+            rows.append(
+                (
+                    pages.link(method),
+                    pages.after_the_name(method).removeprefix(": ") or f"*{rst.inline(paper.title)}*",
+                    f":doc:`{family} </methods/{family}/index>`",
+                    arxiv,
+                    paper.year,
+                    pages.badges(method),
+                    " ".join(shown),
+                    f":doc:`yes <{tutorial.document}>`" if tutorial and tutorial.exercises else "",
+                )
+            )
+    header = ("method", "idea", "family", "arXiv", "year", "provenance", "claim shown", "exercises")
+    return rst.table(header, rows, widths=(22, 30, 10, 9, 6, 9, 8, 6), classes="finder stack filter")
+
+
+def doors():
+    """Ways in beside the table: the courses, where they are written."""
+    found = [
+        f":doc:`{words} </{name}>`"
+        for name, words in (("courses/index", "the courses"), ("teach", "teaching with trref"))
+        if (DOCS / f"{name}.rst").is_file()
+    ]
+    found += [":doc:`the tutorials </auto_tutorials/index>`"]
+    return f"Other ways in: {', '.join(found)}.\n"
 
 
 def numbers():
@@ -183,4 +207,4 @@ def numbers():
     )
 
 
-CONTENTS = {f.__name__: f for f in (conformance, claims, bench, arguments, methods, numbers)}
+CONTENTS = {f.__name__: f for f in (conformance, claims, bench, arguments, methods, doors, numbers)}

@@ -5,15 +5,20 @@ import inspect
 import os
 import re
 
+from docutils import nodes
+
+import trref
 from trref import catalog, checks
 from trref.catalog.citations import citation
-from trref_site import figures, listings, portraits, rst, source, tutorials
+from trref_site import figures, ideas, listings, portraits, reading, rst, seen, source, tutorials
 
 __all__ = ["families", "write"]
 
 ROOT = tutorials.ROOT
 OUT = ROOT / "docs" / "methods"
 ONLY = os.environ.get("TRREF_ONLY", "").split()  # the methods of which a part of the site is built
+
+NEXT = 5  # pages that a page names as the next ones
 
 LEVELS = {
     "confirmed": "read in the paper or in the authors' code",
@@ -143,6 +148,7 @@ def _method(method):
         _on_this_page(sections),
         f".. portrait:: {portraits.leading(method).name}\n",
         _equations(module),
+        _derivation(method),
     ]
     for name, text in sections.items():
         blocks += [_section(name), text]
@@ -154,7 +160,7 @@ def _section(text):
 
 
 def _on_this_page(sections):
-    links = "\n".join(f'    <a href="#{name.lower().replace(" ", "-")}">{name}</a>' for name in sections)
+    links = "\n".join(f'    <a href="#{nodes.make_id(name)}">{name}</a>' for name in sections)
     return f'.. raw:: html\n\n    <nav class="on-this-page" aria-label="On this page">\n{links}\n    </nav>\n'
 
 
@@ -166,8 +172,19 @@ def _under_the_title(method):
     return (
         f"{lead}.. rst-class:: facts\n\n*{rst.inline(method.title)}*{arxiv}\n\n"
         f".. rst-class:: facts\n\n:doc:`{method.family} </methods/{method.family}/index>` · ``trref/{name}`` · "
-        f"{badges(method)} \n"
+        f"{badges(method)} \n{_reading(method)}"
     )
+
+
+def _reading(method):
+    """What to read before this page and after it, a few of each; all stand among the limits."""
+    words = [
+        f"**{name}:** {', '.join(map(link, some[:NEXT]))}"
+        + (f" and {len(some) - NEXT} more" if len(some) > NEXT else "")
+        for name, some in (("Before this page", reading.before(method)), ("After it", reading.after(method)))
+        if some
+    ]
+    return f"\n.. rst-class:: facts\n\n{' · '.join(words)}\n" if words else ""
 
 
 def _equations(module):
@@ -183,6 +200,12 @@ def _equations(module):
         else:
             blocks += [f".. container:: eq-prose\n\n{rst.indent(text)}\n" for text in texts]
     return "\n\n".join(blocks)
+
+
+def _derivation(method):
+    """What docs/derivations holds for the method, folded."""
+    path = ROOT / "docs" / "derivations" / f"{method.slug}.rst"
+    return f".. fold:: The derivation, line by line\n\n    .. include:: /derivations/{path.name}\n" * path.is_file()
 
 
 def _rows(module):
@@ -376,7 +399,7 @@ def _deviations(method, module):
             blocks.append(
                 f"**{rst.inline(deviation.name)}** (of {of_function(record.name)}; {choice})\n"
                 f"    Computes: {_sentence(rst.inline(deviation.computes), capital=False)}\n\n"
-                f"    Seen: {_sentence(rst.inline(deviation.seen_in), capital=False)}\n\n"
+                f"    Seen: {_sentence(seen.linked(deviation.seen_in), capital=False)}\n\n"
                 f"    .. fold:: its code\n\n        .. code-block:: python\n\n{rst.indent(code, 8)}\n"
             )
     if not any(record.deviations for record in method.functions):
@@ -401,11 +424,30 @@ def _provenance(method, module):
 def _tutorial(method, module):
     tutorial = tutorials.read(method.family, method.slug)
     if tutorial is None:
-        return "This method has no tutorial.\n"
+        users = [t for t in tutorials.every() if method.module.__name__ in t.imports]
+        links = [f":doc:`{t.title} <{t.document}>`" for t in users if not ONLY]
+        return f"It has no tutorial of its own; these use it: {', '.join(links)}.\n" if links else ""
     blocks = [f":doc:`{tutorial.title} <{tutorial.document}>`. {' '.join(tutorial.summary.split())}\n"]
     blocks.append(picture(tutorial, 560, "../.."))
     blocks.append(claims(tutorial))
     return "\n".join(blocks)
+
+
+def links_of_tutorial(family, slug):
+    """RST for the top of a tutorial: its method's page, the equations there, and the other methods that it uses."""
+    tutorial = tutorials.read(family, slug)
+    methods = [m for some in families().values() for m in some]
+    own = [m for m in methods if (m.family, m.slug) == (family, slug)]
+    others = [m for m in methods if m not in own and m.module.__name__ in tutorial.imports]
+    lines = []
+    for method in own:
+        labels = source.read(method.module.__name__).labels
+        equations = f", equations {', '.join(f':eq:`{label}`' for label in labels)}" if labels else ""
+        name = portraits.leading(method).name
+        lines.append(f"Method: {link(method)}{equations}. Yours: ``trref verify {name} yours.py:f``.")
+    if others:
+        lines.append(f"It {'also ' if own else ''}uses {', '.join(map(link, others))}.")
+    return f".. rst-class:: facts\n\n{' '.join(lines)}\n" if lines else ""
 
 
 def picture(tutorial, width, root):
@@ -445,13 +487,31 @@ def shown(claim):
     return text
 
 
+def verdict(claim):
+    """The verdict of a claim alone, as a badge."""
+    text = claim.options.get("shown", "")
+    kinds = (("yes", "yes"), ("in part", "part"), ("no", "no"))
+    return next((f":shown-{kind}:`{start}`" for start, kind in kinds if text.startswith(start)), "")
+
+
 def asserted(tutorial):
     return rst.bullets([a if a.startswith("``") else rst.inline(a) for a in tutorial.assertions])
 
 
 def _citation(method, module):
     blocks = [module.citation, f"In the :doc:`bibliography </bibliography>`: :cite:t:`{method.key}`.\n"]
-    blocks.append(f".. code-block:: bibtex\n\n{rst.indent(citation(method.key).bibtex)}\n")
+    name = portraits.leading(method).name
+    bibtex = rst.indent(citation(method.key).bibtex)
+    blocks.append(
+        f".. admonition:: Cite the paper\n    :class: cite\n\n    .. code-block:: bibtex\n\n{rst.indent(bibtex)}\n"
+    )
+    commands = rst.indent(f"trref verify {name} yours.py:f\ntrref show {name}\ntrref exercise {name} -o exercise", 8)
+    blocks.append(
+        ".. admonition:: Verify yours, or ask\n    :class: ask\n\n    Does your code compute these equations?"
+        " :doc:`/verify_your_own` says how to read the answer.\n\n    .. code-block:: console\n\n"
+        f"{commands}\n\n    Is something wrong here? Open an issue that names ``{method.family}/{method.slug}``, the"
+        f" number of the equation, and trref {trref.__version__}. Cite trref itself by its ``CITATION.cff``.\n"
+    )
     return "\n\n".join(blocks)
 
 
@@ -474,7 +534,7 @@ SECTIONS = {
     "Where implementations differ": _deviations,
     "Provenance": _provenance,
     "Tutorial": _tutorial,
-    "Citation": _citation,
+    "Cite, verify, ask": _citation,
     "The module": _listing,
 }
 
@@ -497,6 +557,20 @@ def _index():
 
 
 def _family(family, methods):
+    groups = ideas.grouped(family, methods)
+    tables = [
+        (f"{rst.heading(idea or 'Further methods', 1)}\n" if len(groups) > 1 else "") + _table(some)
+        for idea, some in groups.items()
+    ]
+    entries = "\n".join(f"    {method.slug}" for some in groups.values() for method in some)
+    return (
+        f":html_theme.sidebar_secondary.remove:\n\n{rst.heading(family.capitalize())}\n{about(family)} In reading"
+        f" order: what a page needs stands before it.\n\n{chr(10).join(tables)}\n"
+        f"{_limits(family)}\n.. toctree::\n    :hidden:\n\n{entries}\n"
+    )
+
+
+def _table(methods):
     rows = []
     for method in methods:
         kinds = dict.fromkeys(KINDS[type(record).__name__] for record in method.functions)
@@ -506,12 +580,7 @@ def _family(family, methods):
         name = link(method) + (f"\n\n{rst.inline(words)}." if words else "")
         rows.append((name, functions, ", ".join(kinds), badges(method), str(count or "none")))
     header = ("method", "functions", "kind", "provenance", "deviations on record")
-    entries = "\n".join(f"    {method.slug}" for method in methods)
-    return (
-        f":html_theme.sidebar_secondary.remove:\n\n{rst.heading(family.capitalize())}\n{about(family)}\n\n"
-        f"{rst.table(header, rows, widths=(28, 33, 16, 13, 10), classes='family stack')}\n"
-        f"{_limits(family)}\n.. toctree::\n    :hidden:\n\n{entries}\n"
-    )
+    return rst.table(header, rows, widths=(28, 33, 16, 13, 10), classes="family stack")
 
 
 def _limits(family):

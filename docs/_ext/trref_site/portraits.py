@@ -307,33 +307,30 @@ def _against_the_ratio(record):
     inputs = {**inputs, "log_prob": np.array(inputs[old])}
     row = int(np.argmax(np.sum(inputs["mask"], axis=1))) if "mask" in inputs else 0
     path = np.linspace(0.3, 2.6, POINTS)
-    drawn = []
-    for sign, words in ((1, "positive"), (-1, "negative")):
-        signed = _signed(inputs, row, sign)
+    signed = [_signed(inputs, row, sign) for sign in (1, -1)]
 
-        def evaluate(variant, hyper, signed=signed):
-            weights = []
-            for ratio in path:
-                log_prob, base = np.array(signed["log_prob"]), np.array(signed[old])
-                base[row] = -1.2
-                log_prob[row] = -1.2 + np.log(ratio)
-                _, gradient = checks.run(variant, {**signed, "log_prob": log_prob, old: base}, hyper)
-                gradient = gradient if len(record.wrt_names) == 1 else _of(gradient, record, "log_prob")
-                weights.append(-float(np.sum(gradient[row])))
-            return ((path, weights),)
+    def weight(variant, hyper, inputs, ratio):
+        log_prob, base = np.array(inputs["log_prob"]), np.array(inputs[old])
+        base[row] = -1.2
+        log_prob[row] = -1.2 + np.log(ratio)
+        _, gradient = checks.run(variant, {**inputs, "log_prob": log_prob, old: base}, hyper)
+        gradient = gradient if len(record.wrt_names) == 1 else _of(gradient, record, "log_prob")
+        return -float(np.sum(gradient[row]))
 
-        (curves,) = _curves(record, evaluate)
-        drawn.append((f"{words} advantage", curves))
-    what = "of one answer" if np.ndim(inputs["log_prob"]) == 2 else "of one sample"
-    x = f"ratio π / π_old {what}, exp(log_prob − {old})"
-    shown = tuple(drawing.Panel(title, x, f"−∂ loss / ∂ log_prob {what}", curves) for title, curves in drawn)
-    if all(np.ptp(panel.curves[0].y) == 0 and len(panel.curves) == 1 for panel in shown) and not any(
-        panel.curves[0].y.any() for panel in shown
-    ):
+    def evaluate(variant, hyper):
+        return [(path, [weight(variant, hyper, inputs, ratio) for ratio in path]) for inputs in signed]
+
+    drawn = _curves(record, evaluate)
+    if not any(curve.y.any() for curves in drawn for curve in curves):
         raise ValueError("nothing to see")
-    return shown, (
-        "gives the log-probabilities this weight, as the ratio moves: positive raises the answer's probability,"
-        " 0 is a clip. Settings are lines, deviations of public code dashed."
+    what = "of one answer" if np.ndim(inputs["log_prob"]) == 2 else "of one sample"
+    x, y = f"r = exp(log_prob − {old})", f"−∂ loss / ∂ log_prob {what}"
+    return tuple(
+        drawing.Panel(f"{words} advantage", x, y, curves)
+        for words, curves in zip(("positive", "negative"), drawn, strict=True)
+    ), (
+        f"gives the log-probabilities this weight, as the ratio r {what} moves: positive raises the probability, 0 is a"
+        " clip. Settings are lines, deviations of public code dashed."
     )
 
 

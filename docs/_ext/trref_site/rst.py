@@ -3,7 +3,7 @@
 import re
 import textwrap
 
-__all__ = ["assigned", "bullets", "code", "heading", "indent", "inline", "number", "table"]
+__all__ = ["assigned", "bullets", "code", "heading", "indent", "inline", "number", "row", "table"]
 
 CHARACTERS = "=-~^"
 
@@ -44,6 +44,11 @@ def number(value, digits=6):
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         text = f"{float(mantissa):g}e{exponent}"
     return re.sub(r"e\+?(-?)0*", r"e\1", text)
+
+
+def row(identifier):
+    """A mark in the first cell of a row, by which others can link to it."""
+    return f":row:`{identifier}`"
 
 
 def bullets(items):

@@ -14,6 +14,7 @@ __all__ = ["Claim", "Tutorial", "read", "stage"]
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SCRIPTS = ROOT / "tutorials"
 STAGED = ROOT / "build" / "tutorials"
+EXERCISES = re.compile(r"^# (\*\*)?Exercises?\b", re.MULTILINE)
 GALLERY = ROOT / "docs" / "auto_tutorials"
 
 
@@ -32,6 +33,8 @@ class Tutorial:
     summary: str
     claims: tuple[Claim, ...]
     assertions: tuple[str, ...]
+    exercises: bool
+    imports: frozenset[str]
 
     @property
     def document(self):
@@ -63,12 +66,29 @@ def read(family, slug):
     return read_file(path) if path.is_file() else None
 
 
+def every():
+    """The tutorials of all families."""
+    return [read(path.parent.name, path.stem.removeprefix("plot_")) for path in sorted(SCRIPTS.glob("*/plot_*.py"))]
+
+
+def _imports(tree):
+    """Dotted names of what is imported, each module and each name in one."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+    return frozenset(found)
+
+
 def read_file(path):
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     lines = (ast.get_docstring(tree) or "").split("\n")
     title, summary = lines[0], _absolute("\n".join(lines[2:]).strip(), path)
-    return Tutorial(path, title, summary, tuple(_claims(_absolute(text, path))), tuple(_assertions(tree)))
+    claims, assertions = tuple(_claims(_absolute(text, path))), tuple(_assertions(tree))
+    return Tutorial(path, title, summary, claims, assertions, bool(EXERCISES.search(text)), _imports(tree))
 
 
 def _absolute(text, path):
