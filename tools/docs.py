@@ -1,9 +1,10 @@
-"""Build the site: python3 tools/docs.py [--test] [--fresh] [--reuse] [--only METHOD …].
+"""Build the site: python3 tools/docs.py [--test] [--fresh] [--rerun | --reuse] [--only METHOD …].
 
-Makes .venv (reused afterwards), runs every tutorial, and writes the site to build/site; it opens from the file system.
-Warnings are errors. With --test the built pages are then opened in headless Chromium (see tests/site). With --reuse
-tutorials that did not change keep the pictures of the last build, for work on the text; with --only the pages and the
-tutorials of some methods are built so, in build/only, and links to the others lead nowhere.
+Makes .venv (reused afterwards), runs the tutorials, and writes the site to build/site; it opens from the file system.
+Warnings are errors. With --test the built pages are then opened in headless Chromium (see tests/site). A tutorial that
+has run keeps its page until it, or something of trref that it imports, changes; --rerun runs all, and --reuse only
+those whose own script has changed, for work on the text. With --only the pages and the tutorials of some methods are
+built, in build/only, and links to the others lead nowhere.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import time
 
 import _environment
 import _speed
+import _tutorials
 
 ROOT = _environment.ROOT
 MEAN, LONGEST = 8.0, 15.0  # seconds that a tutorial may take on one idle core
@@ -26,7 +28,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--test", action="store_true", help="open every page in headless Chromium afterwards")
     parser.add_argument("--fresh", action="store_true", help="rebuild .venv")
-    parser.add_argument("--reuse", action="store_true", help="run only tutorials that changed since the last build")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--rerun", action="store_true", help="run every tutorial, whatever has run before")
+    which.add_argument("--reuse", action="store_true", help="run only tutorials whose own script has changed")
     parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="only these methods' pages")
     parser.add_argument("--python", help="an environment of your own with the extra 'docs', instead of .venv")
     options = parser.parse_args()
@@ -35,8 +39,7 @@ def main():
     environment["TRREF_ONLY"] = " ".join(options.only)
     site = ROOT / "build" / ("only" if options.only else "site")
     doctrees = site.with_name(f"doctrees-{site.name}")
-    if not options.reuse and not options.only:
-        shutil.rmtree(ROOT / "docs" / "auto_tutorials", ignore_errors=True)
+    states = None if options.reuse else _tutorials.prepare(everything=options.rerun and not options.only)
     for folder in (site, doctrees):
         shutil.rmtree(folder, ignore_errors=True)
     command = [python, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-d", str(doctrees)]
@@ -48,9 +51,11 @@ def main():
     if built:
         print("the site was not built: see the warnings above", file=sys.stderr)
         return built
-    pages = (ROOT / "docs" / "auto_tutorials").glob("*/plot_*.rst")
+    pages = list((ROOT / "docs" / "auto_tutorials").glob("*/plot_*.rst"))
     ran = sorted(page for page in pages if page.stat().st_mtime > start)
-    over = budget(ran, slowness.factor, whole=not (options.reuse or options.only))
+    if states:
+        _tutorials.keep(states)
+    over = budget(ran, slowness.factor, whole=len(ran) == len(pages) and not options.only)
     print(f"the site is {site / ('methods' if options.only else '') / 'index.html'}", flush=True)
     if over:
         return 1
