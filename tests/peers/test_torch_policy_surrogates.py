@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.peers.by_autograd import compare
+from tests.peers.by_autograd import close, compare, token_data, token_mean
+from trref.policy.bpo import bpo_loss, gbpo, median_value_loss
 from trref.policy.spo import penalised_surrogate
 
 torch = pytest.importorskip("torch")
@@ -29,3 +30,41 @@ def test_spo(seed):
         return -(ratio * A - A.abs() * (ratio - 1).pow(2) / (2 * 0.3)).mean()
 
     compare(penalised_surrogate, {"radius": 0.3}, loss, _samples(seed))
+
+
+def test_bpo():
+    """`l1_loss`, weighed by hand; the medians' loss by softplus."""
+    data = _samples(2)
+    data["target"] = 1 + 0.3 * np.sign(data["advantage"])
+
+    def loss(x):
+        miss = torch.nn.functional.l1_loss(torch.exp(x["log_prob"] - x["old_log_prob"]), x["target"], reduction="none")
+        return (x["advantage"].abs() * miss).mean()
+
+    compare(bpo_loss, {}, loss, data)
+    u, q = torch.tensor(data["log_prob"], requires_grad=True), torch.tensor(data["advantage"])
+    x = (q - u) / 0.3
+    value = (0.3 * (torch.nn.functional.softplus(x) - x / 2)).mean()
+    value.backward()
+    ours = median_value_loss(data["log_prob"], data["advantage"], temperature=0.3)
+    close(ours[0], value)
+    close(ours[1], u.grad)
+
+
+def test_gbpo():
+    """Group by group, as in the authors' advantage estimator."""
+    data = token_data(3)
+
+    def loss(x):
+        A, signal = torch.zeros_like(x["reward"]), torch.zeros_like(x["reward"])
+        for g in x["group"].unique():
+            mine = x["group"] == g
+            r = x["reward"][mine]
+            scale = r.std() + 1e-6
+            A[mine] = (r - r.mean()) / scale
+            signal[mine] = (r - torch.quantile(r, 0.5)) / scale
+        target = 1 - 0.2 + 0.48 * torch.sigmoid(signal)
+        ratio = torch.exp(x["log_prob"] - x["old_log_prob"])
+        return token_mean((ratio - target[:, None]).abs() * A.abs()[:, None], x)
+
+    compare(gbpo, {"clip_high": 0.28}, loss, data)
