@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import trref
 from trref.conformance import supervisor
@@ -96,20 +97,21 @@ class Server:
 
 
 def server(framework):
-    """Return the fork server of this process for a framework; start one where there is none."""
-    found = SERVERS.get(framework)
+    """Return the fork server of this thread for a framework; start one where there is none."""
+    place = framework, threading.get_ident()
+    found = SERVERS.get(place)
     if found is None or found.owner != os.getpid() or found.process.poll() is not None:
         if found is not None and found.owner == os.getpid():
             found.close()
-        found = SERVERS[framework] = Server(NAMES[framework])
+        found = SERVERS[place] = Server(NAMES[framework])
     return found
 
 
 @atexit.register
 def close_servers():
     """End the fork servers of this process."""
-    for framework in list(SERVERS):
-        found = SERVERS.pop(framework)
+    for place in list(SERVERS):
+        found = SERVERS.pop(place)
         if found.owner == os.getpid():
             found.close()
 
@@ -172,15 +174,18 @@ class GuardedChild(Child):
     target : str
         ``"file.py:function"``.
     options : trref.courses.guarded.Asked
-    limit : float
-        Seconds a call.
+    limit, loading : float
+        Seconds a call, and those to import it.
     memory : int
         Bytes.
     """
 
-    def __init__(self, target, options, *, limit=5.0, memory=MEMORY):
+    def __init__(self, target, options, *, limit=5.0, loading=20.0, memory=MEMORY):
         super().__init__(target, options, limit=limit)
-        self.memory = memory
+        self.loading, self.memory = loading, memory
+
+    def _exchange(self, message, limit, most):
+        return super()._exchange(message, min(limit, self.loading), most)
 
     def _start(self):
         ours, theirs = socket.socketpair()

@@ -35,6 +35,89 @@ def add_commands(commands):
     add("--check", metavar="FILE", help="has this file the mistake repaired?")
     command.set_defaults(run=_exercise)
 
+    command = commands.add_parser(
+        "assign",
+        help="make an assignment: its file, the student's folder, the teacher's",
+    )
+    add = command.add_argument
+    add(
+        "file",
+        help="the assignment, JSON; written where exercises are named, read otherwise",
+    )
+    many = {"action": "append", "default": []}
+    add(
+        "--exercise",
+        **many,
+        metavar="NAME[:LEVEL[:FRAMEWORK]]",
+        help="a function to write, such as gae.gae:3",
+    )
+    add("--bug", **many, metavar="NAME[:DIFFICULTY]", help="a mistake to find")
+    add(
+        "--points",
+        default="",
+        metavar="STAGE=N,…",
+        help="of value, gradient, hard, errors (4, 3, 2, 1)",
+    )
+    add("--title", default="Assignment")
+    add("--seed", type=int, default=0, help="of the examples and of the mistakes")
+    add(
+        "--attempts",
+        type=int,
+        default=0,
+        help="how many submissions may count; 0: any number",
+    )
+    add("--per-student", action="store_true", help="ask everyone other examples")
+    add("--notebook", action="store_true", help="hand out notebooks")
+    add(
+        "-o",
+        "--out",
+        metavar="DIR",
+        help="where the two folders go; nowhere by default",
+    )
+    command.set_defaults(run=_assign)
+
+    command = commands.add_parser("grade", help="grade a folder of submissions")
+    add = command.add_argument
+    add(
+        "submissions",
+        help="a folder with a folder a student, or with files or notebooks",
+    )
+    add("--assignment", required=True, metavar="FILE")
+    add(
+        "-o",
+        "--out",
+        default="grades",
+        metavar="DIR",
+        help="where marks and feedback go",
+    )
+    add("--jobs", type=int, default=1, help="how many at once")
+    add(
+        "--backend",
+        default="loky",
+        choices=("loky", "threading", "dask", "ray", "spark"),
+        help="of joblib",
+    )
+    add("--scheduler", metavar="ADDRESS", help="of a Dask cluster")
+    add("--limit", type=float, default=5.0, metavar="SECONDS", help="of one call")
+    add(
+        "--total", type=float, default=60.0, metavar="SECONDS", help="of one submission"
+    )
+    add("--memory", type=float, default=2.0, metavar="GB", help="of one submission")
+    add(
+        "--explain",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="spent on explaining one; 0: none",
+    )
+    add("--again", action="store_true", help="grade everything anew")
+    add(
+        "--any-release",
+        action="store_true",
+        help="also with another release of trref than the assignment's",
+    )
+    command.set_defaults(run=_grade)
+
 
 def _exercise_arguments(add):
     add("--framework", default="numpy", choices=("numpy", "torch", "jax"))
@@ -64,6 +147,92 @@ def _exercise(options):
     except (ValueError, OSError) as error:
         return _could_not_run(error)
     return DONE
+
+
+def _assign(options):
+    from trref.courses import assignment as assignments
+    from trref.courses.exercise import Exercise
+
+    try:
+        path = pathlib.Path(options.file)
+        points = {
+            k: float(v)
+            for k, _, v in (p.partition("=") for p in options.points.split(",") if p)
+        }
+        exercises = [assignments.parse(text, points) for text in options.exercise]
+        for text in options.bug:
+            name, _, difficulty = text.partition(":")
+            bug = {"difficulty": difficulty or "medium", "seed": options.seed}
+            exercises.append(Exercise(name, bug=bug))
+        if not exercises:
+            assignment = assignments.load(path)
+        elif path.exists():
+            return _could_not_run(f"{path} is there already, and not written over")
+        else:
+            assignment = assignments.Assignment(
+                options.title,
+                tuple(exercises),
+                seed=options.seed,
+                attempts=options.attempts,
+                per_student=options.per_student,
+                notebook=options.notebook,
+            )
+            assignments.save(assignment, path)
+            print(path)
+        for written in (
+            assignments.write_folders(assignment, options.out) if options.out else ()
+        ):
+            print(written)
+    except (ValueError, OSError) as error:
+        return _could_not_run(error)
+    return DONE
+
+
+def _grade(options):
+    from trref.courses import assignment as assignments
+    from trref.courses.grading import grade
+    from trref.courses.judge import Limits
+
+    try:
+        assignment = assignments.load(
+            options.assignment, any_release=options.any_release
+        )
+        limits = Limits(
+            options.limit, options.total, int(options.memory * 2**30), options.explain
+        )
+        grades = grade(
+            assignment,
+            options.submissions,
+            options.out,
+            jobs=options.jobs,
+            backend=options.backend,
+            scheduler=options.scheduler,
+            limits=limits,
+            again=options.again,
+            progress=_bar,
+        )
+    except ModuleNotFoundError as error:
+        return _could_not_run(
+            f"{error.name} is not installed; it comes with: pip install 'trref[courses]'"
+        )
+    except (ValueError, OSError) as error:
+        return _could_not_run(error)
+    for student, grade_ in grades["students"].items():
+        states = ", ".join(
+            f"{stem}: {r['status']}" for stem, r in grade_["exercises"].items()
+        )
+        print(f"{student:24} {grade_['score']:6.2f} of {grade_['of']:g}  {states}")
+    print(
+        f"{len(grades['students'])} students; {options.out}: grades.csv, grades.json, class.html, a folder a student"
+    )
+    return DONE
+
+
+def _bar(results, total):
+    """A progress bar on a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(results, total=total, unit="submission", disable=None)
 
 
 def verify_at_level(options):

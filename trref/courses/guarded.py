@@ -21,6 +21,7 @@ from trref.courses.terms import array_of, traced
 __all__ = ["FORBIDDEN", "Asked", "Forbidden", "Guarded", "serve"]
 
 FORBIDDEN = "is not allowed"
+MOST_TERMS, LONGEST_NAME = 200, 50
 PACKAGE = str(pathlib.Path(trref.__file__).parent) + os.sep
 PROCESSES = (
     "subprocess.Popen",
@@ -178,20 +179,19 @@ class Guarded(Implementation):
     def terms(self, inputs, kind, arguments):
         """What the names in the submission's functions held at their returns, the last one of each name."""
         call = functools.partial(getattr(self, kind), inputs, **arguments)
-        _, frames = traced(
+        result, frames = traced(
             call, lambda code: os.path.abspath(code.co_filename) == self.file
         )
-        found = {}
+        found = {f"the {part} returned": array for part, array in result.items()}
         for _, names in frames:
             for name, value in names.items():
-                if (array := array_of(value)) is not None and len(name) < 50:
+                if (array := array_of(value)) is not None and len(name) < LONGEST_NAME:
                     found[name] = array
-        return dict(list(found.items())[-200:])
+        return dict(list(found.items())[:MOST_TERMS])
 
 
 def _real(value):
-    found = load.solver_parts(value) if isinstance(value, list | tuple) else None
-    array = found["solution"] if found else array_of(value)
+    array = array_of(value)
     if array is None:
         raise Refused(f"{type(value).__name__}, expected an array or a number")
     return array

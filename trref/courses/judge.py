@@ -46,6 +46,10 @@ class Limits:
     memory: int = MEMORY
     explain: float = 2.0
 
+    @property
+    def loading(self):
+        return min(self.total, max(5.0, 4 * self.call))
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -116,7 +120,11 @@ def judge(exercise, source, *, limits=None, seeds=(0, 1), file="submission.py"):
 
         def runner(function):
             return GuardedChild(
-                f"{path}:{function}", options, limit=limits.call, memory=limits.memory
+                f"{path}:{function}",
+                options,
+                limit=limits.call,
+                loading=limits.loading,
+                memory=limits.memory,
             )
 
         result = _Judge(exercise, runner, limits, seeds).result()

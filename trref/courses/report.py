@@ -4,9 +4,8 @@ import html
 
 from trref.courses.explained import NAMES
 
-__all__ = ["as_html", "as_text", "page"]
+__all__ = ["as_html", "as_text", "bars", "escape", "page", "points_table"]
 
-GOOD, BAD = "right", "differs"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem; }
@@ -131,3 +130,32 @@ def page(title, body):
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
         f"<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
     )
+
+
+def escape(text):
+    """Return a text for a page."""
+    return html.escape(str(text))
+
+
+def bars(rows, whole):
+    """Return a histogram of ``(what, how many)``."""
+    lines = ["<table><tr><th>what failed first</th><th>students</th><th></th></tr>"]
+    for what, count in rows:
+        bar = f'<div class="bar" style="width: {240 * count / whole:.0f}px"></div>'
+        lines.append(
+            f'<tr><td>{escape(what)}</td><td class="number">{count}</td><td>{bar}</td></tr>'
+        )
+    return "".join([*lines, "</table>"])
+
+
+def points_table(stems, people):
+    """Return everybody's points."""
+    heads = "".join(f"<th>{escape(s)}</th>" for s in ("student", *stems, "sum"))
+    lines = [f"<table><tr>{heads}</tr>"]
+    for student, grade in people.items():
+        cells = [_number(grade["exercises"][s]["score"]) for s in stems] + [
+            _number(grade["score"])
+        ]
+        row = "".join(f'<td class="number">{c}</td>' for c in cells)
+        lines.append(f"<tr><td>{escape(student)}</td>{row}</tr>")
+    return "".join([*lines, "</table>"])

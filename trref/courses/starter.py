@@ -14,7 +14,7 @@ from trref.courses.exercise import (
 from trref.courses.plain import page, prose
 from trref.courses.worked import test_code
 
-__all__ = ["BEGIN", "END", "code", "command", "introduction", "put", "write"]
+__all__ = ["BEGIN", "END", "code", "command", "files", "introduction", "put", "write"]
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 IMPORTS = {
@@ -103,21 +103,24 @@ def _function(name, parameters, doc):
     return f'def {name}{parameters}:\n    """{doc}{chr(10) + "    " if several else ""}"""\n{body}'
 
 
-def write(exercise, folder):
-    """Write the starter file and its visible test; return the paths.
+def files(exercise, *, notebook=False):
+    """Return name -> text of what is handed out."""
+    head = introduction(exercise).replace("\\", "\\\\").replace('"""', "'''")
+    return {
+        f"{exercise.stem}.py": f'"""{head}\n"""\n\n{code(exercise)}',
+        f"test_{exercise.stem}.py": test_code(exercise),
+    }
+
+
+def write(exercise, folder, *, notebook=False):
+    """Write the starter file and its visible test, or a notebook; return the paths.
 
     Raises
     ------
     FileExistsError
         A file of a student is never written over.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    head = introduction(exercise).replace("\\", "\\\\").replace('"""', "'''")
-    texts = {
-        f"{exercise.stem}.py": f'"""{head}\n"""\n\n{code(exercise)}',
-        f"test_{exercise.stem}.py": test_code(exercise),
-    }
-    return put(folder, texts)
+    return put(folder, files(exercise, notebook=notebook))
 
 
 def put(folder, texts):
