@@ -158,6 +158,30 @@ def test_recoloured_figures_are_drawn_in_the_theme_s_ink():
     plt.close(figure)
 
 
+def test_titles_keep_within_the_place_of_their_axes():
+    pytest.importorskip("matplotlib")
+    from trref.experiments.figures import use_style
+
+    plt = use_style()
+    figure, axes = plt.subplots(1, 4, figsize=(8, 2))
+    for axis in axes:
+        axis.set(aspect="equal", title="a title of several words that is too wide for a quarter")
+    axes[0].set_title("short")
+    figures.fit_titles(figure)
+    figure.canvas.draw()
+    assert axes[0].get_title() == "short" and "\n" in axes[1].get_title()
+    for axis in axes:
+        box = axis.title.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.width <= figure.bbox.width / 4
+    shown = figures.whole(figure)  # in inches
+    for axis in axes:
+        box = axis.get_tightbbox().transformed(figure.dpi_scale_trans.inverted())
+        assert shown.x0 <= box.x0 and box.x1 <= shown.x1 and shown.y0 <= box.y0 and box.y1 <= shown.y1
+    plt.close(figure)
+    assert figures.whole(plt.figure()) is None
+    plt.close("all")
+
+
 def test_measurements_of_any_kind_have_a_row():
     """Those with a peer, on some number of threads, and those of the package alone."""
     data = json.loads((ROOT / "docs" / "bench.json").read_text(encoding="utf-8"))

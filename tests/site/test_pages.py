@@ -149,3 +149,82 @@ def test_search_works_from_the_file_system(browser):
     )
     assert count >= 1
     assert not browser.complaints()
+
+
+def test_a_method_is_found_by_typing(browser):
+    """From the landing page to the gradient of GSPO: type, Enter, and there it is beside its code."""
+    browser.resize(1280)
+    browser.open((SITE / "index.html").as_uri())
+    assert browser.evaluate("document.querySelector('.filter-box input').getBoundingClientRect().top") < 1000
+    rows = "[...document.querySelectorAll('table.finder tbody tr')].filter((row) => !row.hidden)"
+    every = browser.evaluate(f"{rows}.length")
+    assert every >= 100
+    press = "new KeyboardEvent('keydown', {{ key: '{}', bubbles: true, cancelable: true }})".format
+    browser.evaluate(f"document.body.dispatchEvent({press('/')})")
+    assert browser.evaluate("document.activeElement.matches('.filter-box input')")
+    browser.evaluate(
+        "(() => { const box = document.activeElement; box.value = 'gspo-gradient';"
+        " box.dispatchEvent(new Event('input')); })()"
+    )
+    assert browser.evaluate(f"{rows}.map((row) => row.cells[0].textContent.trim())") == [
+        "Group sequence policy optimisation (GSPO)"
+    ]
+    browser.evaluate(f"document.activeElement.dispatchEvent({press('ArrowDown')})")
+    assert browser.evaluate("document.activeElement.href").endswith("methods/tokens/gspo.html")
+
+
+def test_rows_are_found_by_year_family_and_provenance(browser):
+    browser.open((SITE / "index.html").as_uri())
+    count = (
+        "((words) => { const box = document.querySelector('.filter-box input'); box.value = words;"
+        " box.dispatchEvent(new Event('input'));"
+        " return document.querySelectorAll('table.finder tbody tr:not([hidden])').length; })"
+    )
+    everything, some, none = (browser.evaluate(f"{count}({words!r})") for words in ("", "tokens 2025", "no such word"))
+    assert everything > some > 5 and none == 0
+
+
+def test_search_finds_equations_and_arguments(browser):
+    named = "[...document.querySelectorAll('section.named a')].map((a) => a.textContent)"
+    browser.open(f"{(SITE / 'search.html').as_uri()}?q=ppo-clipped")
+    assert "ppo-clipped" in browser.evaluate(named)
+    browser.open(f"{(SITE / 'search.html').as_uri()}?q=clip_high%20mask")
+    assert "gspo.gspo" in browser.evaluate(named)
+    assert not browser.complaints()
+
+
+def test_ledgers_filter_and_link_to_rows(browser):
+    browser.resize(1280)
+    page = (SITE / "conformance_ledger.html").as_uri()
+    browser.open(page)
+    anchor = browser.evaluate("[...document.querySelectorAll('table.deviations a.row-link')].at(-1).id")
+    left = browser.evaluate(
+        "(() => { const box = document.querySelectorAll('.filter-box input')[1]; box.value = 'TRL grpo';"
+        " box.dispatchEvent(new Event('input'));"
+        " return document.querySelectorAll('table.deviations tbody tr:not([hidden])').length; })()"
+    )
+    assert 1 <= left <= 60  # what TRL's GRPO deviates in
+    browser.open(f"{page}#{anchor}")
+    assert browser.evaluate(f"{IN_VIEW}(document.getElementById({anchor!r}))")
+
+
+def test_pages_describe_themselves():
+    described = [page for page in PAGES if 'name="description"' in (SITE / page).read_text(encoding="utf-8")]
+    assert set(page for page in PAGES if page.startswith("methods/")) <= set(described)
+
+
+FAULTS = {
+    "code is cut": "document.querySelector('.beside pre').style.cssText = 'overflow: auto; padding-right: 0';"
+    " document.querySelectorAll('.cl').forEach((e) => e.style.whiteSpace = 'pre')",
+    "an equation is cut": "document.querySelector('div.math mjx-container').style.maxWidth = '20px'",
+    "a number covers": "document.querySelector('div.math .eqno').style.transform = 'translateX(-300px)'",
+}
+
+
+@pytest.mark.parametrize("words", FAULTS)
+def test_what_is_cut_or_covered_is_noticed(browser, words):
+    browser.resize(390)
+    browser.open((SITE / METHOD).as_uri())
+    assert browser.evaluate(f"({COVERED})()") == []
+    browser.evaluate(f"(() => {{ {FAULTS[words]} }})()")
+    assert any(words in found for found in browser.evaluate(f"({COVERED})()"))

@@ -26,7 +26,9 @@ def use_style():
             "savefig.facecolor": "none",
             "savefig.transparent": True,
             "axes.facecolor": "none",
-            "axes.prop_cycle": cycler(color=COLOURS),
+            # the first curves are the widest, so that none hides below another
+            "axes.prop_cycle": cycler(color=COLOURS)
+            + cycler(linewidth=(2.8, 2.4, 2.1, 1.8, 1.6, 1.4, 1.2)),
             "axes.edgecolor": INK,
             "axes.labelcolor": INK,
             "axes.titlecolor": INK,

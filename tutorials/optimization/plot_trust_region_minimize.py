@@ -41,9 +41,7 @@ left.contour(X, Y, 100 * (Y - X**2) ** 2 + (1 - X) ** 2, np.logspace(-1, 3, 12),
 results = {}
 for step, colour in zip(solvers, COLOURS, strict=False):
     results[step] = run(start, step, max_iter=200)
-    left.plot(
-        *path(step, min(results[step].iterations, 40)).T, "o-", markersize=2.5, linewidth=1, color=colour, label=step
-    )
+    left.plot(*path(step, min(results[step].iterations, 40)).T, "o-", markersize=2.5, color=colour, label=step)
     right.semilogy(results[step].gradient_norms[:60], color=colour, label=step)
 left.set(xlabel="first coordinate", ylabel="second coordinate")
 right.set(xlabel="accepted steps", ylabel="gradient norm")
