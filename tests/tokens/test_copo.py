@@ -66,6 +66,18 @@ def test_unanimous_groups():
     assert moved[0] < 0 < moved[1] == moved[2], "probability goes to answers that were not sampled"
 
 
+@pytest.mark.parametrize("blend", ["losses", "advantages"])
+def test_different_wrong_answers_learn_from_the_others_if_told_to(blend):
+    """Six different wrong answers have the local weight 0.997, and no advantage of their own."""
+    old, group = np.full((12, 1), -1.0), np.repeat([0, 1], 6)
+    reward, answer = np.repeat([0.0, 1.0], 6), np.arange(12)
+    batch = old, old, group_advantage(reward, group), np.ones((12, 1)), group, reward, answer
+    told = copo(*batch, blend=blend, global_if_all_wrong=True)[1][:, 0]
+    left = copo(*batch, blend=blend)[1][:, 0]
+    assert told[:6] == pytest.approx(1 / 12) and abs(left[:6]).max() < 0.003 / 12 * 1.2
+    assert np.array_equal(told[6:], left[6:]), "right answers are left alone"
+
+
 def test_by_hand():
     """Two prompts: one half right with a weight of 0.25, one all wrong."""
     old, group, reward = np.full((4, 1), -1.0), np.array([0, 0, 1, 1]), np.array([1.0, 0, 0, 0])

@@ -88,6 +88,20 @@ def _equal_prompts():
     }
 
 
+def _all_wrong():
+    """A prompt with three different wrong answers, whose advantages are not zero, beside one that is right once."""
+    old = xp.full((6, 2), -1.25)
+    return {
+        "log_prob": old + xp.array([0.1, -0.3]),
+        "old_log_prob": old,
+        "advantage": xp.array([0.5, -0.25, -0.25, 0.0, 0.0, 1.5]),
+        "mask": xp.ones((6, 2)),
+        "group": xp.arange(6) // 3,
+        "reward": xp.array([0.0, 0.0, 0.0, 0.0, 0.0, 1.0]),
+        "answer": xp.arange(6),
+    }
+
+
 SCALES = {
     "prompts equal but for rounding": lambda: _rewards(
         [0.1, 0.2, 0.0, 0.1], [0, 0, 0, 1]
@@ -116,8 +130,8 @@ WEIGHTS = {
 METHOD = Method(
     key="han2025copo",
     provenance={
-        "partly": ("global", "entropy", "weight"),
-        "reconstructed": ("reward", "objective", "blended"),
+        "partly": ("reward", "global", "entropy", "weight"),
+        "reconstructed": ("all-wrong", "objective", "blended"),
     },
     functions=(
         Estimator(
@@ -146,13 +160,20 @@ METHOD = Method(
             interface=with_edges(
                 TOKEN_OBJECTIVE,
                 *TOKEN_OBJECTIVE.edges,
-                **{"equal prompts": _equal_prompts},
+                **{"equal prompts": _equal_prompts, "all wrong": _all_wrong},
             ),
             wrt="log_prob",
             settings={
                 "default": {},
                 "blended advantages": {"blend": "advantages"},
-                "probe": {**PROBE, "clip": 0.35, "eps": 0.3, "blend": "advantages"},
+                "global if all wrong": {"global_if_all_wrong": True, "threshold": 0.7},
+                "probe": {
+                    **PROBE,
+                    "clip": 0.35,
+                    "eps": 0.3,
+                    "blend": "advantages",
+                    "global_if_all_wrong": True,
+                },
             },
             limits=(
                 Limit("grpo.grpo", {"threshold": -1e6}),
