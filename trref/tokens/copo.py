@@ -76,10 +76,10 @@ count every prompt once, the loss every answer.
 
 **Provenance.** Partly: that a prompt's reward is its group's mean, its normalisation over the batch, that all tokens of
 all its answers get this one advantage, entropy, weight and the two constants, and that two losses are blended, by
-public reviews of the paper. Reconstructed: that both losses share GRPO's clipped term, the unit ``"log_group"``, and what
-becomes of groups of wrong answers: a review says that the paper treats them separately, and not how. The statistics
-of the batch are constants. In the paper's ablation, as the reviews report it, the global loss alone does as well as the
-blend, 60.35 % against 60.38 %.
+public reviews of the paper. Reconstructed: that both losses share GRPO's clipped term, the unit ``"log_group"``, and
+what becomes of groups of wrong answers: a review says that the paper treats them separately, and not how. The
+statistics of the batch are constants. In the paper's ablation, as the reviews report it, the global loss alone does as
+well as the blend, 60.35 % against 60.38 %.
 
 Han et al., *COPO: Consistency-Aware Policy Optimization*, 2025, arXiv:2508.04138.
 """
