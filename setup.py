@@ -64,6 +64,7 @@ setup(
             "trl>=1.0",
             "jax>=0.5",
             "optax>=0.2.4",
+            "geoopt>=0.5",
         ],
     },
     entry_points={"console_scripts": ["trref=trref.cli:main"]},

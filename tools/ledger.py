@@ -16,10 +16,11 @@ LEDGER = ROOT / "docs" / "ledger"
 def judged(methods=()):
     """Return method -> what is judged, of these methods or all."""
     sys.path.insert(0, str(ROOT))
-    from tests.peers import judged, judged_trainers
+    from tests.peers import judged, judged_libraries, judged_losses, judged_trainers
 
     found = {}
-    for entry in (*judged.JUDGED, *judged_trainers.JUDGED):
+    modules = judged, judged_trainers, judged_losses, judged_libraries
+    for entry in (entry for module in modules for entry in module.JUDGED):
         method = entry.function.partition(".")[0]
         if not methods or method in methods:
             found.setdefault(method, []).append(entry)

@@ -279,6 +279,12 @@ def _seconds(text):
     return seconds
 
 
+def _rows(text):
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a number of rows, found {text}")
+    return int(text)
+
+
 def _implementation_arguments(command):
     add = command.add_argument
     add("implementation", help="file.py:function or package.module:function")
@@ -296,6 +302,10 @@ def _implementation_arguments(command):
     add("--return", metavar="PART", help="the part of its result that counts")
     add("--reduce", choices=REDUCTIONS, help="of terms of tokens that it returns")
     add("--mask", default="float", choices=("float", "bool"), help="what it takes")
+    add(
+        "--micro-batches", type=_rows, metavar="ROWS", help="call for so many at a time"
+    )
+    add("--rows", action="store_true", help="it takes padded episodes and a mask")
     add("--maximise", action="store_true", help="it returns what is maximised")
     add("--no-gradient", action="store_true", help="compare values alone")
     add("--backend", default="numpy", choices=BACKENDS, help="where its arrays are")
@@ -320,6 +330,8 @@ def _called(options):
         returns=getattr(options, "return"),
         reduce=options.reduce,
         mask=options.mask,
+        micro_batches=options.micro_batches,
+        rows=options.rows,
         maximise=options.maximise,
         gradient=not options.no_gradient,
         backend=options.backend,

@@ -1,8 +1,9 @@
 """Calls as people have them: classes, methods, config objects, several results, terms of tokens, Boolean masks."""
 
+import numpy as np
 import pytest
 
-from trref.conformance import LoadError, Options, verify
+from trref.conformance import LoadError, Options, rows, verify
 
 NAME = "grpo.grpo"
 SOURCE = """
@@ -218,3 +219,88 @@ def test_what_autograd_cannot_take():
     assert verify("stiefel.project", fails, Options(framework="torch", gradient=False)).conforms
     detached = verify("stiefel.project", project, Options(framework="torch"), explain=False)
     assert not detached.conforms and "vjp" in str(detached), "a derivative that is not there is a wrong one"
+
+
+GRADIENTS_ACCUMULATED = """
+def over_tokens(log_prob, old_log_prob, advantage, mask, clip=0.2):
+    return (terms(log_prob, old_log_prob, advantage, mask, clip) * mask).sum() / max(mask.sum(), 1)
+
+
+def token_mean_in_torch(log_prob, old_log_prob, advantage, mask, clip=0.2):
+    import torch
+
+    a = advantage if advantage.ndim == 2 else advantage[:, None]
+    r = torch.exp(log_prob - old_log_prob)
+    each = -torch.minimum(r * a, r.clamp(1 - clip, 1 + clip) * a)
+    return (each * mask).sum() / mask.sum().clamp(min=1)
+"""
+
+
+SIZES = (4, 8)
+
+
+def test_micro_batches(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE + GRADIENTS_ACCUMULATED)
+    halves = Options(micro_batches=2)
+    verdict = verify(NAME, f"{path}:loss", halves, sizes=SIZES)
+    assert verdict.conforms, "a mean over answers does not hang on how the batch is cut"
+    clips = Options(names={"clip_low": "clip"}, reference={"clip_high": 0.2})
+    assert verify("dapo.dapo_over_batch", f"{path}:over_tokens", clips, sizes=SIZES).conforms
+    cut = Options(names={"clip_low": "clip"}, reference={"clip_high": 0.2}, micro_batches=2)
+    verdict = verify("dapo.dapo_over_batch", f"{path}:over_tokens", cut, sizes=SIZES)
+    assert "over the tokens of micro-batches of 2" in str(verdict), str(verdict)
+    with pytest.raises(LoadError, match="no objective"):
+        verify("grpo.group_advantage", lambda reward, group: reward, halves)
+
+
+def test_micro_batches_by_autograd(tmp_path):
+    pytest.importorskip("torch")
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE + GRADIENTS_ACCUMULATED)
+    cut = Options(names={"clip_low": "clip"}, reference={"clip_high": 0.2}, micro_batches=4)
+    verdict = verify("dapo.dapo_over_batch", f"{path}:token_mean_in_torch", cut, sizes=SIZES)
+    assert "gradient by autograd" in verdict.compared
+    assert "over the tokens of micro-batches of 4" in str(verdict), str(verdict)
+
+
+def _gae_of_rows(reward, value, mask, gamma=0.99, lam=0.95):
+    """As trainers of language models have it: nothing follows the last token of a row."""
+    found, after = np.zeros_like(reward), np.zeros(len(reward))
+    for t in reversed(range(reward.shape[1])):
+        follows = value[:, t + 1] if t + 1 < reward.shape[1] else 0.0
+        delta = reward[:, t] + gamma * follows - value[:, t]
+        after = (delta + gamma * lam * after) * mask[:, t]
+        found[:, t] = after
+    return found
+
+
+def test_padded_rows():
+    of_rows = Options(rows=True)
+    assert verify("gae.gae", _gae_of_rows, of_rows, sizes=SIZES).conforms
+
+    def with_padding(reward, value, mask, gamma=0.99, lam=0.95):
+        return _gae_of_rows(reward, value + (1 - mask), np.ones_like(mask), gamma, lam)
+
+    assert verify("gae.gae", with_padding, of_rows, sizes=SIZES, explain=False).status == "deviates"
+    verdict = verify("gae.gae", lambda reward, value, mask: reward[:, :0], of_rows, sizes=(4,), explain=False)
+    assert verdict.status == "could not run" and "an array of shape" in str(verdict), str(verdict)
+    with pytest.raises(LoadError, match="--rows has no place"):
+        verify("grpo.group_advantage", lambda reward, group: reward, of_rows)
+
+
+def test_how_rows_are_made():
+    columns = {name: np.zeros((3, 2)) for name in ("reward", "value", "next_value", "terminated", "truncated")}
+    columns["reward"] += np.arange(6.0).reshape(3, 2)
+    columns["next_value"] += 10
+    columns["truncated"][0, 0] = columns["terminated"][2, 0] = 1
+    padded, back = rows.padded(columns, 0.5)
+    assert padded["mask"].tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert padded["reward"].tolist() == [[0 + 5, 0, 0], [2, 4, 0], [1, 3, 5 + 5]]
+    assert np.array_equal(back(padded["mask"] * [[1], [2], [3]]), [[1, 3], [2, 3], [2, 3]])
+    with pytest.raises(ValueError, match="expected"):
+        back(padded["mask"][:1])
+    with pytest.raises(ValueError, match="alone"):
+        rows.padded({"reward": np.zeros(3)}, 0.5)
+    with pytest.raises(ValueError, match="rows need a discount"):
+        rows.padded(columns, None)

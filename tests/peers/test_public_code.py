@@ -5,12 +5,14 @@ import pathlib
 
 import pytest
 
-from tests.peers import judged, judged_trainers, trainers
+from tests.peers import judged, judged_libraries, judged_losses, judged_trainers, trainers
 from trref.conformance import verify
 
 pytestmark = pytest.mark.peer
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-JUDGED = (*judged.JUDGED, *judged_trainers.JUDGED)
+JUDGED = tuple(
+    entry for module in (judged, judged_trainers, judged_losses, judged_libraries) for entry in module.JUDGED
+)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,7 +1,8 @@
 """Functions of public trainers, from distributions that are installed without their dependencies.
 
-verl and AReaL need Ray, an inference engine and versions of other packages that exclude each other, all for the trainer
-around the losses; the losses need PyTorch. So their wheels lie in a folder of their own, ``<environment>/trainers``,
+verl, AReaL, OpenRLHF, SkyRL and oat need Ray, an inference engine and versions of other packages that exclude each
+other, all for the trainer around the losses; the losses need PyTorch. tianshou, rlax and labml need much that the
+functions judged here never touch. So their wheels lie in a folder of their own, ``<environment>/trainers``,
 which ``tools/test.py --peers`` fills from ``trainers.txt``, off the import path, and `load` imports single modules:
 
 - every module that it names is the released file, unchanged, and so is what that file imports from its distribution;
@@ -11,6 +12,7 @@ which ``tools/test.py --peers`` fills from ``trainers.txt``, off the import path
   in annotations, as base classes or not at all.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -37,6 +39,22 @@ EXPORTS = {
     "areal.utils.functional": dict.fromkeys(
         ("ppo_actor_loss_fn", "reward_overlong_penalty", "sapo_loss_fn"), "functional"
     ),
+    "labml_nn": {},
+    "labml_nn.rl": {},
+    "oat": {},
+    "oat.learners": {},
+    "openrlhf": {},
+    "openrlhf.models": {},
+    "openrlhf.trainer": {},
+    "openrlhf.trainer.ppo_utils": {},
+    "rlax": {},
+    "rlax._src": {},
+    "skyrl": {},
+    "skyrl.backends": {},
+    "skyrl.backends.skyrl_train": {},
+    "skyrl.backends.skyrl_train.utils": {},
+    "tianshou": {},
+    "tianshou.algorithm": {},
 }
 ABSENT = {
     "verl": ("omegaconf", "verl.workers.config.model"),
@@ -52,17 +70,64 @@ ABSENT = {
         "areal.utils.perf_tracer",
         "areal.utils.stats_tracker",
     ),
+    "labml_nn": ("labml",),
+    "oat": (),
+    "openrlhf": ("deepspeed",),
+    "rlax": ("chex", "distrax"),
+    "skyrl": ("jaxtyping", "loguru", "omegaconf", "ray", "skyrl.train", "skyrl.train.config"),
+    "tianshou": (
+        "numba",
+        "overrides",
+        "sensai",
+        "sensai.util",
+        "sensai.util.hash",
+        "sensai.util.helper",
+        "tianshou.algorithm.optim",
+        "tianshou.data",
+        "tianshou.data.batch",
+        "tianshou.data.buffer",
+        "tianshou.data.buffer.buffer_base",
+        "tianshou.data.types",
+        "tianshou.utils",
+        "tianshou.utils.determinism",
+        "tianshou.utils.lagged_network",
+        "tianshou.utils.net",
+        "tianshou.utils.net.common",
+        "tianshou.utils.print",
+        "tianshou.utils.torch_utils",
+    ),
 }
+DISTRIBUTIONS = {"labml_nn": "labml-nn", "oat": "oat-llm"}  # where the package has another name
 
 
-class Nothing:
-    """What stands for a name of an absent module: a class; as a decorator it changes nothing."""
+class Anything(type):
+    """Classes that have whatever attribute they are asked for."""
+
+    def __getattr__(cls, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Nothing
+
+
+class Nothing(metaclass=Anything):
+    """What stands for a name of an absent module: a class, and false; as a decorator it changes nothing."""
+
+    def __new__(cls, *arguments, **keywords):
+        alone = len(arguments) == 1 and not keywords
+        decorates = alone and isinstance(arguments[0], types.FunctionType | type)
+        return arguments[0] if decorates else super().__new__(cls)
 
     def __init__(self, *arguments, **keywords):
         pass
 
+    def __class_getitem__(cls, item):
+        return cls
+
     def __call__(self, decorated=None):
         return decorated
+
+    def __bool__(self):
+        return False
 
 
 def absent(distribution):
@@ -72,21 +137,28 @@ def absent(distribution):
 
 def version(distribution):
     """Return the version of a trainer's files."""
-    (found,) = importlib.metadata.distributions(name=distribution, path=[str(FOLDER)])
+    name = DISTRIBUTIONS.get(distribution, distribution)
+    (found,) = importlib.metadata.distributions(name=name, path=[str(FOLDER)])
     return found.version
 
 
 @functools.cache
 def load(module):
     """Import one module of a trainer; afterwards ``sys.modules`` is as before, but for real dependencies."""
+    with within(module.partition(".")[0]):
+        return importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def within(distribution):
+    """Let a trainer's modules be imported, also by functions that do so when they are called."""
     importlib.import_module("torch")
-    distribution = module.partition(".")[0]
     stand_ins = {name: _package(name, exports) for name, exports in EXPORTS.items() if _within(name, distribution)}
     stand_ins |= {name: _absent(name) for name in ABSENT[distribution]}
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if name in stand_ins}
     sys.modules.update(stand_ins)
     try:
-        return importlib.import_module(module)
+        yield
     finally:
         for name in [n for n in sys.modules if n in stand_ins or _within(n, distribution)]:
             del sys.modules[name]

@@ -221,7 +221,9 @@ def _loosely(record, answered, results):
         others.append(float(abs(f - expected).max(initial=0.0)) / z)
     if not errors or max(errors) > trials_.SINGLE or max(others) < 100 * max(errors):
         return None
-    return f"right to {max(errors):.0e}: a small number beside it, as in a denominator"
+    rounding = "float32 inside, or " if max(errors) < ROUNDING else ""
+    small = "a small number beside it, as in a denominator"
+    return f"right to {max(errors):.0e}: {rounding}{small}"
 
 
 def _by_trial(answered, results):

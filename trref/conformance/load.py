@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from trref import backend, checks
-from trref.conformance import in_jax
+from trref.conformance import in_jax, rows
 
 __all__ = [
     "FRAMEWORKS",
@@ -63,6 +63,11 @@ class Options:
         the tokens of each answer and then over answers, over all tokens, or their sum.
     mask : {"float", "bool"}
         What it takes as the argument mask.
+    micro_batches : int, optional
+        Objectives are called for so many rows at a time, and the mean of the results
+        counts, as where gradients are accumulated.
+    rows : bool
+        Estimators of advantages and returns get an episode a row, padded, with a mask.
     maximise : bool
         The implementation returns the quantity to maximise.
     gradient : bool
@@ -81,6 +86,8 @@ class Options:
     returns: str | None = None
     reduce: str | None = None
     mask: str = "float"
+    micro_batches: int | None = None
+    rows: bool = False
     maximise: bool = False
     gradient: bool = True
     backend: str = "numpy"
@@ -279,6 +286,8 @@ class Implementation:
 
     def accepts(self, name):
         """Return whether the function has a parameter for this argument of the catalogue."""
+        if self.options.rows and name in rows.FOLDED:
+            return True  # it goes into the rows
         if any(f"{{{name}}}" in str(value) for value in self.options.init.values()):
             return True
         places = map(parameter, self.theirs(name))
@@ -374,7 +383,28 @@ class Implementation:
     # ---- one method a record type; each returns {part: array}
 
     def objective(self, inputs, hyper, wrt):
-        """Value, and gradients by name where there are any: by autograd, or as returned."""
+        """Value, and gradients by name where there are any; of micro-batches, their mean."""
+        size, count = self.options.micro_batches, inputs[wrt[0]].shape[0]
+        if not size or count <= size:
+            return self._objective(inputs, hyper, wrt)
+        found, split = {}, {}
+        for first in range(0, count, size):
+            part = {
+                n: a[first : first + size] if _has_rows(a, count) else a
+                for n, a in inputs.items()
+            }
+            share = min(size, count - first) / count
+            for name, array in self._objective(part, hyper, wrt).items():
+                found.setdefault(name, []).append(share * array)
+        for name in wrt:
+            split[f"gradient by {name}"] = _has_rows(inputs[name], count)
+        return {
+            name: np.concatenate(parts) if split.get(name) else sum(parts)
+            for name, parts in found.items()
+        }
+
+    def _objective(self, inputs, hyper, wrt):
+        """By autograd, or as returned."""
         named = {**inputs, **hyper}
         if self.framework == "torch" and self.options.gradient:
             return self._autograd(named, wrt)
@@ -479,7 +509,12 @@ class Implementation:
 
     def estimator(self, inputs, hyper):
         """The result's parts."""
-        return _parts(self.call({**inputs, **hyper}), "result")
+        if not self.options.rows:
+            return _parts(self.call({**inputs, **hyper}), "result")
+        gamma = hyper.get("gamma", self.defaults.get(self.theirs("gamma")[0]))
+        padded, back = _or_refused(rows.padded, inputs, gamma)
+        parts = _parts(self.call({**padded, **hyper}), "result")
+        return {name: _or_refused(back, array) for name, array in parts.items()}
 
     def solver(self, inputs, hyper):
         """The solution (the result, its field x, or its first entry), and beside it whatever has a name."""
@@ -529,6 +564,17 @@ class Implementation:
             f"params[{i}] by step": np.stack([step[i] for step in path])
             for i in range(len(params))
         }
+
+
+def _or_refused(function, *arguments):
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+def _has_rows(value, count):
+    return isinstance(value, np.ndarray) and value.shape[:1] == (count,)
 
 
 def _first(result):

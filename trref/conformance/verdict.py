@@ -214,5 +214,9 @@ def _print_input(failure):
 
 
 def _text(array, digits):
-    text = np.array2string(np.asarray(array), separator=", ", precision=digits)
+    array = np.asarray(array)
+    tiny = array.size and 0 < abs(array).max() < 10.0**-digits
+    text = np.array2string(
+        array, separator=", ", precision=digits, suppress_small=not tiny
+    )
     return " ".join(text.split())

@@ -9,7 +9,7 @@ from trref import catalog
 from trref.checks import check_gradient
 from trref.checks.contracts import DOMAINS
 from trref.checks.gradient import ContractError
-from trref.conformance import hypotheses, trials
+from trref.conformance import hypotheses, rows, trials
 from trref.conformance.circumstances import CIRCUMSTANCES, FEWEST, exemptions, unusual
 from trref.conformance.load import LoadError, Options, parameter
 from trref.conformance.shrink import shrink
@@ -211,6 +211,7 @@ def _require_fit(record, described, options):
     if isinstance(record, catalog.UpdateRule):
         own = ("params", "grads", *record.step_inputs)
     ours = (*own, *record.hyper_parameters, *getattr(record, "stopped", ()), "state")
+    ours += ("mask",) * options.rows
     _require_options(record, described, options, ours)
     if described.framework in ("torch optimizer", "optax"):
         return
@@ -232,7 +233,12 @@ def _require_fit(record, described, options):
 
 
 def _require_options(record, described, options, ours):
-    """Raise LoadError where a name or a constant has no place."""
+    """Raise LoadError where a name, a constant or a way to call has no place."""
+    if options.micro_batches and not isinstance(record, catalog.Objective):
+        raise LoadError(f"{record.name} is no objective: --micro-batches has no place")
+    if options.rows and not set(rows.FOLDED) <= set(record.inputs):
+        needs = ", ".join(rows.FOLDED)
+        raise LoadError(f"{record.name} does not take {needs}: --rows has no place")
     for name in options.names:
         if name not in ours:
             known = ", ".join(ours)

@@ -36,7 +36,9 @@ L, C                             `longest`, `cache`
 ===============================  =======================
 
 **Where implementations differ.** TRL and verl average over the tokens of the batch, the paper over those of a prompt.
-TRL documents that it does not sample dynamically.
+TRL documents that it does not sample dynamically. Of the trainers that average over the batch, verl, OpenRLHF and SkyRL
+clamp log-ratios to ±20, verl and EasyR1 add the dual clip at 3 unless told not to, ROLL's sum counts padding, and
+prime-rl masks tokens whose ratio leaves [1/8, 8] in the place of clipping.
 
 **Provenance.** Confirmed: the objectives and the sampling by the loss code and documentation of TRL and verl. Partly:
 the overlong penalty, recalled from the paper. The gradients are derived and checked.

@@ -51,8 +51,9 @@ from which the paper subtracts a divergence (:func:`trref.tokens.kl_estimators.g
 
 **Where implementations differ.** TRL and verl divide by the sample deviation plus 1e-4 and 1e-6, which at small groups
 visibly changes :math:`|\hat A|`; the paper has no :math:`\varepsilon` and does not say which deviation. TRL's default
-is the token mean and no divergence. verl's "vanilla" loss always adds the dual clip and clamps log-ratios to ±20, verl
-leaves rows without tokens out of B, and gives a group of one its raw reward. An answer without tokens counts here.
+is the token mean and no divergence. verl's "vanilla" loss always adds the dual clip and clamps log-ratios to ±20, as do
+OpenRLHF and SkyRL; ROLL's dual clip is at 1 + 2 :math:`\epsilon`. verl leaves rows without tokens out of B, and gives a
+group of one its raw reward. An answer without tokens counts here.
 
 **Provenance.** Confirmed: by the loss code and documentation of TRL and verl. The gradients are derived and checked.
 

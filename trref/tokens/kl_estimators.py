@@ -59,8 +59,9 @@ On-policy that is REINFORCE where the reference is the policy, too, and not with
 Without any token each of these losses is 0.
 
 **Where implementations differ.** TRL penalises with plain :math:`k_3`, uncorrected off policy unless
-``use_bias_correction_kl``; its default :math:`\beta` is 0. verl clamps :math:`k_3` to ±10, and its ``k3+`` takes the
-value of :math:`k_3` and the gradient of :math:`k_2`.
+``use_bias_correction_kl``; its default :math:`\beta` is 0. verl, EasyR1, SkyRL and ROLL clamp :math:`k_3` to ±10,
+OpenRLHF every estimate. verl's ``k3+`` takes the value of :math:`k_3` and the gradient of :math:`k_2`; its ``abs``, and
+SkyRL's, is the absolute log-ratio, no divergence.
 
 **Provenance.** Confirmed: the estimates, the corrected form (DeepSeek-V3.2) and GRPO's penalty by the loss code and
 documentation of TRL and verl. The table of mean gradients is derived here and checked by enumeration.

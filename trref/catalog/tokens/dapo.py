@@ -16,7 +16,7 @@ from trref.catalog.tokens.places import (
     on_policy,
 )
 from trref.tokens.dapo import dapo, dapo_over_batch, dynamic_sampling, overlong_penalty
-from trref.tokens.terms import token_mean
+from trref.tokens.terms import per_token, token_mean
 
 
 def _batch_token_mean(
@@ -46,6 +46,20 @@ def _verl_vanilla(
     return weighted(token_mean(mask), *terms)
 
 
+def _padding_summed(
+    log_prob, old_log_prob, advantage, mask, *, clip_low=0.2, clip_high=0.28
+):
+    weight = xp.ones_like(mask) / xp.maximum(mask.sum(), 1)
+    terms = clipped_terms(log_prob - old_log_prob, advantage, clip_low, clip_high)
+    return weighted(weight, *terms)
+
+
+def _outside_masked(log_prob, old_log_prob, advantage, mask):
+    ratio, A = xp.exp(log_prob - old_log_prob), per_token(advantage)
+    term = xp.where((ratio >= 0.125) & (ratio <= 8.0), ratio * A, 0.0)
+    return weighted(token_mean(mask), term, term)
+
+
 BATCH_TOKEN_MEAN = Deviation(
     "mean over the tokens of the whole batch",
     _batch_token_mean,
@@ -56,14 +70,29 @@ BATCH_TOKEN_MEAN = Deviation(
 LOG_RATIO_CLAMP = Deviation(
     "log-ratios clamped to ±20",
     _log_ratio_clamp,
-    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_vanilla, token-mean, clip_ratio_c large",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_vanilla, token-mean, clip_ratio_c large;"
+    " OpenRLHF 0.11.2 openrlhf/models/loss.py, PolicyLoss; SkyRL 0.4.0 ppo_utils.py, ppo_policy_loss",
     computes="the ratio of a clamped log-ratio, without gradient beyond ±20",
 )
 VERL_VANILLA = Deviation(
     "dual clip at 3 and log-ratios clamped to ±20",
     _verl_vanilla,
-    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_vanilla under token-mean, its defaults",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_vanilla under token-mean, its defaults;"
+    " EasyR1 verl/trainer/core_algos.py, compute_policy_loss with loss_avg_mode='token'",
     computes="for negative advantages no less than 3 times the advantage, by default",
+    documented=True,
+)
+PADDING_SUMMED = Deviation(
+    "padding counts in the sum",
+    _padding_summed,
+    seen_in="ROLL roll/utils/functionals.py, agg_loss 'token-mean', which does not mask the terms that it is given",
+    computes="the sum of the terms of all places, padding included, over the number of tokens",
+)
+OUTSIDE_MASKED = Deviation(
+    "tokens outside [1/8, 8] are masked, the others not clipped",
+    _outside_masked,
+    seen_in="prime-rl src/prime_rl/trainer/rl/loss.py, compute_loss with ratio_type='token' and no mask of answers",
+    computes="the ratio times the advantage of tokens whose ratio is in these bounds, over the number of all tokens",
     documented=True,
 )
 
@@ -141,7 +170,7 @@ METHOD = Method(
                 Limit("grpo.grpo", {"clip_high": 0.2}, where=equal_lengths),
                 REINFORCE_OVER_TOKENS,
             ),
-            deviations=(LOG_RATIO_CLAMP, VERL_VANILLA),
+            deviations=(LOG_RATIO_CLAMP, VERL_VANILLA, PADDING_SUMMED, OUTSIDE_MASKED),
         ),
         Estimator(
             f=dynamic_sampling,

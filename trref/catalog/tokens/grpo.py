@@ -48,6 +48,15 @@ def _verl_vanilla(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
     )
 
 
+def _dual_clip_by_clip(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
+    term, derivative = clip_surrogate(log_prob, old_log_prob, advantage, clip, clip)
+    A, bound = per_token(advantage), 1 + 2 * clip
+    lower = (A < 0) & (term < bound * A)
+    return weighted(
+        seq_mean(mask), xp.where(lower, bound * A, term), derivative * ~lower
+    )
+
+
 def _over_all_tokens(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
     return weighted(
         token_mean(mask), *clip_surrogate(log_prob, old_log_prob, advantage, clip, clip)
@@ -65,7 +74,7 @@ def _empty_rows_dropped(log_prob, old_log_prob, advantage, mask, *, clip=0.2):
 GROUP_OF_ONE_RAW = Deviation(
     "a group of one keeps its raw reward",
     _group_of_one_raw,
-    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_grpo_outcome_advantage",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py and SkyRL 0.4.0 ppo_utils.py, compute_grpo_outcome_advantage",
     computes="mean 0 and deviation 1 for a group of one, so that its advantage is its reward (over 1 + eps)",
 )
 
@@ -81,7 +90,8 @@ WITHOUT_MINIMUM = Deviation(
 LOG_RATIO_CLAMP = Deviation(
     "log-ratios clamped to ±20",
     _log_ratio_clamp,
-    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, all policy losses but 'gspo', 'clip_cov', 'kl_cov', 'geo_mean'",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, all policy losses but 'gspo', 'clip_cov', 'kl_cov', 'geo_mean';"
+    " OpenRLHF 0.11.2 openrlhf/models/loss.py, PolicyLoss; SkyRL 0.4.0 ppo_utils.py, ppo_policy_loss",
     computes="the ratio of a clamped log-ratio, without gradient beyond ±20",
 )
 
@@ -89,9 +99,18 @@ LOG_RATIO_CLAMP = Deviation(
 VERL_VANILLA = Deviation(
     "dual clip at 3 and log-ratios clamped to ±20",
     _verl_vanilla,
-    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_vanilla under seq-mean-token-mean",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_vanilla under seq-mean-token-mean;"
+    " EasyR1 verl/trainer/core_algos.py, compute_policy_loss with loss_avg_mode='seq'",
     computes="for negative advantages no less than 3 times the advantage, by default",
     documented=True,
+)
+
+
+DUAL_CLIP_BY_CLIP = Deviation(
+    "dual clip at 1 + 2 clip",
+    _dual_clip_by_clip,
+    seen_in="ROLL roll/pipeline/rlvr/actor_worker.py with dual_clip_loss",
+    computes="for negative advantages no less than 1 + 2 clip times the advantage: 1.4 by default, where others have 3",
 )
 
 
@@ -107,7 +126,8 @@ TOKEN_MEAN = Deviation(
 EMPTY_ROWS_DROPPED = Deviation(
     "answers without tokens are not counted",
     _empty_rows_dropped,
-    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, agg_loss where its caller gives no global_batch_size",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, agg_loss where its caller gives no global_batch_size;"
+    " OpenRLHF 0.11.2 openrlhf/models/loss.py, aggregate_loss likewise",
     computes="the mean over the answers that have at least one token",
 )
 
@@ -200,6 +220,7 @@ METHOD = Method(
                 WITHOUT_MINIMUM,
                 LOG_RATIO_CLAMP,
                 VERL_VANILLA,
+                DUAL_CLIP_BY_CLIP,
                 TOKEN_MEAN,
                 EMPTY_ROWS_DROPPED,
             ),

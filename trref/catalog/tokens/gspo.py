@@ -6,7 +6,7 @@ from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
 from trref.catalog.tokens.pieces import clipped_terms, weighted
 from trref.catalog.tokens.places import OVER_ANSWERS, fresh, of_one_token, one_advantage
 from trref.tokens.gspo import gspo
-from trref.tokens.terms import seq_mean, token_mean
+from trref.tokens.terms import per_token, seq_mean, token_mean
 
 
 def _mean_log_ratio(log_prob, old_log_prob, mask):
@@ -30,6 +30,21 @@ def _sequence_clamp(
         xp.minimum(d, 10.0), advantage, clip_low, clip_high
     )
     return weighted(seq_mean(mask), term, derivative * (d <= 10))
+
+
+def _easy_r1(log_prob, old_log_prob, advantage, mask, *, clip_low=3e-4, clip_high=4e-4):
+    d = _mean_log_ratio(log_prob, old_log_prob, mask)
+    free = abs(d) <= 20
+    term, derivative = clipped_terms(
+        xp.clip(d, -20.0, 20.0), advantage, clip_low, clip_high
+    )
+    A = per_token(advantage)
+    lower = (A < 0) & (term < 3 * A)
+    derivative = derivative * free * ~lower
+    n = xp.maximum(mask.sum(1, keepdims=True), 1)
+    return _of_answers(
+        seq_mean(mask), xp.where(lower, 3 * A, term), derivative, mask, 1 / n
+    )
 
 
 def _sequence_sum(
@@ -61,6 +76,14 @@ SEQUENCE_CLAMP = Deviation(
     _sequence_clamp,
     seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, compute_policy_loss_gspo",
     computes="the ratio of a log-ratio of at most 10, without gradient beyond; each token's coefficient is its own",
+)
+
+
+DUAL_CLIP = Deviation(
+    "dual clip at 3 and the answer's log-ratio clamped to ±20",
+    _easy_r1,
+    seen_in="EasyR1 verl/trainer/core_algos.py, compute_policy_loss with loss_type='gspo' and loss_avg_mode='seq'",
+    computes="for negative advantages no less than 3 times the advantage",
 )
 
 
@@ -119,7 +142,12 @@ METHOD = Method(
                     gradient_only=True,
                 ),
             ),
-            deviations=(SEQUENCE_CLAMP, SEQUENCE_SUM, SEQUENCE_TOKEN_MEAN),
+            deviations=(
+                SEQUENCE_CLAMP,
+                DUAL_CLIP,
+                SEQUENCE_SUM,
+                SEQUENCE_TOKEN_MEAN,
+            ),
         ),
     ),
 )

@@ -34,6 +34,18 @@ def _k3_clamp(log_prob, mask, ref_log_prob):
     return (w * xp.minimum(k, 10.0)).sum(), w * (1 - xp.exp(d)) * free
 
 
+def _all_clamped(log_prob, mask, ref_log_prob, *, estimator="k3"):
+    d = ref_log_prob - log_prob
+    safe = xp.minimum(d, 10.0)
+    k, dk = {
+        "k1": (-d, xp.ones_like(d)),
+        "k2": (d**2 / 2, -d),
+        "k3": (xp.exp(safe) - safe - 1, 1 - xp.exp(safe)),
+    }[estimator]
+    w = token_mean(mask)
+    return (w * xp.clip(k, -10.0, 10.0)).sum(), w * dk * (abs(k) <= 10)
+
+
 def _k3_straight_through(log_prob, mask, ref_log_prob):
     w = token_mean(mask)
     return (w * xp.minimum(_k3(log_prob, ref_log_prob)[0], 10.0)).sum(), w * (
@@ -55,8 +67,17 @@ def _uncorrected_k3(log_prob, old_log_prob, mask, ref_log_prob):
 K3_CLAMP = Deviation(
     "k3 clamped to ±10",
     _k3_clamp,
-    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, kl_penalty_forward 'low_var_kl' and 'k3'",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, kl_penalty_forward 'low_var_kl' and 'k3'; EasyR1 compute_kl,"
+    " SkyRL 0.4.0 and ROLL compute_approx_kl",
     computes="no more than 10 a token, without gradient beyond",
+)
+
+
+ALL_CLAMPED = Deviation(
+    "every estimate clamped to ±10",
+    _all_clamped,
+    seen_in="OpenRLHF 0.11.2 openrlhf/models/utils.py, compute_approx_kl (in float32)",
+    computes="no more than ±10 a token, by any estimate, without gradient beyond",
 )
 
 
@@ -72,7 +93,7 @@ K3_STRAIGHT_THROUGH = Deviation(
 ABSOLUTE = Deviation(
     "absolute log-ratio",
     _absolute,
-    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, kl_penalty_forward 'abs'",
+    seen_in="verl 0.9.1 verl/trainer/ppo/core_algos.py, kl_penalty_forward 'abs'; SkyRL 0.4.0 compute_approx_kl",
     computes="the distance of the log-probabilities, whose mean is no divergence",
     documented=True,
 )
@@ -130,7 +151,7 @@ METHOD = Method(
                     gradient_only=True,
                 ),
             ),
-            deviations=(K3_CLAMP, K3_STRAIGHT_THROUGH, ABSOLUTE),
+            deviations=(K3_CLAMP, ALL_CLAMPED, K3_STRAIGHT_THROUGH, ABSOLUTE),
         ),
         Objective(
             f=kl_in_reward,
