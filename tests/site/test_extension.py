@@ -38,7 +38,7 @@ The idea,
 
     a = b
 
-then more:
+**Then more.** It is:
 
 .. math::
     :label: m-two
@@ -81,7 +81,7 @@ def test_a_tag_covers_its_statement_or_what_follows(module):
 
 def test_the_docstring_in_parts(module):
     assert module.title == "A title" and module.labels == ("m-one", "m-two")
-    assert module.parts[0].text.startswith("The idea,") and module.parts[1].text.startswith("then more:")
+    assert module.parts[0].text.startswith("The idea,") and module.parts[1].text.startswith("**Then more.** It is:")
     assert module.sections == {"Where implementations differ": "Nowhere.", "Provenance": "Read."}
     assert module.citation == "Author, *Title*."
 

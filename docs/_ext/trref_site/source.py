@@ -13,7 +13,8 @@ import tokenize
 __all__ = ["Module", "Part", "Span", "read", "terms"]
 
 TAG = re.compile(r"#\s*eq\.\s*(.+)")
-RUN_IN = re.compile(r"\*\*(?P<name>[^*]+?)\.\*\*\s*")
+# the sections with which a docstring ends; other words in bold begin a paragraph of the text
+RUN_IN = re.compile(r"\*\*(?P<name>Where implementations differ[^*]*?|Provenance)\.\*\*\s*")
 
 
 @dataclasses.dataclass(frozen=True)
