@@ -98,7 +98,7 @@ def test_mdpo_of_gaussians():
     actions = old_mean + np.exp(old_log_std) * noise
     ratio = torch.exp(new.log_prob(torch.tensor(actions)) - old.log_prob(torch.tensor(actions)))
     loss = -(ratio * torch.tensor(A) - torch.distributions.kl_divergence(new, old) / 0.4).mean()
-    loss.backward()
+    loss.backward(retain_graph=True)
     value, gradient = gaussian_objective(mean, log_std, old_mean, old_log_std, actions, A, lr=0.4)
     close(value, loss)
     close(gradient.mean, m.grad)

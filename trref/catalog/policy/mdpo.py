@@ -37,6 +37,18 @@ def _choice(logits, old_logits, advantage):
     }
 
 
+CATEGORICAL = Interface(
+    "categorical_surrogate",
+    example=_categorical,
+    edges={
+        "on-policy": lambda: _choice([[0.5, -1.0]] * 2, [[0.5, -1.0]] * 2, [1, -2]),
+        "no advantages": lambda: _choice([[0.5, -1.0]], [[0.5, -1.0]], [0]),
+        "all but deterministic": lambda: _choice([[5.0, 0.0]], [[-3.0, 0.0]], [1]),
+    },
+)
+"""``f(logits (N K), old_logits (N K), actions (N), advantage (N), *, …) -> (loss, d loss / d logits)``."""
+
+
 def _gaussian(rng, size):
     D = int(rng.integers(1, 4))
     old_mean, old_log_std = (
@@ -193,16 +205,7 @@ METHOD = Method(
     functions=(
         Objective(
             f=mdpo_objective,
-            example=_categorical,
-            edges={
-                "on-policy": lambda: _choice(
-                    [[0.5, -1.0]] * 2, [[0.5, -1.0]] * 2, [1, -2]
-                ),
-                "no advantages": lambda: _choice([[0.5, -1.0]], [[0.5, -1.0]], [0]),
-                "all but deterministic": lambda: _choice(
-                    [[5.0, 0.0]], [[-3.0, 0.0]], [1]
-                ),
-            },
+            interface=CATEGORICAL,
             wrt="logits",
             settings=LENGTH,
             limits=(
