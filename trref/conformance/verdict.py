@@ -34,6 +34,8 @@ class Verdict:
         The circumstances in which all differences lie, where these are such.
     assumed : tuple of str
         The circumstances that do not count.
+    picture : callable, optional
+        Returns a picture of both functions, as SVG; of those called in this process.
     """
 
     function: str
@@ -49,6 +51,7 @@ class Verdict:
     seconds: float
     exemptions: tuple = ()
     assumed: tuple[str, ...] = ()
+    picture: object = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def status(self):
@@ -118,13 +121,15 @@ class Verdict:
         return "\n".join(lines)
 
     def _repr_html_(self):
-        """The same in a notebook, with the verdict in colour."""
+        """The same in a notebook, with the verdict in colour, and a picture."""
         first, *lines = str(self).splitlines()
         colour = {"conforms": "green", "deviates": "crimson"}.get(
             self.status, "darkorange"
         )
         rest = html.escape("\n".join(lines))
-        return f'<b style="color: {colour}">{html.escape(first)}</b><pre>{rest}</pre>'
+        drawn = self.picture() if self.picture else ""
+        head = f'<b style="color: {colour}">{html.escape(first)}</b>'
+        return f"{head}<pre>{rest}</pre>{drawn}"
 
     def groups(self):
         """Say which groups of cases fail, and how many of each."""

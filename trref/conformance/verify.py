@@ -9,7 +9,7 @@ from trref import catalog
 from trref.checks import check_gradient
 from trref.checks.contracts import DOMAINS
 from trref.checks.gradient import ContractError
-from trref.conformance import hypotheses, rows, trials
+from trref.conformance import hypotheses, picture, rows, trials
 from trref.conformance.circumstances import CIRCUMSTANCES, FEWEST, exemptions, unusual
 from trref.conformance.load import LoadError, Options, parameter
 from trref.conformance.shrink import shrink
@@ -135,9 +135,24 @@ def verify(
             seconds=time.perf_counter() - start,
             exemptions=exempt,
             assumed=tuple(assume),
+            picture=_picture(record, runner, everything, smallest),
         )
     finally:
         runner.close()
+
+
+def _picture(record, runner, everything, smallest):
+    """What draws both functions through the smallest failing input, or an example."""
+    if not isinstance(runner, InProcess):
+        return None
+    trial = smallest.trial if smallest else everything[0]
+
+    def draw():
+        found = picture.slices(record, trial, lambda t: trials.ask(runner, record, t))
+        shown = max(found, key=lambda s: s.difference, default=None)
+        return picture.draw(shown) if shown else ""
+
+    return draw
 
 
 def _runner(implementation, options, limit):

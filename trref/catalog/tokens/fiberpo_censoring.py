@@ -62,6 +62,16 @@ def _solution_by_loops(advantage, states, *, radius):
     return ratio
 
 
+def _gain(ratio, advantage, states, *, radius):
+    """What the ratios earn, and how far they leave the constraints."""
+    violation = -float(min(ratio))
+    for s in set(states.tolist()):
+        own = ratio[states == s]
+        violation = max(violation, abs(float(own.mean()) - 1))
+        violation = max(violation, float(abs(own - 1).mean()) - radius)
+    return float(ratio @ advantage), violation
+
+
 def _radius_by_loops(advantage, states, *, discount):
     rows = [
         [float(a) for a, t in zip(advantage, states, strict=True) if t == s]
@@ -120,6 +130,7 @@ METHOD = Method(
             **ON_STATES,
             settings={"default": {"radius": 0.25}, "probe": {"radius": 1.3}},
             brute_force=_solution_by_loops,
+            maximises=_gain,
         ),
         Estimator(
             f=penalised_radius,
