@@ -12,6 +12,11 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "backend_name", "set_backend", "use_backend"]
 
 
+def load_ipython_extension(shell):
+    """``%load_ext trref``: the magics ``%%verify`` and ``%exercise``."""
+    importlib.import_module("trref.courses.magics").load(shell)
+
+
 def __getattr__(name):
     if name.startswith("_"):
         raise AttributeError(f"module 'trref' has no attribute {name!r}")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trref import catalog, checks, cli
-from trref.courses import starter, worked
+from trref.courses import handout, starter, worked
 from trref.courses.exercise import Exercise, derivative_of, questions, stages
 from trref.courses.judge import judge, judge_function
 from trref.courses.plain import page, plain
@@ -46,7 +46,7 @@ def test_the_exercise_of_every_function(names, tmp_path):
     """It is Python, it says what is asked, and as handed out it is not started."""
     for number, name in enumerate(names):
         exercise = Exercise(name, level=number % 3 + 1, framework=("numpy", "torch", "jax")[number % 2])
-        file, visible = starter.write(exercise, tmp_path)
+        file, visible = handout.write(exercise, tmp_path)
         source = file.read_text(encoding="utf-8")
         compile(source, file.name, "exec")
         compile(visible.read_text(encoding="utf-8"), visible.name, "exec")

@@ -6,7 +6,7 @@ import json
 import pathlib
 
 import trref
-from trref.courses import starter
+from trref.courses import bugs, handout, starter
 from trref.courses.exercise import Exercise, asked, questions
 
 __all__ = ["Assignment", "load", "parse", "save", "write_folders"]
@@ -135,8 +135,8 @@ def write_folders(assignment, folder):
         "assignment.json": json.dumps(assignment.as_dict(), indent=1) + "\n",
     }
     for exercise in assignment.exercises:
-        texts |= starter.files(exercise, notebook=assignment.notebook)
-    return [*starter.put(student, texts), *starter.put(teacher, keys)]
+        texts |= handout.files(exercise, notebook=assignment.notebook)
+    return [*handout.put(student, texts), *handout.put(teacher, keys)]
 
 
 def _handout(assignment):
@@ -151,6 +151,12 @@ def _handout(assignment):
             f"## {number}. {exercise.name}, level {exercise.level} ({exercise.stem})",
             "",
         ]
+        if exercise.bug:
+            lines += [
+                "One line is wrong: find it, repair it, and say why a training run hides it.",
+                "",
+            ]
+            continue
         lines += [f"- {line}" for line in asked(exercise)]
         lines += ["", f"Check it: `{starter.command(exercise)}`", ""]
     return "\n".join(lines)
@@ -167,6 +173,13 @@ def _key(assignment):
     lines += ["    trref grade SUBMISSIONS --assignment assignment.json", ""]
     for number, exercise in enumerate(assignment.exercises, start=1):
         lines += [f"## {number}. {exercise.name}", ""]
+        if exercise.bug:
+            found = bugs.of(exercise)
+            lines += [
+                f"- the mistake, shown by {100 * found.share:.0f} % of the cases: `{found.text}`",
+                "",
+            ]
+            continue
         lines += [f"- question: {q}" for q in questions(exercise.record)]
         for deviation in exercise.record.deviations:
             choice = "; a documented choice" if deviation.documented else ""

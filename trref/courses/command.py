@@ -32,6 +32,11 @@ def add_commands(commands):
         help="of the mistake",
     )
     add("--seed", type=int, default=0, help="of the mistake")
+    add(
+        "--deviation",
+        metavar="NAME",
+        help="a deviation on record in the place of a chance mistake",
+    )
     add("--check", metavar="FILE", help="has this file the mistake repaired?")
     command.set_defaults(run=_exercise)
 
@@ -136,17 +141,42 @@ def _could_not_run(error):
 
 
 def _exercise(options):
-    from trref.courses import starter
+    from trref.courses import handout
     from trref.courses.exercise import Exercise
 
+    bug = None
+    if options.find_the_bug:
+        bug = {"difficulty": options.difficulty, "seed": options.seed}
+        bug |= {"deviation": options.deviation} if options.deviation else {}
     try:
         for name in options.names:
-            exercise = Exercise(name, options.level, options.framework)
-            for path in starter.write(exercise, pathlib.Path(options.out)):
+            exercise = Exercise(
+                name, 3 if bug else options.level, options.framework, bug=bug
+            )
+            if options.check:
+                return _checked(exercise, options.check)
+            for path in handout.write(
+                exercise, pathlib.Path(options.out), notebook=options.notebook
+            ):
                 print(path)
     except (ValueError, OSError) as error:
         return _could_not_run(error)
     return DONE
+
+
+def _checked(exercise, file, json_file=None):
+    """Judge one file, print what a student reads, return the exit status."""
+    from trref.courses import report
+    from trref.courses.judge import judge
+
+    path = pathlib.Path(file)
+    result = judge(exercise, path.read_text(encoding="utf-8"), file=path.name).as_dict()
+    print(report.as_text(result))
+    if json_file:
+        pathlib.Path(json_file).write_text(
+            json.dumps(result, indent=1), encoding="utf-8"
+        )
+    return STATUS.get(result["status"], COULD_NOT_RUN)
 
 
 def _assign(options):
@@ -163,7 +193,7 @@ def _assign(options):
         for text in options.bug:
             name, _, difficulty = text.partition(":")
             bug = {"difficulty": difficulty or "medium", "seed": options.seed}
-            exercises.append(Exercise(name, bug=bug))
+            exercises.append(Exercise(name, 3, bug=bug))
         if not exercises:
             assignment = assignments.load(path)
         elif path.exists():
@@ -237,27 +267,16 @@ def _bar(results, total):
 
 def verify_at_level(options):
     """``trref verify NAME FILE:FUNCTION --level K``: the stages of an exercise, as `grade` asks them."""
-    from trref.courses import report
     from trref.courses.exercise import Exercise
-    from trref.courses.judge import judge
 
     place, _, function = options.implementation.rpartition(":")
     framework = "numpy" if options.framework == "auto" else options.framework
     try:
         exercise = Exercise(options.name, options.level, framework)
-        source = pathlib.Path(place or options.implementation).read_text(
-            encoding="utf-8"
-        )
+        if function != exercise.function:
+            return _could_not_run(
+                f"the function is called {exercise.function}, not {function!r}"
+            )
+        return _checked(exercise, place, options.json)
     except (ValueError, OSError) as error:
         return _could_not_run(error)
-    if function != exercise.function:
-        return _could_not_run(
-            f"the function is called {exercise.function}, not {function!r}"
-        )
-    result = judge(exercise, source, file=pathlib.Path(place).name).as_dict()
-    print(report.as_text(result))
-    if options.json:
-        pathlib.Path(options.json).write_text(
-            json.dumps(result, indent=1), encoding="utf-8"
-        )
-    return STATUS.get(result["status"], COULD_NOT_RUN)

@@ -111,6 +111,11 @@ class Exercise:
 def stages(exercise):
     """Return the stages that an exercise has, of `STAGES`."""
     record, level, found = exercise.record, exercise.level, ["value"]
+    if exercise.bug:
+        whole = isinstance(record, catalog.Objective) or (
+            isinstance(record, catalog.Solver) and _iterates(record)
+        )
+        return (*found, *(["gradient"] * whole), "hard")
     if getattr(record, "value_free", False) and (
         level > 1 or exercise.framework != "numpy"
     ):

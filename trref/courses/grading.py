@@ -203,7 +203,10 @@ def _done(tasks, jobs, backend, scheduler, progress):
         return
     import joblib
 
-    with _cluster(backend, scheduler), joblib.parallel_config(backend=backend, n_jobs=jobs):
+    with (
+        _cluster(backend, scheduler),
+        joblib.parallel_config(backend=backend, n_jobs=jobs),
+    ):
         calls = (joblib.delayed(grade_task)(key, task) for key, task in tasks)
         results = joblib.Parallel(return_as="generator_unordered")(calls)
         yield from progress(results, len(tasks)) if progress else results

@@ -12,6 +12,7 @@ from trref import backend, catalog, checks
 from trref.conformance import trials
 from trref.conformance.load import LoadError
 from trref.conformance.worker import InProcess, Request
+from trref.courses import bugs
 from trref.courses.asked import asked_trials, group_of, refusals
 from trref.courses.children import MEMORY, GuardedChild
 from trref.courses.exercise import derivative_of, stages
@@ -22,7 +23,7 @@ from trref.courses.where import where
 
 __all__ = ["Limits", "Result", "judge", "judge_function"]
 
-MOST_LOSSES = 3  # calls that do not come back
+MOST_LOSSES = 2  # calls that do not come back
 NOT_STARTED = "raised NotImplementedError"
 LATE = "was not asked: too many calls did not come back in time"
 NAMES = {
@@ -111,7 +112,9 @@ def judge(exercise, source, *, limits=None, seeds=(0, 1), file="submission.py"):
     broken, looked = violations(source), suspicions(source)
     if broken:
         return base("not allowed", violations=broken, suspicions=looked, notes=broken)
-    if not_started(source, exercise.function):
+    if not_started(source, exercise.function) or (
+        exercise.bug and not bugs.changed_lines(exercise, source)
+    ):
         return base("not started", notes=["the body is as it was handed out"])
     with tempfile.TemporaryDirectory(prefix="trref-") as folder:
         path = pathlib.Path(folder) / pathlib.Path(file).with_suffix(".py").name
@@ -128,6 +131,15 @@ def judge(exercise, source, *, limits=None, seeds=(0, 1), file="submission.py"):
             )
 
         result = _Judge(exercise, runner, limits, seeds).result()
+    if (
+        exercise.bug
+        and result.status == "passed"
+        and (lines := bugs.changed_lines(exercise, source)) > bugs.MOST_LINES
+    ):
+        text = f"it conforms, but {lines} lines are new: one mistake takes {bugs.MOST_LINES} at most"
+        result = dataclasses.replace(
+            result, status="failed", score=0.0, first="rewritten", notes=[text]
+        )
     notes = [note.replace(folder, "").replace("/private", "") for note in result.notes]
     return dataclasses.replace(result, suspicions=looked, notes=notes)
 

@@ -12,9 +12,8 @@ from trref.courses.exercise import (
     signature,
 )
 from trref.courses.plain import page, prose
-from trref.courses.worked import test_code
 
-__all__ = ["BEGIN", "END", "code", "command", "files", "introduction", "put", "write"]
+__all__ = ["BEGIN", "END", "code", "command", "introduction"]
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 IMPORTS = {
@@ -101,36 +100,3 @@ def _function(name, parameters, doc):
     body = f"    {BEGIN}\n    raise NotImplementedError\n    {END}"
     several = "\n" in doc
     return f'def {name}{parameters}:\n    """{doc}{chr(10) + "    " if several else ""}"""\n{body}'
-
-
-def files(exercise, *, notebook=False):
-    """Return name -> text of what is handed out."""
-    head = introduction(exercise).replace("\\", "\\\\").replace('"""', "'''")
-    return {
-        f"{exercise.stem}.py": f'"""{head}\n"""\n\n{code(exercise)}',
-        f"test_{exercise.stem}.py": test_code(exercise),
-    }
-
-
-def write(exercise, folder, *, notebook=False):
-    """Write the starter file and its visible test, or a notebook; return the paths.
-
-    Raises
-    ------
-    FileExistsError
-        A file of a student is never written over.
-    """
-    return put(folder, files(exercise, notebook=notebook))
-
-
-def put(folder, texts):
-    """Write files that are not there yet; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / name for name in texts]
-    if there := [str(p) for p in paths if p.exists()]:
-        raise FileExistsError(
-            f"{', '.join(there)}: there already, and not written over"
-        )
-    for path, text in zip(paths, texts.values(), strict=True):
-        path.write_text(text, encoding="utf-8")
-    return paths
