@@ -56,6 +56,11 @@ GRADIENT = Interface(
     edges={
         "zero": _one([0.0, 0.0], [1.0, 2.0], 0.5),
         "one parameter": _one([-3.0], [0.5], 2.0),
+        "from the identity": lambda: {
+            "g": xp.array([1.0, -2.0, 3.0]),
+            "base": None,
+            "loss": xp.asarray(0.4),
+        },
         "very steep": _one([30.0, -40.0], [1.0, 1.0], 0.1),
     },
 )
