@@ -439,6 +439,18 @@ def finite_on_the_host(name, *values):
             raise ValueError(f"{name} must return finite values")
 
 
+def returned(name, value, shape, *, finite=False):
+    """Require an array of this shape of the callable of this name, with finite values as in `loss_and_grad`."""
+    array(f"the result of {name}", value)
+    if value.shape != shape:
+        raise ValueError(
+            f"{name} must return an array of shape {tuple(shape)}, not {tuple(value.shape)}"
+        )
+    if finite:
+        finite_on_the_host(name, value)
+    return value
+
+
 def labels(labels, K, name="labels"):
     """What is still to be asked of labels (non-negative integers), for `require`: all are less than K."""
     return lambda: labels.max() < K, f"{name} must be less than {K}"

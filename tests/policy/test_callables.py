@@ -74,6 +74,6 @@ def test_a_policy_that_gives_no_numbers_is_named(method, value, n):
     theta, states = rng.standard_normal(policy.size), rng.standard_normal((n, 3))
     with (
         warnings.catch_warnings(action="ignore", category=RuntimeWarning),  # of what infinities give on the way
-        pytest.raises(ValueError, match="policy must give finite values and deriv"),
+        pytest.raises(ValueError, match=r"policy.* must return finite values"),
     ):
         trpo_step(policy, theta, states, np.zeros(n, dtype=int), rng.standard_normal(n))

@@ -50,8 +50,10 @@ Estimation*, 2015, arXiv:1506.02438.
 
 from typing import NamedTuple
 
+from trref import validate
 from trref.backend import xp
 from trref.policy.natural_gradient import natural_step
+from trref.problems.policies import Asked
 from trref.problems.protocols import ValueFunction
 from trref.signature import (
     D,
@@ -106,9 +108,12 @@ def value_trust_region_step(
         With a copy of `theta` where the gradient vanishes.
     """
     N = len(states)
+    value_function = Asked("value_function", value_function, (N,))
     value, cache = value_function.forward(theta, states)
     error = value - value_target
     g = value_function.vjp(cache, 2 * error)  # eq. gae-value-trust-region-objective
+    finite = lambda: xp.isfinite(error).all() & xp.isfinite(g).all()  # noqa: E731
+    validate.require((finite, "value_function must give finite values and derivatives"))
     # eq. gae-value-trust-region-constraint
     variance = (error * error).sum() / N
     variance = xp.maximum(variance, xp.finfo(error.dtype).tiny)

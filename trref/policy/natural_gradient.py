@@ -64,6 +64,7 @@ from trref.backend import xp
 from trref.krylov.cg import cg
 from trref.krylov.terms import product, require_finite
 from trref.nn import heads
+from trref.problems.policies import Asked
 from trref.problems.protocols import Policy
 from trref.signature import (
     D,
@@ -161,6 +162,7 @@ def fisher_vector_product(
     weight
         1/N if None.
     """
+    policy = Asked("policy", policy)
     # eq. natural-gradient-fisher
     z, cache = policy.forward(theta, states)
     u = policy.fisher(z, policy.jvp(cache, v))

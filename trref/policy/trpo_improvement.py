@@ -70,6 +70,7 @@ from typing import Literal, NamedTuple
 
 from trref.backend import xp
 from trref.nn.heads import log_softmax
+from trref.problems.mdp import evaluate
 from trref.problems.protocols import DecisionProcess
 from trref.signature import A, PositiveInt, Real, S, Scalar, checked
 
@@ -90,9 +91,11 @@ def expected_return(
 ) -> tuple[Scalar, Real[S, A]]:
     """Exact return of a table of logits, as a loss."""
     policy = xp.exp(log_softmax(logits))
-    _, advantage, visits, J = mdp(policy)
-    dJ = visits[:, None] * policy * advantage  # eq. trpo-improvement-gradient
-    return -J, -dJ
+    worth = evaluate(mdp, policy)
+    dJ = (
+        worth.visits[:, None] * policy * worth.advantage
+    )  # eq. trpo-improvement-gradient
+    return -worth.expected_return, -dJ
 
 
 @checked
@@ -100,8 +103,9 @@ def performance_difference(
     logits: Real[S, A], old_logits: Real[S, A], mdp: DecisionProcess
 ) -> Scalar:
     """Return of a policy from another one's advantages and its own visits."""
-    new, old = xp.exp(log_softmax(logits)), mdp(xp.exp(log_softmax(old_logits)))
-    visits = mdp(new).visits
+    new = xp.exp(log_softmax(logits))
+    old = evaluate(mdp, xp.exp(log_softmax(old_logits)))
+    visits = evaluate(mdp, new).visits
     # eq. trpo-improvement-difference
     return old.expected_return + (visits[:, None] * new * old.advantage).sum()
 
@@ -111,7 +115,8 @@ def surrogate_return(
     logits: Real[S, A], old_logits: Real[S, A], mdp: DecisionProcess
 ) -> tuple[Scalar, Real[S, A]]:
     """First-order surrogate of the return, as a loss."""
-    new, old = xp.exp(log_softmax(logits)), mdp(xp.exp(log_softmax(old_logits)))
+    new = xp.exp(log_softmax(logits))
+    old = evaluate(mdp, xp.exp(log_softmax(old_logits)))
     gain = (new * old.advantage).sum(1, keepdims=True)
     # eq. trpo-improvement-surrogate
     L = old.expected_return + (old.visits[:, None] * gain).sum()
@@ -136,9 +141,10 @@ def lower_bound(
     """
     log_new, log_old = log_softmax(logits), log_softmax(old_logits)
     new, old = xp.exp(log_new), xp.exp(log_old)
-    _, advantage, visits, start = mdp(old)
-    L = start + (visits[:, None] * new * advantage).sum()
-    C = 4 * abs(advantage).max() * mdp.gamma / (1 - mdp.gamma) ** 2
+    worth = evaluate(mdp, old)
+    gain = (worth.visits[:, None] * new * worth.advantage).sum()
+    L = worth.expected_return + gain
+    C = 4 * abs(worth.advantage).max() * mdp.gamma / (1 - mdp.gamma) ** 2
     if divergence == "tv":
         alpha = abs(new - old).sum(1).max() / 2
         return L - C * alpha**2  # eq. trpo-improvement-tv-bound
@@ -165,10 +171,10 @@ def theoretical_policy_iteration(
     log_policy, returns, bounds = log_softmax(logits), [], []
     for _ in range(iterations):
         improved = _maximise_bound(log_policy, mdp)
-        returns.append(float(mdp(xp.exp(log_policy)).expected_return))
+        returns.append(float(evaluate(mdp, xp.exp(log_policy)).expected_return))
         bounds.append(float(lower_bound.unchecked(improved, log_policy, mdp)))
         log_policy = improved
-    returns.append(float(mdp(xp.exp(log_policy)).expected_return))
+    returns.append(float(evaluate(mdp, xp.exp(log_policy)).expected_return))
 
     rounding = 64 * float(xp.finfo(logits.dtype).eps)
     slack = rounding * float(abs(mdp.reward).max()) / (1 - mdp.gamma) ** 2
@@ -180,9 +186,9 @@ def theoretical_policy_iteration(
 def _maximise_bound(log_policy, mdp):
     """Return the log-probabilities that maximise the surrogate minus C times the largest divergence."""
     policy = xp.exp(log_policy)
-    _, advantage, visits, _ = mdp(policy)
-    epsilon = abs(advantage).max()
-    A = advantage / xp.maximum(epsilon, float(xp.finfo(policy.dtype).tiny))
+    worth = evaluate(mdp, policy)
+    epsilon = abs(worth.advantage).max()
+    A = worth.advantage / xp.maximum(epsilon, float(xp.finfo(policy.dtype).tiny))
     C = 4 * mdp.gamma / (1 - mdp.gamma) ** 2  # in units of epsilon
     log_kappa = 0.0
     for _ in range(
@@ -190,7 +196,7 @@ def _maximise_bound(log_policy, mdp):
     ):  # for a small divergence lambda is the deviation of A over sqrt(2 kappa)
         gap = _gap(policy, A, log_kappa)
         lam = 1 / (policy / gap).sum(1, keepdims=True)
-        log_kappa = log_kappa + 2 * xp.log((visits * lam[:, 0]).sum() / C)
+        log_kappa = log_kappa + 2 * xp.log((worth.visits * lam[:, 0]).sum() / C)
     return log_policy + xp.log(lam) - xp.log(gap)  # eq. trpo-improvement-step
 
 

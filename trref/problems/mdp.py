@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trref import validate
 from trref.backend import linalg, xp
 from trref.nn.heads import log_softmax, one_hot
 
@@ -16,6 +17,7 @@ __all__ = [
     "SoftValues",
     "TabularMDP",
     "corridor",
+    "evaluate",
     "gridworld",
     "occupancy",
     "optimal_policy",
@@ -34,6 +36,37 @@ class Evaluation(NamedTuple):
     advantage: Any
     visits: Any
     expected_return: Any
+
+
+def evaluate(mdp, policy):
+    """What a decision process says that a policy (S, A) is worth.
+
+    Parameters
+    ----------
+    mdp : trref.problems.protocols.DecisionProcess
+    policy : array (S, A)
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    TypeError, ValueError
+        A field that is missing or has another shape, or, on the host, numbers that are not finite.
+    """
+    worth, (S, A) = mdp(policy), policy.shape
+    shapes = {"value": (S,), "advantage": (S, A), "visits": (S,), "expected_return": ()}
+    for name, shape in shapes.items():
+        if not hasattr(worth, name):
+            raise TypeError(
+                f"mdp must return {', '.join(shapes)}, not {type(worth).__name__}"
+            )
+        value = (
+            xp.asarray(getattr(worth, name)) if shape == () else getattr(worth, name)
+        )
+        validate.returned(f"mdp ({name})", value, shape, finite=True)
+    return worth
 
 
 @dataclasses.dataclass(frozen=True)

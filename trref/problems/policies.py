@@ -7,10 +7,12 @@ A policy is a network (`forward`, `jvp`, `vjp`, from parameters to outputs) unde
 import dataclasses
 from typing import Any, ClassVar
 
+from trref import validate
 from trref.backend import xp
 from trref.nn import heads, mlp
 
 __all__ = [
+    "Asked",
     "CategoricalPolicy",
     "GaussianPolicy",
     "LinearSoftmaxPolicy",
@@ -306,3 +308,62 @@ class QuadraticTrustRegion:
         d = x - self.centre
         J = self.start + (self.gradient * d).sum() - self.bend * (d * d).sum() / 2
         return J, (d * (self.A @ d)).sum() / 2
+
+
+class Asked:
+    """A policy or value function of which every answer is looked at: a wrong one is an error with its name.
+
+    Shapes are asked, and finite values of `forward` and of derivatives where looking costs no synchronisation.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    model : trref.problems.protocols.Policy or trref.problems.protocols.ValueFunction
+    outputs : tuple of int
+        The shape of its outputs if that is known beside their number.
+    """
+
+    def __init__(self, name, model, outputs=None):
+        self.name, self.model, self.outputs = name, model, outputs
+
+    def _array(self, method, value, shape, finite=True):
+        name = f"{self.name}.{method}"
+        return validate.returned(name, value, shape, finite=finite)
+
+    def _pair(self, method, value):
+        if not isinstance(value, tuple) or len(value) != 2:
+            kind = type(value).__name__
+            raise TypeError(f"{self.name}.{method} must return a pair, not {kind}")
+        return value
+
+    def _rows(self, method, z, states, finite=True):
+        validate.array(f"the result of {self.name}.{method}", z)
+        shape = self.outputs or (len(states), *z.shape[1:])
+        return self._array(method, z, shape, finite)
+
+    def __call__(self, theta, states):
+        return self._rows("__call__", self.model(theta, states), states, finite=False)
+
+    def forward(self, theta, states):
+        z, cache = self._pair("forward", self.model.forward(theta, states))
+        z = self._rows("forward", z, states)
+        return z, (cache, z.shape, theta.shape)
+
+    def jvp(self, cache, v):
+        return self._array("jvp", self.model.jvp(cache[0], v), cache[1])
+
+    def vjp(self, cache, u):
+        return self._array("vjp", self.model.vjp(cache[0], u), cache[2])
+
+    def fisher(self, z, u):
+        return self._array("fisher", self.model.fisher(z, u), z.shape)
+
+    def log_prob(self, z, actions):
+        found, slope = self._pair("log_prob", self.model.log_prob(z, actions))
+        self._array("log_prob", found, (len(z),), finite=False)
+        return found, self._array("log_prob", slope, z.shape, finite=False)
+
+    def kl(self, old_z, z):
+        found, slope = self._pair("kl", self.model.kl(old_z, z))
+        return self._array("kl", found, (len(z),), finite=False), slope
