@@ -140,6 +140,14 @@ def test_least_squares_on_a_path(n):
             result = solver(DenseOperator(A), b)
         assert result.residual_norms[-1] == pytest.approx(smallest, rel=1e-12)
         assert np.linalg.norm(A @ (b - A @ result.x)) <= 1e-10 * np.linalg.norm(b)
+        assert result.iterations <= 2 * (n + 1), "one restart at most, which gains nothing"
+
+
+@pytest.mark.parametrize("solver", [minres, gmres])
+def test_too_few_iterations_do_not_make_a_matrix_singular(solver):
+    with pytest.warns(ConvergenceWarning) as caught:
+        solver(DenseOperator(np.diag([1.0, 2.0, 3.0, 4.0])), np.ones(4), max_iter=2)
+    assert [str(w.message) for w in caught] and not any("singular" in str(w.message) for w in caught)
 
 
 @pytest.mark.parametrize("solver", [cg, minres, gmres])
