@@ -6,7 +6,7 @@ import re
 
 from docutils import nodes
 
-from trref_site import directives, mathematics, names, pages
+from trref_site import courses, directives, mathematics, names, pages
 
 __all__ = ["setup"]
 
@@ -78,6 +78,7 @@ def _only_what_is_written(app, docname, content):
 
 def setup(app):
     directives.setup(app)
+    courses.setup(app)
     mathematics.setup(app)
     # after sphinx-gallery, whose pictures and run times the pages show
     app.connect("builder-inited", lambda app: pages.write(), priority=900)
