@@ -615,7 +615,8 @@ def _frameworks(function, scope):
     if "jax" in used:
         return "jax", "numpy"
     if not any(m.__name__ == "torch" for m in modules):
-        return ("numpy",)
+        # what it calls may be written in either, though it names neither
+        return "numpy", *(f for f in ("torch", "jax") if f in sys.modules)
     return ("numpy", "torch") if used & {"numpy", "scipy"} else ("torch", "numpy")
 
 

@@ -193,6 +193,7 @@ METHOD = Method(
             settings={
                 "default": {},
                 "k1": EACH["k1"],
+                "k2": EACH["k2"],
                 "probe": {"clip": 0.35, "kl_weight": 0.3, "estimator": "k2"},
             },
             limits=(
