@@ -90,8 +90,7 @@ def test_every_equation_of_the_catalogue_has_code():
     for method in catalog.methods():
         module = source.read(method.module.__name__)
         for label in module.labels:
-            home = module if module.of(label) else source.terms(module)
-            assert home.of(label), f"{method.slug}: {label}"
+            home = source.home(module, label)
             assert home.lines[home.of(label)[0].first - 1].strip()
 
 

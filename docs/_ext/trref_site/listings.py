@@ -72,7 +72,7 @@ def code_of(page, labels):
     """The code of equations, function by function, that with most of it first: ``{(module, function): spans}``."""
     groups = {}
     for label in labels:
-        module = page if page.of(label) else source.terms(page)
+        module = source.home(page, label)
         for span in module.of(label):
             groups.setdefault((module, span.function), []).append(span)
     return dict(sorted(groups.items(), key=lambda group: -len(_covered(group[1]))))

@@ -10,9 +10,9 @@ import re
 import textwrap
 import tokenize
 
-__all__ = ["Module", "Part", "Span", "read", "terms"]
+__all__ = ["Module", "Part", "Span", "home", "read", "terms"]
 
-TAG = re.compile(r"#\s*eq\.\s*(.+)")
+TAG = re.compile(r"#\s*eq\.\s*([^:]+)")  # what follows a colon is a remark
 # the sections with which a docstring ends; other words in bold begin a paragraph of the text
 RUN_IN = re.compile(r"\*\*(?P<name>Where implementations differ[^*]*?|Provenance)\.\*\*\s*")
 
@@ -85,6 +85,15 @@ def read(module_name):
 def terms(module):
     """The mathematics that the methods of a family share."""
     return read(f"trref.{module.path.parent.name}.terms")
+
+
+def home(module, label):
+    """The module that holds the code of an equation: the page's own, or the family's terms."""
+    if module.of(label):
+        return module
+    if (module.path.parent / "terms.py").is_file() and terms(module).of(label):
+        return terms(module)
+    raise ValueError(f"{module.path}: no code carries the tag of the equation {label}")
 
 
 def _title(text):
