@@ -15,6 +15,7 @@ __all__ = [
     "DenoisingModel",
     "DenoisingNetwork",
     "DomainLosses",
+    "LogitNetwork",
     "Policy",
     "RowNetwork",
     "SampleLoss",
@@ -125,6 +126,16 @@ class DomainLosses(Protocol):
 
     def __len__(self) -> int:
         """The number of domains."""
+
+
+class LogitNetwork(Protocol):
+    """A network on fixed inputs, as `trref.problems.networks.ClassifierLoss`."""
+
+    def logits(self, theta) -> Any:
+        """The outputs (N, K)."""
+
+    def logits_vjp(self, theta, cotangent) -> Any:
+        """The gradient (P,) of ``sum(cotangent * logits)``."""
 
 
 class Policy(Protocol):
