@@ -88,7 +88,8 @@ axes[0].legend()
 # The local theory foresees the error of each image, over orders of magnitude, and best under the squared loss. There
 # the gradient's norm ranks the images nearly as well: long gradients give their images away. Under the cosine the norm
 # says next to nothing, as is claimed. But no single eigenvalue takes its place: neither the smallest nor the largest
-# ranks the images much better; it takes all of them. And for this network no search was needed at all: its first layer has a bias.
+# ranks the images much better; it takes all of them. And for this network no search was needed at all: its first layer
+# has a bias.
 
 for kind, values in rank.items():
     print(
