@@ -1,0 +1,1 @@
+"""Estimation from data: hidden directions, penalties, and laws with heavy tails."""
