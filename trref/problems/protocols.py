@@ -20,6 +20,7 @@ __all__ = [
     "RowNetwork",
     "SampleLoss",
     "SeparableLoss",
+    "TrajectoryTable",
     "ValueFunction",
 ]
 
@@ -206,6 +207,25 @@ class SeparableLoss(Protocol):
 
     def on(self, rows) -> Any:
         """The loss on some samples: a slice or an array of their numbers."""
+
+
+class TrajectoryTable(Protocol):
+    """All trajectories of a small process, as `trref.problems.trajectories.Trajectories`."""
+
+    states: Any
+    """The states (M, H)."""
+
+    actions: Any
+    """The actions (M, H)."""
+
+    gamma: Any
+    """The discount."""
+
+    def probabilities(self, action_prob) -> Any:
+        """The probability (M,) of each under a policy (S, A)."""
+
+    def returns(self, reward, *, discounted=True) -> Any:
+        """The sum (M,) of each one's rewards, for a reward (S, A)."""
 
 
 class ValueFunction(Protocol):
