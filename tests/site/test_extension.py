@@ -181,6 +181,10 @@ def test_titles_keep_within_the_place_of_their_axes():
     plt.close("all")
 
 
+def test_plain_text_is_no_markup():
+    assert rst.inline("clip_grad_value_, a*b `c` |d| \\\\ e_") == r"clip_grad_value\_, a\*b \`c\` \|d\| \\\\ e\_"
+
+
 def test_measurements_of_any_kind_have_a_row():
     """Those with a peer, on some number of threads, and those of the package alone."""
     data = json.loads((ROOT / "docs" / "bench.json").read_text(encoding="utf-8"))

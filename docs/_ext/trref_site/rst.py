@@ -18,14 +18,8 @@ def indent(text, by=4):
 
 def inline(text):
     """Plain text that RST must not read as markup."""
-    return (
-        str(text)
-        .replace("\\", "\\\\")
-        .replace("*", "\\*")
-        .replace("`", "\\`")
-        .replace("|", "\\|")
-        .replace("_ ", "\\_ ")
-    )
+    text = re.sub(r"([\\*`|])", r"\\\1", str(text))
+    return re.sub(r"_(?!\w)", r"\\_", text)  # a word that ends so would be a reference
 
 
 def code(text):
