@@ -110,8 +110,8 @@ axes[0].legend(fontsize=8)
 # What the figure shows
 # ---------------------
 # Where the clients' classes hardly overlap, they stay closer together with drawn features, and in the last rounds their
-# average reads one or two digits in a hundred more, in every seed. Where shares are alike nothing is gained. The gain is
-# one of long training: with 30 rounds of eight steps at a rate of 0.2 two of the three seeds lose by it.
+# average reads one or two digits in a hundred more, in every seed. Where shares are alike nothing is gained. The gain
+# is one of long training: with 30 rounds of eight steps at a rate of 0.2 two of the three seeds lose by it.
 
 late = {key: values[:, -10:].mean(1) for key, values in runs.items()}
 for (a, way), values in late.items():
