@@ -135,6 +135,7 @@ def _is_check(statement):
     return False
 
 
+@functools.cache
 def definitions(f):
     """Return the `Definition`s that a function needs, callees first, the imports of other packages, and NumPy's.
 
@@ -245,6 +246,19 @@ def _statements(node):
     return [n for n in ast.walk(node) if isinstance(n, ast.stmt)]
 
 
+TEXTS = {}
+
+
+def _text(definition, changed):
+    """The text of a definition as it is now; that of one that is as it was is known."""
+    if changed is not definition:
+        return written(changed)
+    place = definition.module, definition.name
+    if place not in TEXTS:
+        TEXTS[place] = written(definition)
+    return TEXTS[place]
+
+
 def bundle(f, *, more=(), change=None):
     """Return the source of a file that computes what a function computes, with NumPy and SciPy alone.
 
@@ -266,7 +280,7 @@ def bundle(f, *, more=(), change=None):
         each |= {(d.module, d.name): d for d in found}
         imports |= own
         array |= arrays
-    texts = [written(change(d) if change else d) for d in each.values()]
+    texts = [_text(d, change(d) if change else d) for d in each.values()]
     body = "\n\n\n".join(texts)
     lines = sorted(line for line in imports if line.startswith(("import ", "from ")))
     lines += [NUMPY[name] for name in sorted(array | {"xp"}, key=list(NUMPY).index)]
