@@ -1,0 +1,1 @@
+"""Finding outlines in images."""
