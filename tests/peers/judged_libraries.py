@@ -1,6 +1,7 @@
 """Optimizers, manifolds, solvers and estimators of public libraries, with the few lines that fit them."""
 
 import importlib
+import types
 
 import numpy as np
 
@@ -204,6 +205,39 @@ def _tianshou_gae():
         return np.stack([base._gae(*each, gamma, lam) for each in columns], 1).reshape(reward.shape)
 
     return gae
+
+
+def _garage_gae():
+    """It gets an episode a row, padded, in the float32 that its filter has."""
+    functions = trainers.load("garage.torch._functions")
+
+    def gae(reward, value, mask, gamma=0.99, lam=0.95):
+        length = reward.shape[1]
+        return functions.compute_advantages(gamma, lam, length, value.float(), reward.float()) * mask
+
+    return gae
+
+
+def _diffusers_ddim(**config):
+    """The released step on a schedule of two times: the configuration is set by hand, its decorator is a stand-in."""
+
+    def make():
+        import torch
+
+        module = trainers.load("diffusers.schedulers.scheduling_ddim")
+
+        def step(x, noise, z, alpha_bar=0.5, next_alpha_bar=0.8, eta=0.0):
+            scheduler = module.DDIMScheduler.__new__(module.DDIMScheduler)
+            fixed = {"prediction_type": "epsilon", "thresholding": False, "clip_sample_range": 1.0, **config}
+            scheduler.config = types.SimpleNamespace(num_train_timesteps=2, **fixed)
+            scheduler.num_inference_steps = 2
+            scheduler.alphas_cumprod = torch.tensor([next_alpha_bar, alpha_bar], dtype=x.dtype)
+            scheduler.final_alpha_cumprod = torch.tensor(1.0, dtype=x.dtype)
+            return scheduler.step(noise, 1, x, eta=eta, variance_noise=z, return_dict=False)[0]
+
+        return step
+
+    return make
 
 
 def _torchrl(name):
@@ -541,6 +575,35 @@ JUDGED = (
         _tianshou_gae,
         True,
         "termination and truncation kept apart: its caller masks the successor's value at an end",
+    ),
+    Judged(
+        "garage compute_advantages",
+        "garage",
+        "gae.gae",
+        _garage_gae,
+        False,
+        "the published estimates, by a convolution in float32",
+        Options(framework="torch", rows=True),
+        explained="float32 inside",
+    ),
+    Judged(
+        "diffusers DDIMScheduler.step, clip_sample=False",
+        "diffusers",
+        "score_models.ddim_step",
+        _diffusers_ddim(clip_sample=False),
+        True,
+        "the published step",
+        TORCH,
+    ),
+    Judged(
+        "diffusers DDIMScheduler.step",
+        "diffusers",
+        "score_models.ddim_step",
+        _diffusers_ddim(clip_sample=True),
+        False,
+        "its default clips the estimate of the data to ±1, and leaves the noise as it is",
+        TORCH,
+        explained="'data clipped to ±1'",
     ),
     Judged(
         "labml GAE",

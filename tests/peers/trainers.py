@@ -39,6 +39,10 @@ EXPORTS = {
     "areal.utils.functional": dict.fromkeys(
         ("ppo_actor_loss_fn", "reward_overlong_penalty", "sapo_loss_fn"), "functional"
     ),
+    "diffusers": {},
+    "diffusers.schedulers": {},
+    "garage": {},
+    "garage.torch": {},
     "labml_nn": {},
     "labml_nn.rl": {},
     "oat": {},
@@ -70,6 +74,13 @@ ABSENT = {
         "areal.utils.perf_tracer",
         "areal.utils.stats_tracker",
     ),
+    "diffusers": (
+        "diffusers.configuration_utils",
+        "diffusers.schedulers.scheduling_utils",
+        "diffusers.utils",
+        "diffusers.utils.torch_utils",
+    ),
+    "garage": (),
     "labml_nn": ("labml",),
     "oat": (),
     "openrlhf": ("deepspeed",),
@@ -101,7 +112,10 @@ DISTRIBUTIONS = {"labml_nn": "labml-nn", "oat": "oat-llm"}  # where the package 
 
 
 class Anything(type):
-    """Classes that have whatever attribute they are asked for."""
+    """Classes that have whatever attribute they are asked for, and no members."""
+
+    def __iter__(cls):
+        return iter(())
 
     def __getattr__(cls, name):
         if name.startswith("_"):
