@@ -1,0 +1,1 @@
+"""Graphs of causes from observations: scores of linear structural equations under acyclicity."""
