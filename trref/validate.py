@@ -37,6 +37,8 @@ __all__ = [
     "parse_shape",
     "provides",
     "require",
+    "returned",
+    "rows",
 ]
 
 LOG_RATIO_BOUND = 30.0
@@ -430,6 +432,29 @@ def loss_and_grad(function, theta, name="loss_and_grad", *, finite=False):
     if finite:
         finite_on_the_host(name, loss, gradient)
     return loss, gradient
+
+
+def rows(function, x, name="score_and_grad"):
+    """Call ``function(x (N, D)) -> (values (N), gradients (N, D))`` and require both, finite as in `loss_and_grad`."""
+    result = function(x)
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(
+            f"{name} must return a tuple (values, gradients), not {type(result).__name__}"
+        )
+    for what, value, shape in zip(
+        ("values", "gradients"), result, (x.shape[:1], x.shape), strict=True
+    ):
+        array(f"the {what} that {name} returns", value)
+        if value.shape != shape:
+            raise ValueError(
+                f"{name} must return {what} of shape {tuple(shape)}, not {tuple(value.shape)}"
+            )
+        if value.dtype != x.dtype:
+            raise TypeError(
+                f"{name} returns {value.dtype} {what} at {x.dtype} points: give it data of one dtype"
+            )
+        finite_on_the_host(name, value)
+    return result
 
 
 def finite_on_the_host(name, *values):

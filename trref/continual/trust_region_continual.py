@@ -189,7 +189,7 @@ def old_task_gradient(
     beta
         Weight of the replayed loss.
     """
-    _, g = validate.loss_and_grad(replay, theta, "replay")
+    _, g = validate.loss_and_grad(replay, theta, "replay", finite=True)
     # eq. trust-region-continual-old-task
     return beta * g + weight * fisher * (theta - anchor)
 
@@ -212,8 +212,8 @@ def objective(
     current
         ``current(theta) -> (loss, gradient)`` of the new task.
     """
-    new = validate.loss_and_grad(current, theta, "current")
-    old = validate.loss_and_grad(replay, theta, "replay")
+    new = validate.loss_and_grad(current, theta, "current", finite=True)
+    old = validate.loss_and_grad(replay, theta, "replay", finite=True)
     held = penalty.unchecked(theta, anchors, fishers, weight=weight)
     # eq. trust-region-continual-objective
     value, gradient = (a + beta * b + c for a, b, c in zip(new, old, held, strict=True))
@@ -235,7 +235,9 @@ def meta_objective(
     inner_lr
         Of the step.
     """
-    _, g = validate.loss_and_grad(train, theta, "train")
-    value, ahead = validate.loss_and_grad(test, theta - inner_lr * g, "test")
+    _, g = validate.loss_and_grad(train, theta, "train", finite=True)
+    value, ahead = validate.loss_and_grad(
+        test, theta - inner_lr * g, "test", finite=True
+    )
     # eq. trust-region-continual-meta
     return value, ahead - inner_lr * train.hessian_product(theta, ahead)

@@ -73,6 +73,7 @@ Plyusov et al., *Trust-Region Behavior Blending for On-Policy Distillation*, 202
 from collections.abc import Callable
 from typing import NamedTuple
 
+from trref import validate
 from trref.backend import xp
 from trref.nn.heads import log_softmax
 from trref.signature import (
@@ -192,11 +193,20 @@ def _drawn(log_p, u):
     return (xp.cumsum(xp.exp(log_p), axis=-1)[:, :-1] < u[:, None]).sum(-1)
 
 
+def _logits(name, logits, draws, tokens=None):
+    """Require logits for each sequence, of as many tokens as the student has."""
+    validate.array(f"the result of {name}", logits)
+    V = tokens or (*logits.shape, 1)[1]
+    return validate.returned(name, logits, (draws, V), finite=True)
+
+
 def _sequences(rng, student, teacher, choose, draws, length, coins):
     """Sequences (draws, length), a token at a time; ``choose(student's, teacher's, u)`` with `coins` uniforms each."""
     tokens = xp.zeros((draws, 0), dtype=int)
     for _ in range(length):
-        ours, theirs = (log_softmax(policy(tokens)) for policy in (student, teacher))
+        logits = _logits("student", student(tokens), draws)
+        ours = log_softmax(logits)
+        theirs = log_softmax(_logits("teacher", teacher(tokens), *logits.shape))
         u = xp.asarray(rng.random((coins, draws)), dtype=ours.dtype)
         tokens = xp.concatenate([tokens, choose(ours, theirs, u)[:, None]], 1)
     return tokens

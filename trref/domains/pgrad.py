@@ -116,7 +116,8 @@ def principal_gradient(
     components
         How many are taken.
     """
-    # eq. pgrad-components: singular values are the roots of d - 1 times the eigenvalues
+    # singular values are the roots of d - 1 times the eigenvalues
+    # eq. pgrad-components
     X = trajectory - trajectory.mean(0)
     _, singular, V = xp.linalg.svd(X, full_matrices=False)
     largest = singular[0]

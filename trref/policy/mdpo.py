@@ -253,7 +253,7 @@ def off_policy_loss(
     """
     N, std = len(mean), xp.exp(log_std)
     actions = mean + std * noise
-    value, d_value = critic(actions)
+    value, d_value = validate.rows(critic, actions, "critic")
     log_prob, _ = heads.gaussian_log_prob(mean, log_std, actions)
     old_log_prob, slope = heads.gaussian_log_prob(old_mean, old_log_std, actions)
     rest = temperature - kl_weight

@@ -129,8 +129,12 @@ def tabular_optimum(
     matters = size > 0
     safe = xp.where(matters, size, 1)
 
+    large = float(xp.finfo(safe.dtype).max) ** 0.5
+
     def ratios(mu):
-        r = 1 + radius * (xp.sign(advantage) - mu / safe)
+        # the quotient does not overflow, where an advantage is tiny beside another
+        quotient = xp.clip(mu, -large * safe, large * safe) / safe
+        r = 1 + radius * (xp.sign(advantage) - quotient)
         return xp.where(matters, xp.maximum(r, 0), 0)
 
     # eq. spo-optimum
