@@ -52,8 +52,6 @@ the d highest are dropped, and the next m kept. With :math:`\text{rank}` 0 for t
 Of equal scores the later example counts as the higher. Shares are rounded to whole examples, m at least 1, and the
 window is moved so that it lies within the data. Nothing is differentiated.
 
-**Where implementations differ.** Short code leaves the bias out of the last layer's gradient.
-
 **A warning.** The paper also scores untrained networks. That does not reproduce: the scores come from a bug in
 restoring checkpoints (Kirsch, *Does "Deep Learning on a Data Diet" reproduce?*, 2023, arXiv:2303.14753), and a score
 at the start follows the length of the input.

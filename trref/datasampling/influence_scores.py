@@ -84,8 +84,7 @@ its rate. Two subsets are compared by their overlap,
 1 if both are empty. Equal scores everywhere give equal probabilities. Nothing is differentiated through a score.
 
 **Where implementations differ.** The definition from which the paper starts (Agarwal, D'souza and Hooker, 2022) takes
-the root of the variance of each entry before it averages over entries, which can change the ranking. Taking the natural
-logarithm gives PVI in nats.
+the root of the variance of each entry before it averages over entries, which can change the ranking.
 
 **Provenance.** Confirmed in the paper's text (its table 1 and appendices B and C). The index of overlap is not defined
 there; this is the usual one. The law of the exponential times is standard.

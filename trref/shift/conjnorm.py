@@ -66,7 +66,7 @@ p is at least 1.05: below that q is above 21, and explodes. The map of 0 is 0. A
 mean 0, and no normaliser of its own.
 
 **Where implementations differ.** Of the authors' two scripts one sums over all training features for each class
-(`samples` ``"all"``), the other over the class's own. Both exponentiate first and add 1e-15 within the logarithm.
+(`samples` ``"all"``), the other over the class's own. They exponentiate first, and add 1e-15 within a logarithm.
 
 **Provenance.** Confirmed in the authors' scripts for ImageNet and CIFAR; the exponential family, the uniform prior and
 the range of p in their public responses. The gradient and the closed forms of the tests are derived here.

@@ -88,8 +88,8 @@ Without the stop-gradient the loss would also fall by closing the gate. In the r
 head that gives the evidence, so that it stays random; here evidence is an input, and what trains its head is left to
 the caller.
 
-**Where implementations differ.** Two ablations: every pair is trusted; a *multiplicative* gate weighs the contrastive
-loss itself. Short code forgets to bring vectors to unit length.
+**Where implementations differ.** A *multiplicative* gate, the negative example, weighs the contrastive loss itself and
+adds nothing.
 
 **Provenance.** Confirmed in the authors' code, which carries the paper's equation numbers; the gradients are derived
 and checked here. The auxiliary classifier of corruptions is an ordinary cross-entropy and left out; an *anchor* term

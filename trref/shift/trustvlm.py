@@ -72,7 +72,7 @@ prototype 0. The first of equal logits is predicted.
 
 **Where implementations differ.** The authors' script takes for the last figure the point of the curve whose share of
 right ones is *nearest* to 0.95, which may lie below. It sorts without regard to ties, so that the order of the files
-counts in the risk. Short code takes the nearest prototype in place of the predicted class's.
+counts in the risk.
 
 **Provenance.** Confirmed in the authors' code (EPFL-IMOS/TrustVLM).
 

@@ -79,8 +79,11 @@ the mean over all coordinates, and regions by
 1 if both are empty. Points are rows and columns, in pixels; beyond the border the image goes on as it ends. Of several
 nearest points the first counts.
 
-**Where implementations differ.** Deep Snake's trainer keeps the loss of the last iteration, though it is written as a
-mean over all. An energy in [0, 1] has steps 255 times as short.
+Deep Snake's trainer keeps the loss of its last iteration only, though it is written as a mean over all; and a map in
+[0, 1] in place of [0, 255] makes steps 255 times as short.
+
+**Where implementations differ.** Convolutions of common libraries put zeros beyond the first and the last vertex, as if
+the contour were open.
 
 **Provenance.** The energy is confirmed by a public review of the paper, the circular convolution, the features and the
 loss in the code of Deep Snake, on which the paper builds. The pairs of the difference convolutions and the form of the

@@ -3,7 +3,7 @@
 import math
 
 from trref.backend import xp
-from trref.catalog import Deviation, Estimator, Limit, Method
+from trref.catalog import Estimator, Limit, Method
 from trref.catalog.record import Interface
 from trref.datasampling.data_diet import (
     error_norms,
@@ -157,18 +157,6 @@ def _one_by_one(scores, *, share=0.5, drop=0.0):
     return xp.array([float(i in kept) for i in range(len(values))])
 
 
-def _without_bias(logits, labels, features):
-    e = error_norms(logits, labels)
-    full = last_layer_norms(logits[:1], labels, features[:1])
-    if len(logits) > 1:
-        each = [
-            _without_bias(logits[r : r + 1], labels, features[r : r + 1])
-            for r in range(len(logits))
-        ]
-        return sum(each) / len(each)
-    return xp.sqrt(xp.maximum(full**2 - e**2, 0))
-
-
 def _features_are_nothing(inputs):
     """the features are 0"""
     return {**inputs, "features": xp.zeros_like(inputs["features"])}
@@ -214,14 +202,6 @@ METHOD = Method(
             limits=(
                 Limit(
                     to="data_diet.error_norms", hyper={}, where=_features_are_nothing
-                ),
-            ),
-            deviations=(
-                Deviation(
-                    "no bias",
-                    _without_bias,
-                    seen_in="short re-implementations of the last layer's score",
-                    computes="the product of the lengths of error and features",
                 ),
             ),
         ),

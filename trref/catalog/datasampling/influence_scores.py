@@ -162,10 +162,6 @@ def _jaccard(first, second):
     return len(a & b) / len(a | b) if a | b else 1.0
 
 
-def _nats(log_prob, null_log_prob):
-    return log_prob - null_log_prob
-
-
 EQUAL = {
     "one score": lambda: {"scores": xp.array([0.7])},
     "equal scores": lambda: {"scores": xp.full(3, 0.1)},
@@ -268,14 +264,6 @@ METHOD = Method(
                 },
             },
             brute_force=_bits,
-            deviations=(
-                Deviation(
-                    "nats",
-                    _nats,
-                    seen_in="short re-implementations with the natural logarithm",
-                    computes="the same in nats",
-                ),
-            ),
         ),
         Estimator(
             f=null_log_probs,

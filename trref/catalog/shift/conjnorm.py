@@ -309,7 +309,7 @@ METHOD = Method(
                 Deviation(
                     "a floor of 1e-15",
                     _with_floor,
-                    seen_in="60pen9/ConjNorm run_imagenet_resnet.py",
+                    seen_in="the scripts of 60pen9/ConjNorm",
                     computes="the logarithm of the sum and 1e-15",
                 ),
             ),

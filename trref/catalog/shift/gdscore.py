@@ -3,7 +3,7 @@
 import math
 
 from trref.backend import xp
-from trref.catalog import Deviation, Estimator, Limit, Method
+from trref.catalog import Estimator, Limit, Method
 from trref.shift.gdscore import (
     gdscore,
     head_gradient,
@@ -84,10 +84,6 @@ def _batch_by_batch(features, weights, bias, uniform, *, tau=0.5, p=0.3, batch=1
         G = _entry_by_entry(features[rows], P[rows], labels[rows])
         sizes.append(_sum_of_powers(G, p=p))
     return math.fsum(sizes) / len(sizes)
-
-
-def _samples(features, weights, bias, uniform, *, tau=0.5, p=0.3, batch=128):
-    return gdscore(features, weights, bias, uniform, tau=tau, p=p, batch=1)
 
 
 def _heads(rng, size):
@@ -192,14 +188,6 @@ METHOD = Method(
                 "probe": {"tau": 0.7, "p": 0.6, "batch": 3},
             },
             brute_force=_batch_by_batch,
-            deviations=(
-                Deviation(
-                    "sample by sample",
-                    _samples,
-                    seen_in="short re-implementations of the score",
-                    computes="the mean size of single samples' gradients",
-                ),
-            ),
         ),
         Estimator(
             f=loss_bound,

@@ -7,7 +7,6 @@ from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Method, Objective
 from trref.catalog.record import Interface
 from trref.shift.trust_ssl import (
-    Factors,
     Opinion,
     Views,
     conflict,
@@ -171,36 +170,6 @@ ONE_FACTOR = {
 }
 
 
-def _plain(
-    first,
-    second,
-    first_factors,
-    second_factors,
-    first_evidence,
-    second_evidence,
-    *,
-    residual_weight=0.2,
-    temperature=0.1,
-    floor=0.05,
-    conflict_weight=2.0,
-    ignorance_weight=3.0,
-    asymmetry=0.1,
-    prior=0.05,
-):
-    """Every pair is trusted."""
-    return trust_objective(
-        first,
-        second,
-        first_factors,
-        second_factors,
-        first_evidence,
-        second_evidence,
-        residual_weight=residual_weight,
-        temperature=temperature,
-        trust=xp.ones(first_evidence.shape[:2], dtype=first.dtype),
-    )
-
-
 def _multiplicative(
     first,
     second,
@@ -233,13 +202,6 @@ def _multiplicative(
     return trust * value, Views(
         trust * by.first, trust * by.second, nothing, nothing, *zero
     )
-
-
-def _inner_products(first, second, trust):
-    """The cosines of vectors that are not brought to unit length."""
-    weight = trust[..., None] / trust.size
-    value = (weight * (1 - (first * second).sum(2, keepdims=True))).sum()
-    return value, Factors(-weight * second, -weight * first)
 
 
 GATE = {
@@ -347,18 +309,14 @@ METHOD = Method(
                 }
                 for name, make in ONE_FACTOR.items()
             },
-            deviations=(
-                Deviation(
-                    "no unit length",
-                    _inner_products,
-                    seen_in="short re-implementations of cosine losses",
-                    computes="inner products of the vectors as they are",
-                ),
-            ),
         ),
         Objective(
             f=trust_objective,
             wrt=Views._fields,
+            edges={
+                name: VIEWS.edges[name]
+                for name in ("no evidence", "sure of different things")
+            },
             sizes=(2, 5),
             seeds=(0, 3),
             interface=VIEWS,
@@ -370,16 +328,9 @@ METHOD = Method(
             },
             deviations=(
                 Deviation(
-                    "plain alignment",
-                    _plain,
-                    seen_in="the ablation without trust of WadiiBoulila/trust-ssl",
-                    computes="the second loss with every pair trusted",
-                    documented=True,
-                ),
-                Deviation(
                     "multiplicative gate",
                     _multiplicative,
-                    seen_in="the ablation with a multiplicative gate of WadiiBoulila/trust-ssl",
+                    seen_in="the multiplicative gate, the negative example beside WadiiBoulila/trust-ssl",
                     computes="the contrastive loss times the trust",
                     documented=True,
                 ),

@@ -124,16 +124,6 @@ def _vote_by_vote(logits, features, prototypes, *, alpha=1.0, temperature=0.01):
     return Trust(xp.array(best), xp.array(score))
 
 
-def _best_prototype(logits, features, prototypes, *, alpha=1.0, temperature=1.0):
-    """The cosine with the nearest prototype, whatever was predicted."""
-    plain = trust_scores(
-        logits, features, prototypes, alpha=0.0, temperature=temperature
-    )
-    length = xp.sqrt((features**2).sum(1, keepdims=True))
-    cosine = features / xp.where(length > 0, length, 1) @ prototypes.T
-    return Trust(plain.prediction, plain.score + alpha * cosine.max(1))
-
-
 def _all_orders(confidence, correct):
     """Tie by tie, the mean over all orders of its answers, where these are few."""
     values = sorted(set(confidence.tolist()), reverse=True)
@@ -248,14 +238,6 @@ METHOD = Method(
                 "probe": {"alpha": 0.3, "temperature": 2.5},
             },
             brute_force=_one_by_one,
-            deviations=(
-                Deviation(
-                    "the nearest prototype",
-                    _best_prototype,
-                    seen_in="short re-implementations of the score",
-                    computes="the largest cosine in place of the predicted class's",
-                ),
-            ),
         ),
         Estimator(
             f=voted_scores,

@@ -34,12 +34,6 @@ def _places(rng, size):
     }
 
 
-def _scaled(points, boundary):
-    """An energy in [0, 1]."""
-    value, gradient = energy(points, boundary)
-    return value / 255, gradient / 255
-
-
 def _windows(rng, size):
     N, C, K, H, L = size, *(int(v) for v in rng.integers((1, 1, 3, 3), (3, 3, 6, 6)))
     first, second = xp.array(PAIRS[rng.choice(list(PAIRS))]).T
@@ -180,12 +174,6 @@ def _memory_vjp(features, history, W_query, W_key, W_value, cotangent):
     return cotangent + d_query[0] @ W_query.T
 
 
-def _unscaled(features, history, W_query, W_key, W_value):
-    """Without the root of the width."""
-    width = W_query.shape[1] ** 0.5
-    return momentum_attention(features, history, W_query * width, W_key, W_value)
-
-
 def _contours(rng, size):
     """A ring around the middle of a smooth energy."""
     H, L = (int(v) for v in rng.integers((4, 4), (9, 9)))
@@ -245,11 +233,6 @@ def _regions(rng, size):
 def _overlap(first, second):
     a, b = ({i for i, m in enumerate(v.tolist()) if m} for v in (first, second))
     return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0
-
-
-def _jaccard(first, second):
-    both, either = (first * second).sum(), xp.maximum(first, second).sum()
-    return both / either if either else xp.float64(1.0)
 
 
 def _polygons(rng, size):
@@ -317,14 +300,6 @@ METHOD = Method(
                     "boundary": xp.array([[2.0], [-2.0]]),
                 },
             },
-            deviations=(
-                Deviation(
-                    "an energy in [0, 1]",
-                    _scaled,
-                    seen_in="maps of energy that networks predict",
-                    computes="the energy and its slope, divided by 255",
-                ),
-            ),
         ),
         Estimator(
             f=difference_kernel,
@@ -402,14 +377,6 @@ METHOD = Method(
                 },
             },
             vjp=_memory_vjp,
-            deviations=(
-                Deviation(
-                    "no root of the width",
-                    _unscaled,
-                    seen_in="short re-implementations of attention",
-                    computes="the softmax of products that are not divided",
-                ),
-            ),
         ),
         Estimator(
             f=evolve,
@@ -461,14 +428,6 @@ METHOD = Method(
                 "the same": lambda: {"first": xp.ones(1), "second": xp.ones(1)},
             },
             brute_force=_overlap,
-            deviations=(
-                Deviation(
-                    "Jaccard's index",
-                    _jaccard,
-                    seen_in="short re-implementations under this name",
-                    computes="the pixels of both, of those in either",
-                ),
-            ),
         ),
         Estimator(
             f=inside,
