@@ -12,7 +12,7 @@ import sys
 from _environment import ROOT
 
 GENERIC = ("test_every_method", "test_properties", "test_tutorials", "test_mutants")  # parametrised by method
-FOLDERS = ("nn", "problems", "experiments")  # of trref, beside families
+FOLDERS = ("nn", "problems", "experiments", "courses")  # of trref, beside families
 
 
 def files(since=None):
