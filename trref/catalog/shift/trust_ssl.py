@@ -315,7 +315,7 @@ METHOD = Method(
             wrt=Views._fields,
             edges={
                 name: VIEWS.edges[name]
-                for name in ("no evidence", "sure of different things")
+                for name in ("one knows, one does not", "sure of different things")
             },
             sizes=(2, 5),
             seeds=(0, 3),
