@@ -51,6 +51,8 @@ An anomaly's score is the squared error of its reconstruction,
 
     s(x) = \|x - \hat x\|^2.
 
+**Where implementations differ.** No public code is known.
+
 **Provenance.** The two signals are confirmed in the abstract, their inverse product in a written summary of the same
 group's next paper (arXiv:2603.19512), with its example. Who computes the error differs between descriptions: the
 client on its own data, or the server on a curated sample; a third, the error of the server's model on the client's
