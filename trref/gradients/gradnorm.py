@@ -27,6 +27,9 @@ with the targets held constant, and are brought back to the sum M:
 
 With :math:`\alpha = 0` all norms are to be equal. Where a norm is on its target the derivative is 0.
 
+**Where implementations differ.** A public implementation brings the weights back to the sum 1, and takes the norm of
+the first tensor of the layer alone. Where the target is not held constant the weights of all tasks move together.
+
 **Provenance.** From memory of the paper; the derivative is checked here.
 
 Chen, Badrinarayanan, Lee and Rabinovich, *GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep

@@ -143,9 +143,8 @@ def _gaining(p, q_value, mass):
     order = xp.argsort(-q_value, axis=-1, kind="stable")
     sorted_p = xp.take_along_axis(p, order, -1)
     above = xp.cumsum(sorted_p, axis=-1) - sorted_p
-    some = sorted_p > 0  # an action of probability 0 gains all or nothing
-    part = xp.clip(mass - above, 0, sorted_p) / xp.where(some, sorted_p, 1)
-    w = xp.where(some, part, above < mass)
+    # of an action of probability 0 nothing gains
+    w = xp.clip(mass - above, 0, sorted_p) / xp.where(sorted_p > 0, sorted_p, 1)
     return xp.take_along_axis(w, xp.argsort(order, axis=-1, kind="stable"), -1)
 
 

@@ -3,7 +3,7 @@
 import math
 
 from trref.backend import xp
-from trref.catalog import Estimator, Interface, Method, Objective
+from trref.catalog import Deviation, Estimator, Interface, Method, Objective
 from trref.gradients.gradnorm import renormalised, targets, weight_objective
 
 
@@ -59,6 +59,14 @@ METHOD = Method(
             interface=BALANCE,
             brute_force=lambda weights: xp.array(
                 [len(weights) * w / math.fsum(weights.tolist()) for w in weights]
+            ),
+            deviations=(
+                Deviation(
+                    "sum of 1",
+                    lambda weights: weights / weights.sum(),
+                    seen_in="LucasBoTang/GradNorm gradnorm.py (3b70634)",
+                    computes="weights of the sum 1, not of the sum M: all steps are M times shorter",
+                ),
             ),
         ),
     ),

@@ -3,7 +3,7 @@
 import dataclasses
 
 from trref.backend import xp
-from trref.catalog import Estimator, Method
+from trref.catalog import Deviation, Estimator, Method
 from trref.catalog.gradients.interfaces import GRADIENTS
 from trref.gradients.pcgrad import surgery
 
@@ -47,5 +47,19 @@ def _one_by_one(gradients, order):
 METHOD = Method(
     key="yu2020gradient",
     provenance="partly",
-    functions=(Estimator(f=surgery, interface=TASKS, brute_force=_one_by_one),),
+    functions=(
+        Estimator(
+            f=surgery,
+            interface=TASKS,
+            brute_force=_one_by_one,
+            deviations=(
+                Deviation(
+                    "mean over tasks",
+                    lambda gradients, order: surgery(gradients, order) / len(gradients),
+                    seen_in="WeiChengTseng/Pytorch-PCGrad pcgrad.py (7b8860f)",
+                    computes="the mean of the projected gradients, not their sum",
+                ),
+            ),
+        ),
+    ),
 )
