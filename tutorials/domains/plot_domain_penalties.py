@@ -10,8 +10,9 @@ or variances of gradients. Which of them takes the weight from a shortcut that w
 # A head on given features
 # ------------------------
 # In each of four domains one feature gives the label away that means nothing elsewhere; another is right in all of
-# them. A softmax head takes 100 steps on the mean loss, then 200 with a penalty (where its weight exceeds 1 the objective is
-# divided by it, as usual). *Predict before you run*: in which domain is the loss largest, and does any penalty care?
+# them. A softmax head takes 100 steps on the mean loss, then 200 with a penalty (where its weight exceeds 1 the
+# objective is divided by it, as usual). *Predict before you run*: in which domain is the loss largest, and does any
+# penalty care?
 
 import numpy as np
 
