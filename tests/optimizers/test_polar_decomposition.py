@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.special
 
 from trref.optimizers.polar_decomposition import (
     MUON,
@@ -11,6 +12,8 @@ from trref.optimizers.polar_decomposition import (
     polar_factor,
     qdwh,
     weights,
+    zolopd,
+    zolotarev,
 )
 from trref.validate import ConvergenceWarning
 
@@ -136,3 +139,57 @@ def test_what_does_not_converge_says_so():
         assert not qdwh(np.zeros((2, 2))).U.any()
     with pytest.warns(ConvergenceWarning, match="after 2 steps"):
         assert not qdwh(np.diag([1.0, 1e-6]), max_iter=2).converged
+
+
+@pytest.mark.parametrize(("condition", "degree"), [(1e2, 3), (1e3, 4), (1e5, 5), (1e7, 6), (1e10, 7), (1e16, 8)])
+def test_degrees_that_are_enough_for_two_steps(condition, degree):
+    """As published; with one degree less something is left."""
+    left = []
+    for r in (degree, degree - 1):
+        lowest = 1 / condition
+        for _ in range(2):
+            lowest = zolotarev(lowest, r)[3]
+        left.append(1 - lowest)
+    assert abs(left[0]) < 2e-15 and left[1] > 5e-15
+
+
+def test_zolotarev_coefficients_by_elliptic_functions():
+    """Where SciPy's are accurate, for moduli that are not near 1."""
+    for lowest, degree in ((0.5, 2), (0.1, 3), (0.01, 4)):
+        m = 1 - lowest**2
+        u = np.arange(1, 2 * degree + 1) * scipy.special.ellipk(m) / (2 * degree + 1)
+        sn, cn, _, _ = scipy.special.ellipj(u, m)
+        c = lowest**2 * (sn / cn) ** 2
+        odd, a, one, after = zolotarev(lowest, degree)
+        assert np.allclose(odd, c[::2], rtol=1e-9)
+        x = np.linspace(lowest, 1, 9)
+        product = x * np.prod([(x**2 + e) / (x**2 + o) for e, o in zip(c[1::2], c[::2], strict=True)], axis=0)
+        fractions = x + sum(w * x / (x**2 + o) for w, o in zip(a, odd, strict=True))
+        assert np.allclose(product, fractions, rtol=1e-9)
+        assert one == pytest.approx(product[-1], rel=1e-9) and after == pytest.approx(product[0] / one, rel=1e-9)
+
+
+def test_zolotarev_of_degree_one_is_a_step_of_qdwh_and_equioscillates():
+    x = np.linspace(1e-3, 1, 50)
+    a, b, c, after = weights(1e-3)
+    (odd,), (weight,), one, same = zolotarev(1e-3, 1)
+    assert np.allclose(x * (a + b * x * x) / (1 + c * x * x), (x + weight * x / (x * x + odd)) / one, rtol=1e-12)
+    assert same == pytest.approx(after, rel=1e-12)
+    # scaled to the middle of its range, the largest error falls with the degree as known
+    for degree, error in ((1, 0.6025), (2, 0.2021), (3, 0.0621)):
+        least = zolotarev(1e-3, degree)[3]
+        assert (1 - least) / (1 + least) == pytest.approx(error, abs=1e-4)
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e3, 1e8, 1e12])
+def test_zolopd_against_scipy(condition):
+    """Orthonormal to rounding; the factors agree up to the condition times rounding."""
+    rng = np.random.default_rng(12)
+    P, V = (np.linalg.qr(rng.standard_normal((n, 5)))[0] for n in (8, 5))
+    A = P * np.logspace(0, -np.log10(condition), 5) @ V.T
+    for x in (A, A.T):
+        found, expected = zolopd(x), P @ V.T if x is A else V @ P.T
+        assert found.converged and found.errors[-1] < 1e-14
+        assert np.allclose(found.U, expected, rtol=0, atol=1e-14 * condition + 1e-13)
+        assert np.allclose(found.U @ found.H, x, atol=1e-14) or x is not A
+    assert len(found.errors) == 4, "at the start, after two steps, and after the cubic one"

@@ -17,6 +17,7 @@ from trref.optimizers.polar_decomposition import (
     nuclear_norm,
     polar_factor,
     qdwh,
+    zolopd,
 )
 
 
@@ -148,6 +149,37 @@ METHOD = Method(
                 "one step": lambda: (
                     {"x": xp.array([[1.0, 0.0], [0.0, 1e-3]])},
                     {"max_iter": 1},
+                ),
+                "zero": lambda: ({"x": xp.zeros((3, 2))}, {}),
+            },
+            remains=_not_orthonormal,
+        ),
+        Solver(
+            f=zolopd,
+            interface=MATRIX,
+            edges={**FULL_RANK, **ILL_CONDITIONED},
+            settings={
+                "default": {},
+                "low degrees": {"lowest": 1e-9, "degree": 3, "max_iter": 4},
+                "ended by the cubic step": {
+                    "lowest": 1e-6,
+                    "degree": 1,
+                    "max_iter": 4,
+                },
+                "probe": {"lowest": 1e-9, "degree": 7, "max_iter": 3},
+            },
+            certificate=_certificate,
+            tolerances={
+                "distance of U'U from I": 1e-10,
+                "residual of x - U H": 1e-10,
+                "asymmetry of H": 1e-10,
+                "negative eigenvalue of H": 1e-10,
+            },
+            agreement=1e-9,
+            failures={
+                "one step of degree one": lambda: (
+                    {"x": xp.array([[1.0, 0.0], [0.0, 1e-3]])},
+                    {"max_iter": 1, "degree": 1},
                 ),
                 "zero": lambda: ({"x": xp.zeros((3, 2))}, {}),
             },
