@@ -164,7 +164,7 @@ def test_code(exercise, *, imported=True):
         )
         options += f", level={exercise.level}"
         body = [f'assert_worked("{exercise.name}", {f}{options})']
-        body = [*_terms(exercise), *body]
+        body = [*_shown(exercise), *body]
     first = {
         "numpy": "import numpy as np",
         "torch": "import numpy as np\nimport torch",
@@ -203,6 +203,26 @@ def _folded(line):
     if len(line) <= 100 or "], [" not in line or "#" in line:
         return line
     return line.replace("], [", "],\n        [")
+
+
+def _shown(exercise):
+    """Comments with the example, for a test that makes it elsewhere: inputs, terms, result."""
+    example = worked(exercise.name)
+    given = [f"# {n} = {_short(v)}" for n, v in example.inputs.items() if _is_small(v)]
+    found = [
+        f"# {part} = {_short(v)}"
+        for part, v in example.expected.items()
+        if _is_small(v)
+    ]
+    return [
+        *(["# Given:", *given] if given else []),
+        *_terms(exercise),
+        *(["# Result:", *found] if found else []),
+    ]
+
+
+def _is_small(value):
+    return isinstance(value, np.ndarray) and 0 < value.size <= 12
 
 
 def _terms(exercise):
