@@ -158,7 +158,8 @@ def _range(curves, zero):
     finite = [curve[np.isfinite(curve)] for curve in curves]
     finite = [curve for curve in finite if len(curve)]
     low, high = float(finite[0].min()), float(finite[0].max())
-    span = high - low
+    size = max(float(abs(curve).max()) for curve in finite)
+    span = high - low if high - low > 1e-3 * size else 0  # what hardly moves sets no limits to the others
     for curve in finite[1:]:
         a, b = float(curve.min()), float(curve.max())
         low = a if span == 0 or a > low - 1.5 * span else min(low, finite[0].min() - 1.5 * span)
