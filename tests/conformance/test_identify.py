@@ -68,7 +68,7 @@ def test_its_own_constants():
     assert [m.candidate.text.split(" (")[0] for m in found.exact] == [
         "ppo.clipped_surrogate, deviation 'without the minimum'"
     ]
-    assert "1. ppo.clipped_surrogate, deviation 'without the minimum'" in str(found)
+    assert "100 % of the cases" in str(found)
     assert found.exact[0].candidate.text.endswith("with its clip = 0.3")
 
     def counts(log_prob, old_log_prob, advantage, clip=float("nan"), steps=10**12):

@@ -119,12 +119,12 @@ class Identification:
         return "conforms" if self.exact else "deviates"
 
     def __str__(self):
-        head = "EXACT" if self.exact else "NO EXACT MATCH"
+        head = "EXACT, 100 % of the cases" if self.exact else "NO EXACT MATCH"
         if not self.exact and self.matches[0].exempt:
             head = "EXACT BUT FOR UNUSUAL CASES"
         lines = [f"{head} (interface {self.interface}; compared: {self.compared})"]
         if self.exact:
-            lines += [f"  {rank}. {m}" for rank, m in enumerate(self.exact, start=1)]
+            lines += [f"  {m}" for m in self.exact]
             if len(self.exact) > 1:
                 lines.append("  (these agree with each other on every case)")
         lines += [
@@ -343,12 +343,10 @@ def identify(implementation, interface, options=None, *, limit=10.0, progress=No
             matches.append(_match(candidate, own, answers))
         matches.sort(key=_order)
     if not matches[0].exact:
-        near = matches[:RELATED]
-        for i, match in enumerate(near):
-            relation = _relation(
-                match.candidate, expected[id(match.candidate)], answers
-            )
-            exempt = _exempt(match, answers)
+        for i, match in enumerate(matches):
+            own, near = expected[id(match.candidate)], i < NEAREST
+            relation = _relation(match.candidate, own, answers, near)
+            exempt = _exempt(match, answers) if near else ()
             matches[i] = dataclasses.replace(match, relation=relation, exempt=exempt)
         matches.sort(key=_order)
     best = _kind(matches[0].candidate.record)
@@ -378,13 +376,13 @@ def _with_its_constants(chosen, described, fixed):
 
 
 MOST_LOSSES = 3  # calls that do not come back
-RELATED = 8  # candidates, the nearest, of which a relation is looked for
+NEAREST = 8  # candidates of which other constants and exceptions are looked for
 
 
 def _order(match):
     deviates, many = bool(match.candidate.deviation), len(match.candidate.record.inputs)
     fits = bool(match.relation or match.exempt)
-    return -match.agreed, not fits, match.error, deviates, many
+    return not match.exact, not fits, -match.agreed, match.error, deviates, many
 
 
 def _exempt(match, answers):
@@ -399,8 +397,11 @@ def _exempt(match, answers):
     return tuple(e.text for e in found)
 
 
-def _relation(candidate, expected, answers):
-    """A relation between a candidate's results and the answers that holds in every case, or None."""
+def _relation(candidate, expected, answers, constants):
+    """A relation between a candidate's results and the answers that holds in every case, or None.
+
+    `constants` says whether other constants are tried, too.
+    """
     answered, parts = [], []
     for label, (inputs, asked) in answers.items():
         answer = asked[_kind(candidate.record)]
@@ -411,7 +412,7 @@ def _relation(candidate, expected, answers):
         answered.append((trial, answer))
         parts.append(expected[label])
     relation = hypotheses.related(candidate.record, answered, parts)
-    if relation or candidate.deviation:
+    if relation or candidate.deviation or not constants:
         return relation
     return hypotheses.constant(candidate.record, answered)
 
