@@ -71,6 +71,19 @@ def test_the_divergence_by_draws():
     assert ends[1] - ends[0] == pytest.approx(logs.mean(), abs=4.5 * logs.std() / 400000**0.5)
 
 
+@pytest.mark.parametrize("bias", [-1e4, 1e4])
+def test_extreme_variances(bias):
+    """The second half of b2 are logarithms of variances; they are kept within 60 of 0, and rest there."""
+    _, theta, a, c, noise = _vae(2)
+    at = (3 + 2) * 4 + 4 + 4 * 4 + 2
+    theta[at : at + 2] = bias
+    value, gradient = vae_objective(theta, a, c, noise, beta=1.0)
+    bound = np.sign(bias) * 60
+    expected = np.exp(bound) - 1 - bound
+    # what is reconstructed and the means add a few units
+    assert value == pytest.approx(expected, abs=20 + 1e-9 * expected) and not gradient[at : at + 2].any()
+
+
 def test_chains_of_trust():
     errors = np.array([1.1, 9.0, 1.0, 1.4, 9.1])
     assert np.array_equal(trusted(errors), [1, 0, 1, 1, 0])

@@ -97,6 +97,7 @@ Hemati, Zhang, Estiri and Chen, *Understanding Hessian Alignment for Domain Gene
 
 from typing import Literal, NamedTuple
 
+from trref import validate
 from trref.backend import xp
 from trref.domains.terms import (
     HeadGradient,
@@ -264,7 +265,7 @@ def _T(A):
 def _curvatures(source, target, **_):
     """Matrices that are not symmetric, or a source that is not positive definite."""
     same = lambda H: abs(H - H.T).max() <= 1e-6 * abs(H).max()  # noqa: E731
-    known = xp.where(xp.isfinite(source), source, 0)
+    known = xp.where(abs(source) <= validate.LARGEST[source.dtype.itemsize], source, 0)
     return [
         (lambda: same(source), "source must be symmetric"),
         (lambda: same(target), "target must be symmetric"),

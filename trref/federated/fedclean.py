@@ -34,7 +34,8 @@ with the derivatives, where :math:`\bar z` is that of the first term by z,
     \partial_\mu = \bar z + \beta \mu, \qquad
     \partial_{\log \sigma^2} = \tfrac12\, \sigma \circ \epsilon \circ \bar z + \tfrac\beta2 (\sigma^2 - 1).
 
-How badly it reconstructs a client's maps is that client's error,
+The logarithms are kept within 60 of 0, where :math:`\sigma` would leave the range of numbers. How badly it
+reconstructs a client's maps is that client's error,
 
 .. math::
     :label: fedclean-error
@@ -72,8 +73,8 @@ latents are as good as switched off, and the reconstruction is the mean map of t
 
 **Provenance.** Everything was read in the authors' code (its final variant), not in the paper; the majority is ours.
 
-Ben Ghali et al., *FedCLEAN: byzantine defense by CLustering Errors of Activation maps in Non-IID federated learning
-environments*, 2025, arXiv:2501.12123.
+Ben Ghali, Bellafqira and Coatrieux, *FedCLEAN: byzantine defense by CLustering Errors of Activation maps in Non-IID
+federated learning environments*, 2025, arXiv:2501.12123.
 """
 
 import warnings
@@ -213,7 +214,8 @@ def _forward(theta, activation, condition, noise):
     W1, b1, W2, b2, W3, b3, W4, b4 = flat.split(theta, shapes)
     seen = xp.concatenate([activation, condition], axis=1)
     u = xp.tanh(seen @ W1 + b1)
-    mu, log_variance = xp.split(u @ W2 + b2, 2, axis=1)
+    mu, raw = xp.split(u @ W2 + b2, 2, axis=1)
+    log_variance = xp.clip(raw, -60, 60)
     sigma = xp.exp(log_variance / 2)
     latent = xp.concatenate([mu + sigma * noise, condition], axis=1)
     w = xp.tanh(latent @ W3 + b3)
@@ -257,6 +259,7 @@ def vae_objective(
     # eq. fedclean-vae-gradient
     d_mu = z_bar + beta / n * mu
     d_log = sigma * noise * z_bar / 2 + beta / (2 * n) * (sigma**2 - 1)
+    d_log = xp.where(abs(log_variance) < 60, d_log, 0)
     d_code = xp.concatenate([d_mu, d_log], axis=1)
 
     d_u = d_code @ W2.T * (1 - u * u)

@@ -84,6 +84,7 @@ El Mekkaoui, Mesquita, Blomstedt and Kaski, *Federated Stochastic Gradient Lange
 import math
 from typing import NamedTuple
 
+from trref import validate
 from trref.backend import xp
 from trref.signature import (
     M,
@@ -162,9 +163,14 @@ def _visited_and_a_distribution(means, precisions, shares, **_):
     return [*_visited(shares), *_a_distribution(means, precisions)]
 
 
+def _moderate(x):
+    """The numbers without those that are refused in any case, and might overflow before."""
+    return xp.where(abs(x) <= validate.LARGEST[x.dtype.itemsize], x, 0)
+
+
 def _a_distribution(means, precisions, **_):
     """Precisions that are not symmetric, or do not sum to a positive definite one."""
-    known = xp.where(xp.isfinite(precisions), precisions, 0)
+    known = _moderate(precisions)
     turned = xp.swapaxes(known, 1, 2)
     return [
         (
@@ -218,8 +224,7 @@ def _draws_that_differ(draws, **_):
         raise ValueError(
             f"draws must be more than their dimension {draws.shape[1]}, not {len(draws)}"
         )
-    known = xp.where(xp.isfinite(draws), draws, 0)
-    spread = _covariance(known)
+    spread = _covariance(_moderate(draws))
     return [
         (
             lambda: xp.linalg.eigvalsh(spread)[0] > 1e-12 * xp.trace(spread),
@@ -296,7 +301,7 @@ def conducive_targets(
 
 def _stable(precision, *, lr, **_):
     """A precision that is not symmetric, or so large that the chain runs away."""
-    known = xp.where(xp.isfinite(precision), precision, 0)
+    known = _moderate(precision)
     return [
         (
             lambda: abs(known - known.T).max() <= 1e-6 * abs(known).max(),

@@ -89,6 +89,7 @@ Krishnan et al., *Sequential Gradient Coding For Straggler Mitigation*, 2022, ar
 import math
 from typing import Annotated, Literal, NamedTuple
 
+from trref import validate
 from trref.backend import xp
 from trref.krylov.terms import floats
 from trref.signature import (
@@ -131,7 +132,8 @@ def _fewer_than_workers(H, **_):
     S, N = H.shape
     if S >= N:
         raise ValueError(f"H must have fewer rows than its {N} columns, not {S}")
-    blocks = xp.stack(_blocks(xp.where(xp.isfinite(H), H, 0)))
+    known = xp.where(abs(H) <= validate.LARGEST[H.dtype.itemsize], H, 0)
+    blocks = xp.stack(_blocks(known))
     s = xp.linalg.svd(blocks, compute_uv=False)
     return [
         (

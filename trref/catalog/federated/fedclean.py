@@ -74,6 +74,10 @@ VAE = Interface(
     edges={
         "one sample": _one,
         "no noise": lambda: {**_one(), "noise": xp.zeros((1, 1))},
+        "hardly any variance": lambda: {
+            **_one(),
+            "theta": xp.where(xp.arange(30) == 15, -200.0, _one()["theta"]),
+        },
         "parameters of 0": lambda: {**_one(), "theta": xp.zeros(30)},
     },
 )
