@@ -40,7 +40,7 @@ An older score counts how often an example was *forgotten*, right in one of T ev
 
     f = \sum_{t=1}^{T-1} [\text{right}_t]\,[\text{wrong}_{t+1}],
 
-and T, more than any count, if it was never right (infinity in the authors' code). Training then goes on with the m
+and T, more than any count, if it was never right. Training then goes on with the m
 examples of the highest scores. Where labels are wrong, the very highest scores belong to those, and a window is kept:
 the d highest are dropped, and the next m kept. With :math:`\text{rank}` 0 for the highest score,
 
@@ -51,6 +51,8 @@ the d highest are dropped, and the next m kept. With :math:`\text{rank}` 0 for t
 
 Of equal scores the later example counts as the higher. Shares are rounded to whole examples, m at least 1, and the
 window is moved so that it lies within the data. Nothing is differentiated.
+
+**Where implementations differ.** The authors' code counts what was never right as infinity; results are finite here.
 
 **A warning.** The paper also scores untrained networks. That does not reproduce: the scores come from a bug in
 restoring checkpoints (Kirsch, *Does "Deep Learning on a Data Diet" reproduce?*, 2023, arXiv:2303.14753), and a score

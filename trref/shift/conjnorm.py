@@ -88,7 +88,6 @@ from trref.signature import (
     M,
     N,
     NonNegative,
-    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     Real,
@@ -326,7 +325,7 @@ def mahalanobis(
     labels: Index[M],
     means: Real[K, D],
     *,
-    damping: NonNegativeFloat = 1e-3,
+    damping: PositiveFloat = 1e-3,
 ) -> Real[N]:
     """The negative squared distance from the nearest mean, in the metric of one covariance within classes.
 
@@ -334,10 +333,14 @@ def mahalanobis(
     ----------
     means
         Of the classes: here the means of the features as they are.
+    damping
+        Multiple of the mean variance that is added to each.
     """
     within = features - one_hot(labels, len(means), z.dtype) @ means
-    eye = xp.eye(z.shape[1], dtype=z.dtype)
-    covariance = within.T @ within / len(features) + damping * eye
+    covariance = within.T @ within / len(features)
+    scale = (within**2).mean()
+    eye = xp.where(scale > 0, scale, 1) * xp.eye(z.shape[1], dtype=z.dtype)
+    covariance = covariance + damping * eye
     off = z[:, None] - means
     # eq. conjnorm-baselines
     return -(off * (off @ linalg.inv(covariance))).sum(-1).min(1)

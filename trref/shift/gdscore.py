@@ -48,9 +48,11 @@ score 0, whatever its accuracy.
 
 A gradient of 0 has size 0. Confidence exactly at the threshold keeps the label.
 
+**Where implementations differ.** In the authors' code the network is in training mode, so that batch normalisation and
+dropout take part in the numbers; here its outputs are given.
+
 **Provenance.** Confirmed in the authors' code (Renchunzi-Xie/GdScore): :math:`\tau = 0.5`, :math:`p = 0.3`, batches of
-128. There the network is in training mode, so that batch normalisation and dropout take part in the numbers; here it is
-given. The bound is from memory of the paper, proved and checked here.
+128. The bound is from memory of the paper, proved and checked here.
 
 Xie, Odonnat, Feofanov, Redko, Zhang and An, *Leveraging Gradients for Unsupervised Accuracy Estimation under
 Distribution Shift*, 2024, arXiv:2401.08909.

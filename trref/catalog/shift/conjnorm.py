@@ -189,7 +189,8 @@ def _with_floor(features, labels, means, *, p=2.5, temperature=0.08, samples="ow
 def _distances(z, features, labels, means, *, damping=1e-3):
     within = xp.stack([f - means[y] for f, y in zip(features, labels, strict=True)])
     cov = sum(xp.outer(w, w) for w in within) / len(within)
-    cov = cov + damping * xp.eye(len(cov))
+    mean = sum(cov[d, d] for d in range(len(cov))) / len(cov)
+    cov = cov + damping * (mean if mean else 1.0) * xp.eye(len(cov))
     result = []
     for a in z:
         result.append(-min(float((a - m) @ xp.linalg.solve(cov, a - m)) for m in means))
