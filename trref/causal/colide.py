@@ -272,12 +272,22 @@ def to_dag(W: Real[D, D], *, threshold: NonNegativeFloat = 0.3) -> Real[D, D]:
     """
     sizes = xp.where(abs(W) >= threshold, abs(W), 0)
     levels = xp.concatenate([xp.zeros_like(sizes[0, :1]), xp.sort(sizes.ravel())])
-    edges = xp.asarray(sizes > levels[:, None, None], dtype=W.dtype)
-    walks = edges
-    for _ in range(len(W) - 1):  # a walk of d steps meets a node twice
-        walks = xp.minimum(walks @ edges, 1)
-    first = xp.argmin(walks.sum((1, 2)) > 0)
-    return W * edges[first]
+    low, high = xp.asarray(0), xp.asarray(len(levels) - 1)
+    for _ in range(
+        len(levels).bit_length()
+    ):  # bisection: the more go, the fewer cycles
+        middle = (low + high) // 2
+        cyclic = _has_cycle(sizes > xp.take(levels, middle))
+        low, high = xp.where(cyclic, middle + 1, low), xp.where(cyclic, high, middle)
+    return xp.where(sizes > xp.take(levels, low), W, 0)
+
+
+def _has_cycle(edges):
+    """Whether there are walks of as many steps as nodes, or more: such a walk meets a node twice."""
+    walks = xp.asarray(edges, dtype=float)
+    for _ in range(len(edges).bit_length()):
+        walks = xp.minimum(walks @ walks, 1)
+    return walks.sum() > 0
 
 
 @checked

@@ -21,6 +21,7 @@ __all__ = [
     "SampleLoss",
     "SeparableLoss",
     "TrajectoryTable",
+    "TwoLevels",
     "ValueFunction",
 ]
 
@@ -226,6 +227,22 @@ class TrajectoryTable(Protocol):
 
     def returns(self, reward, *, discounted=True) -> Any:
         """The sum (M,) of each one's rewards, for a reward (S, A)."""
+
+
+class TwoLevels(Protocol):
+    """A problem of two levels, the lower one with two derivatives, as `trref.problems.bilevel.QuadraticBilevel`."""
+
+    def upper(self, x, y) -> Any:
+        """Value and both gradients of the upper level."""
+
+    def lower(self, x, y) -> Any:
+        """Value and both gradients of the lower level."""
+
+    def lower_hessian(self, x, y) -> Any:
+        """Second derivatives by y, (M, M)."""
+
+    def lower_cross(self, x, y) -> Any:
+        """Mixed second derivatives (N, M)."""
 
 
 class ValueFunction(Protocol):

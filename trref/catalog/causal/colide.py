@@ -128,6 +128,7 @@ CYCLES = {
     "all below the threshold": [[0.1, 0.2], [-0.2, 0.1]],
     "two of one size in a cycle": [[0.0, 0.5, 0.0], [-0.5, 0.0, 0.7], [0.0, 0.0, 0.0]],
     "a loop of one": [[2.0]],
+    "a loop, and a node alone": [[2.0, 0.0], [0.0, 0.0]],
     "at the threshold": [[0.0, 0.3], [0.0, 0.0]],
     "a long cycle": np.roll(np.diag([0.4, 0.5, 0.6, 0.7, 0.8]), 1, 1).tolist(),
 }
