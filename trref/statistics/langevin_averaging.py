@@ -142,7 +142,7 @@ def sphere_step(
     """
     theta = theta / linalg.norm(theta)
     push = drift_weight * step_size * drift + math.sqrt(step_size) * noise
-    # eq. langevin-averaging-step
+    # eq. langevin-averaging-sde, langevin-averaging-step
     moved = theta + push - (theta @ push) * theta
     return moved / linalg.norm(moved)
 
