@@ -83,7 +83,8 @@ Before the first step Q is a multiple of the identity (:math:`U, V` small), by d
 
     Q = \bigl( \overline{v^2} \bigr)^{1/4}\, \bigl( \overline{h^4} \bigr)^{-1/8} I .
 
-Without a probe and a product (both 0) the preconditioner stays as it is.
+Without a probe and a product (both 0) the preconditioner stays as it is; a start from one of 0
+has the scale 1.
 
 ====================  =================================
 :math:`v, h`          `probe`, `product`; `v`, `h`
@@ -472,11 +473,12 @@ def update(
     m = [momentum * a + new * g for a, g in zip(state.m, grads, strict=True)]
     v, h = flat.join(probe), flat.join(product)
     # eq. psgd-start
-    scale = xp.asarray(initial_scale or 1.0, dtype=v.dtype)
     if initial_scale is None:
         fourth = xp.sqrt((h * h * h * h).mean())
-        seen = xp.where(fourth > 0, (v * v).mean() / xp.where(fourth > 0, fourth, 1), 1)
+        seen = _over((v * v).mean(), fourth) * (fourth > 0)
         scale = xp.where(seen > 0, seen, 1) ** 0.25
+    else:
+        scale = xp.asarray(initial_scale, dtype=v.dtype)
 
     if group == "kronecker":
         before = state.factors or [None] * len(params)

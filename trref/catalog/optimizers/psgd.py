@@ -204,7 +204,7 @@ def _run(rng, shapes, steps=6):
     }
 
 
-def _edge(shapes, probe, product):
+def _edge(shapes, probe, product, first=1.0):
     def make():
         steps = 3
         waves = [
@@ -214,7 +214,10 @@ def _edge(shapes, probe, product):
         return {
             "params": waves,
             "gradients": [[w + k for w in waves] for k in range(steps)],
-            "probes": [[probe * (w - k) for w in waves] for k in range(steps)],
+            "probes": [
+                [(probe if k else first * probe) * (w - k) for w in waves]
+                for k in range(steps)
+            ],
             "products": [[product * (k - w * w) for w in waves] for k in range(steps)],
         }
 
@@ -227,6 +230,7 @@ CURVED_UPDATE = Interface(
     edges={
         "one parameter": _edge([(1,)], 1.0, 2.0),
         "a kernel and a row": _edge([(2, 1, 3), (1, 4)], 1.0, -0.5),
+        "no probe at first": _edge([(1, 2)], 1.0, 0.5, first=0.0),
         "no pairs": _edge([(3,)], 0.0, 0.0),
     },
 )
