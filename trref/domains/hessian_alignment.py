@@ -199,10 +199,9 @@ def hutchinson_diagonal(
         R times random signs, the same for all domains.
     """
     # eq. hessian-alignment-hutchinson
-    p, total = probabilities(theta, features), 0
-    for z in probes:
-        total = total + z * _product(p, features, z)
-    return total / len(probes)
+    p = probabilities(theta, features)
+    each = [z * _product(p, features, z) for z in probes]
+    return xp.stack(each).mean(0)
 
 
 @checked(also=classes_there_are)

@@ -248,24 +248,21 @@ def descent(
     multiplier, difference_multiplier
         Of the noise of means, and of differences.
     """
-    points, estimates, before = [theta], [], None
+    points, estimates, seen = [theta], [], []
     for r, xi in enumerate(noise):
-        _, gradients = samples.each(points[-1])
+        seen.append(samples.each(points[-1])[1])
         # eq. diff2-estimate
         if r % restart == 0:
-            v = private_mean.unchecked(
-                gradients, xi, bound=bound, multiplier=multiplier
-            )
+            v = private_mean.unchecked(seen[-1], xi, bound=bound, multiplier=multiplier)
         else:
             v = estimates[-1] + private_difference.unchecked(
-                gradients,
-                before,
+                seen[-1],
+                seen[-2],
                 points[-1] - points[-2],
                 xi,
                 smoothness=smoothness,
                 multiplier=difference_multiplier,
             )
-        before = gradients
         estimates.append(v)
         points.append(points[-1] - lr * v)
     return Path(xp.stack(points), xp.stack(estimates))

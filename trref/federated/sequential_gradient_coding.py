@@ -366,9 +366,8 @@ def waited(
     mu
         How much longer than the fastest worker, relative to its time.
     """
-    few = {"coding": stragglers, "multiplexed": 0}.get(
-        scheme, _repeats(burst, window, stragglers)
-    )
+    s = _repeats(burst, window, stragglers)
+    few = {"coding": stragglers, "repeat": s, "multiplexed": 0}[scheme]
     limit = (1 + mu) * times.min(1)
     slow = [floats(*row) for row in (times > limit[:, None]).astype(times.dtype)]
     rows, go = [], []
