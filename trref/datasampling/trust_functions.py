@@ -254,8 +254,8 @@ def trust_objective(
         blocks.append((d_gain, m.T @ da, m.T @ db, (a * p * b).T @ g))
         g = g + du
 
-    stacked = [xp.stack(part) for part in zip(*reversed(blocks), strict=True)]
-    return value, Gradient(*stacked, d_last, n.T @ ds, ds.sum())
+    gains, dA, dB, dC = (xp.stack(part) for part in zip(*reversed(blocks), strict=True))
+    return value, Gradient(gains, dA, dB, dC, d_last, n.T @ ds, ds.sum())
 
 
 @checked

@@ -257,7 +257,7 @@ def circular_conv(
         xp.roll(features, -(j - r) * dilation, axis=0) for j in range(len(kernel))
     ]
     # eq. gamed-snake-circular
-    return sum(F @ k for F, k in zip(turned, kernel, strict=True))
+    return xp.stack([F @ k for F, k in zip(turned, kernel, strict=True)]).sum(0)
 
 
 @checked
