@@ -28,7 +28,7 @@ axis.plot(np.flatnonzero(fits == 0), 0 * np.flatnonzero(fits == 0) - 0.9, "v", l
 axis.plot(np.flatnonzero(done == 0), 0 * np.flatnonzero(done == 0) + 7.9, "^", label="job is lost", clip_on=False)
 axis.set(xlabel="round", ylabel="worker")
 axis.grid(visible=False)
-axis.legend(loc="upper right", fontsize=8)
+axis.legend(loc="lower right", bbox_to_anchor=(1, 1.1), ncols=2, fontsize=8)
 lost, broken = np.flatnonzero(done == 0), np.flatnonzero(fits == 0)
 delay = shape["window"] - 2 + shape["burst"]
 assert len(broken), "this pattern leaves the model"

@@ -75,7 +75,7 @@ for way, each in runs.items():
 axes[0].set(xlabel="share of the threes that are read", ylabel="loss of the other digits", xlim=(1.02, 0))
 axes[0].legend()
 axes[1].bar(range(len(ways)), [np.mean([len(path) - 1 for path, _ in each]) for each in runs.values()])
-axes[1].set_xticks(range(len(ways)), ways, rotation=20)
+axes[1].set_xticks(range(len(ways)), ways, rotation=30, ha="right")
 axes[1].set(ylabel="steps until they are forgotten")
 
 # %%
