@@ -92,7 +92,7 @@ for seed in SEEDS:
             held_out(problem, penalty_descent(problem, 0.01)),
         ]
     )
-rows, names = np.array(rows), ["start", "grid", "exact", "σ = 0.1", "σ = 0.01"]
+rows, names = np.array(rows), ["start", "grid", "exact", "0.1", "0.01"]
 for name, column in zip(names, rows.T, strict=True):
     print(f"{name}: held-out loss {column.round(3)}")
 
@@ -105,7 +105,7 @@ axes[0].set(xlabel=r"$\sigma$", ylabel="error of the gradient")
 axes[0].legend()
 for column, colour in zip(rows, COLOURS * 2, strict=False):
     axes[1].plot(names, column, "o-", color=colour, alpha=0.6)
-axes[1].set(xlabel="penalties found by", ylabel="held-out loss")
+axes[1].set(xlabel="penalties found by (numbers: σ)", ylabel="held-out loss")
 
 # %%
 # The error falls with the first power of :math:`\sigma`, also where the lower level has many solutions and its Hessian

@@ -69,7 +69,7 @@ axes[0].legend()
 axes[1].plot([0, 2.2], [0, 2.2], "--", color=COLOURS[-1], label="true")
 axes[1].plot(scales, noise_each(0 * chain, centred), "s", color=COLOURS[0], label="deviation of the column")
 axes[1].plot(scales, own.noise, "o", color=COLOURS[2], label="found")
-axes[1].set(xlabel="noise of the node", ylabel="estimate")
+axes[1].set(xlabel="noise of the node", ylabel="estimate", ylim=(0, 4.5))
 axes[1].legend()
 
 # %%
