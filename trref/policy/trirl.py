@@ -324,7 +324,15 @@ def trirl(
     return Trirl(reward, log_p, duals, multipliers, steps, falls)
 
 
-@checked
+def _moderate_spread(log_std, old_log_std, **_):
+    """Log standard deviations beyond ±15."""
+    return [
+        (lambda: (abs(log_std) <= 15).all(), "log_std must lie within 15 of 0"),
+        (lambda: (abs(old_log_std) <= 15).all(), "old_log_std must lie within 15 of 0"),
+    ]
+
+
+@checked(also=_moderate_spread)
 def gaussian_projection(
     mean: Real[N, D],
     log_std: Real[N, D],
