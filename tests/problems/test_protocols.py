@@ -3,14 +3,40 @@
 import numpy as np
 import pytest
 
-from trref.problems import convex, denoisers, domains, mdp, mixtures, networks, policies, protocols, rows, samples
+from trref.nn import two_heads
+from trref.problems import (
+    bilevel,
+    convex,
+    denoisers,
+    domains,
+    mdp,
+    mixtures,
+    networks,
+    policies,
+    protocols,
+    rows,
+    samples,
+    trajectories,
+)
 from trref.signature import checked
 
 RNG = np.random.default_rng(0)
 RING = mixtures.MixtureNoise(mixtures.ring())
 CLASSIFIER = networks.random_classifier(RNG, points=3)
 NETWORK = denoisers.TimeNetwork(2, (3,))
+TABLE = trajectories.all_trajectories(mdp.random_mdp(RNG, states=2, actions=2), 2)
+HEADS = two_heads.Sizes((2, 3), (2,), (1,))
+TWO_SETS = domains.DomainAdversarial(np.ones((4, 2)), np.zeros(4, int), np.ones((3, 2)), HEADS)
 OFFERED = {
+    protocols.AdversarialDomains: [TWO_SETS],
+    protocols.ClassifyingLoss: [CLASSIFIER],
+    protocols.CurvedSamples: [
+        samples.LinearSamples(np.eye(2), np.ones(2)),
+        samples.QuadraticSamples(np.eye(2), np.eye(2)),
+    ],
+    protocols.LogitNetwork: [CLASSIFIER],
+    protocols.TrajectoryTable: [TABLE],
+    protocols.TwoLevels: [bilevel.quadratic_bilevel(RNG)],
     protocols.CurvedLoss: [convex.Rosenbrock(), convex.logistic(RNG, points=4, dims=2), CLASSIFIER],
     protocols.DecisionProcess: [mdp.random_mdp(RNG, states=2, actions=2), mdp.corridor()],
     protocols.DenoisingModel: [RING, mixtures.GuidedModel(RING, RING, 2.0), denoisers.WithParameters(NETWORK, None)],

@@ -59,6 +59,10 @@ which the rows hold less than a millionth of their norm are rounding, and left o
 :math:`\alpha = 1` and as many independent rows as inputs of a layer, that layer can learn nothing more. Momentum turns
 a projected gradient out of its space: project the step then.
 
+**Where implementations differ.** No public code is known. Where the penalty squares the gradient of a mean loss, and
+not of each sample's, it is smaller by the square of the number of samples; momentum after the projection turns steps
+out of the subspace.
+
 **Provenance.** The recursion, the conditions, the compression and the threshold are confirmed by published reviews,
 which name the paper's equations; formulas are derived from these and checked here. The threshold's value is not known.
 

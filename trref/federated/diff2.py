@@ -323,7 +323,8 @@ def rho_of(epsilon: NonNegative[N], *, delta: OpenFraction) -> NonNegative[N]:
         The log of how much likelier any outcome may be.
     """
     log = math.log(1 / delta)
-    # eq. diff2-rho: as a quotient, in which nothing cancels
+    # as a quotient, in which nothing cancels
+    # eq. diff2-rho
     return (epsilon / (xp.sqrt(log + epsilon) + math.sqrt(log))) ** 2
 
 

@@ -339,7 +339,8 @@ def conditional_distance(
     values = xp.concatenate([x, other])
     order = xp.argsort(values)
     gaps = xp.diff(xp.take(values, order))
-    # eq. fedimpro-distance: of each sample's class, a row each
+    # of each sample's class, a row each
+    # eq. fedimpro-distance
     own = (labels[:, None] == labels).astype(x.dtype)
     met = (labels[:, None] == other_labels).astype(x.dtype)
     own_share, met_share = (e / e.sum(1, keepdims=True) for e in (own, met))

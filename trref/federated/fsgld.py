@@ -74,6 +74,10 @@ gradient is 0; with equal shards, too, if their probabilities are equal.
 :math:`f_s`            `shares`, or `share` for one shard
 =====================  ===================================
 
+**Where implementations differ.** The authors' notebook draws its random numbers from the number of the step, so that
+shards and batches are tied to the noise. A shard's own posterior in the place of its likelihood counts the prior S
+times.
+
 **Provenance.** Steps, drifts and surrogates are confirmed in the authors' notebook for equal probabilities; the general
 form is from memory and agrees with it; targets of long stays and the stationary covariance are derived and checked
 here.

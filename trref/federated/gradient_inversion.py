@@ -67,6 +67,9 @@ No search is needed where a first layer has a bias, and the gradient is of one s
 
 here by the one whose bias gradient is largest. The angle is not defined where a gradient is 0.
 
+**Where implementations differ.** No public code is known. With ReLU the gradient jumps in the input, and the Hessian
+holds piece by piece only.
+
 **Provenance.** The proxy, the two losses and the rank correlation as a measure are confirmed in the abstract; Hessians,
 contraction and Jacobian are derived and checked here. Which of the eigenvalues the paper takes for which loss is not
 known.

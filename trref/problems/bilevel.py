@@ -18,6 +18,15 @@ from trref.backend import linalg, xp
 __all__ = ["CoupledBilevel", "QuadraticBilevel", "RidgePenalties", "quadratic_bilevel"]
 
 
+def _fits(x, y, sizes):
+    """Require both levels in the sizes of the problem."""
+    for name, value, size in zip("xy", (x, y), sizes, strict=True):
+        if value.shape != (size,):
+            raise ValueError(
+                f"{name} must have shape ({size},), as the problem has, not {tuple(value.shape)}"
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class QuadraticBilevel:
     """Upper ``‖x - x_goal‖²/2 + ‖y - y_goal‖²/2``, lower ``yᵀHy/2 - yᵀ(B x + c)`` for H (M, M) ≥ 0 and B (M, N).
@@ -34,11 +43,13 @@ class QuadraticBilevel:
 
     def upper(self, x, y):
         """Return value and gradients of the upper level."""
+        _fits(x, y, (len(self.x_goal), len(self.y_goal)))
         to_x, to_y = x - self.x_goal, y - self.y_goal
         return ((to_x * to_x).sum() + (to_y * to_y).sum()) / 2, to_x, to_y
 
     def lower(self, x, y):
         """Return value and gradients of the lower level."""
+        _fits(x, y, (len(self.x_goal), len(self.y_goal)))
         Hy, force = self.H @ y, self.B @ x + self.c
         return (y * (Hy / 2 - force)).sum(), -(self.B.T @ y), Hy - force
 
@@ -126,6 +137,7 @@ class RidgePenalties:
 
     def upper(self, x, y):
         """Return value and gradients of the validation loss."""
+        _fits(x, y, (self.A.shape[1],) * 2)
         r = self.A_valid @ y - self.b_valid
         return (
             (r * r).sum() / (2 * len(r)),
@@ -135,6 +147,7 @@ class RidgePenalties:
 
     def lower(self, x, y):
         """Return value and gradients of the penalised training loss."""
+        _fits(x, y, (self.A.shape[1],) * 2)
         r, penalty = self.A @ y - self.b, xp.exp(x) * y
         value = (r * r).sum() / (2 * len(r)) + (penalty * y).sum() / 2
         return value, penalty * y / 2, self.A.T @ r / len(r) + penalty
