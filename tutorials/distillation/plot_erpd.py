@@ -146,9 +146,9 @@ axes[2].set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8
 #     :experiment: 8 independent tokens of which 2 matter, 150 answers sampled once, 200 updates of stage one; 6 seeds
 #     :controls: PPO's bound on the same batch; stage one, stopped early; an oracle that moves only what matters
 #     :shown: in part: the premise, yes: in every seed stage one succeeds where a tight bound does not, and more than
-#         half of its final divergence is drift. The remedy, no: both the path to the teacher and the bounded signal need more
-#         divergence for a success of 0.8 than stage one stopped early; keeping the strongest signals alone misses a
-#         token that matters in half of the seeds
+#         half of its final divergence is drift. The remedy, no: both the path to the teacher and the bounded signal
+#         need more divergence for a success of 0.8 than stage one stopped early; keeping the strongest signals alone
+#         misses a token that matters in half of the seeds
 #
 # Exercises
 # ---------

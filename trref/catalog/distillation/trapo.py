@@ -209,7 +209,7 @@ ALPHA = {
     "an eighth": {"alpha": 0.125},
 }
 METHOD = Method(
-    key="su2025trust",
+    key="su2025adaptive",
     provenance={
         "confirmed": ("weight", "sft", "objective", "gradient", "schedule"),
         "partly": ("optimum",),
