@@ -3,14 +3,27 @@
   const found = [];
   const words = (element) => element.textContent.trim().replace(/\s+/g, " ").slice(0, 60);
   const visible = (element) => element.checkVisibility() && element.getBoundingClientRect().width > 0;
+  const wordsEnd = (element) => {
+    const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT), range = document.createRange();
+    let end = 0;
+    while (texts.nextNode()) {
+      for (const word of texts.currentNode.data.matchAll(/\S+/g)) {
+        range.setStart(texts.currentNode, word.index);
+        range.setEnd(texts.currentNode, word.index + word[0].length);
+        end = Math.max(end, range.getBoundingClientRect().right);
+      }
+    }
+    return end;
+  };
   for (const pre of document.querySelectorAll(".bd-article pre")) {
     if (!visible(pre)) continue;
     const wraps = getComputedStyle(pre).whiteSpace !== "pre" || pre.closest(".beside, .listing");
     if (pre.scrollWidth > pre.clientWidth + 1 && (wraps || innerWidth <= 600)) found.push(`code is cut: ${words(pre)}`);
     const right = pre.getBoundingClientRect().right;
     for (const line of pre.querySelectorAll(".cl .src, .cl .eqlink")) {
-      // two blanks before a comment may hang over the edge
-      if (line.getBoundingClientRect().right > right + 18) found.push(`a line of code runs out: ${words(line)}`);
+      if (line.getBoundingClientRect().right <= right + 1) continue;
+      // blanks may hang over the edge where a line wraps, words may not
+      if (wordsEnd(line) > right + 1) found.push(`a line of code runs out: ${words(line)}`);
     }
   }
   for (const math of document.querySelectorAll(".bd-article div.math")) {
