@@ -74,7 +74,8 @@ only where g does not depend on x.
 
 **Provenance.** Value, gradient, residual and implicit gradient are confirmed by published summaries and reviews of the
 paper; the limit of the gap is derived here. The loops are reconstructed: the paper smooths both lower levels by Moreau
-envelopes, and its step sizes are not transcribed. Constraints of the lower level and samples are left out.
+envelopes, and its step sizes are not transcribed. Constraints of the lower level, samples, and the bound of how far its
+solutions move are left out.
 
 Kwon, Kwon, Wright and Nowak, *On Penalty Methods for Nonconvex Bilevel Optimization and First-Order Stochastic
 Approximation*, 2024, arXiv:2309.01753.

@@ -157,7 +157,7 @@ METHOD = Method(
                 Deviation(
                     "without the lower minimum",
                     _without_minimum,
-                    seen_in="penalties of the lower loss in place of its gap",
+                    seen_in="penalty loops written by hand; no project is on record",
                     computes="the gradient of the lower level as if its minimum did not move",
                 ),
             ),
