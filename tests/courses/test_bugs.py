@@ -12,10 +12,10 @@ QUICK = Limits(call=10.0, total=120.0, explain=0.0)
 
 
 def cheap():
-    """Fifty objectives and estimators, from all over the catalogue."""
+    """Objectives and estimators from all over the catalogue: of three in four a mistake can be handed out."""
     kinds = catalog.Objective | catalog.Estimator
     records = [r for r in catalog.records() if isinstance(r, kinds) and r.tolerance == 0 and len(r.settings) < 7]
-    return [r.name for r in records[:: max(1, len(records) // 60)]]
+    return [records[k * len(records) // 76].name for k in range(76)]
 
 
 def of(name, difficulty, seed=0):

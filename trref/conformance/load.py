@@ -384,7 +384,8 @@ class Implementation:
 
     def objective(self, inputs, hyper, wrt):
         """Value, and gradients by name where there are any; of micro-batches, their mean."""
-        size, count = self.options.micro_batches, inputs[wrt[0]].shape[0]
+        size = self.options.micro_batches
+        count = len(inputs[wrt[0]]) if inputs[wrt[0]].ndim else 1
         if not size or count <= size:
             return self._objective(inputs, hyper, wrt)
         found, split = {}, {}

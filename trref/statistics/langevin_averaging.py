@@ -116,7 +116,12 @@ class Averages(NamedTuple):
     second: Real[D, D]
 
 
-@checked
+def _some_place(theta, **_):
+    """A point that is 0."""
+    return [(lambda: (theta != 0).any(), "theta must not be 0")]
+
+
+@checked(also=_some_place)
 def sphere_step(
     theta: Real[D],
     drift: Real[D],
@@ -140,11 +145,17 @@ def sphere_step(
     drift_weight
         What multiplies the drift.
     """
-    theta = theta / linalg.norm(theta)
+    theta = _unit(theta)
     push = drift_weight * step_size * drift + math.sqrt(step_size) * noise
     # eq. langevin-averaging-sde, langevin-averaging-step
     moved = theta + push - (theta @ push) * theta
     return moved / linalg.norm(moved)
+
+
+def _unit(x):
+    """The direction, in units in which no square vanishes."""
+    x = x / abs(x).max()
+    return x / linalg.norm(x)
 
 
 def _on_the_sphere(start, **_):
@@ -175,11 +186,10 @@ def run(
     drift_weight
         What multiplies minus the gradient.
     """
-    theta = start / linalg.norm(start)
-    validate.loss_and_grad(loss_and_grad, theta)
+    theta = _unit(start)
     how, path = {"step_size": step_size, "drift_weight": drift_weight}, []
     for _ in range(steps):
-        drift = -loss_and_grad(theta)[1]
+        drift = -validate.loss_and_grad(loss_and_grad, theta, finite=True)[1]
         noise = xp.asarray(rng.standard_normal(len(theta)), dtype=theta.dtype)
         theta = sphere_step.unchecked(theta, drift, noise, **how)
         path.append(theta)
@@ -213,7 +223,7 @@ def average_direction(mean: Real[D]) -> Real[D]:
     mean
         Of the path.
     """
-    return mean / linalg.norm(mean)  # eq. langevin-averaging-direction
+    return _unit(mean)  # eq. langevin-averaging-direction
 
 
 @checked

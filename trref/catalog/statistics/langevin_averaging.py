@@ -249,7 +249,7 @@ METHOD = Method(
             f=averages,
             example=lambda rng, size: {
                 "path": rng.choice((0.1, 1.0))
-                * rng.standard_normal((size, int(rng.integers(1, 4))))
+                * rng.standard_normal((size, int(rng.integers(2, 5))))
             },
             edges={"one point": lambda: {"path": xp.array([[0.6, -0.8]])}},
             brute_force=_means,
