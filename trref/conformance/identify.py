@@ -488,7 +488,8 @@ def equal_candidates(interface):
                 for label, inputs in given.items()
                 if candidate.takes(inputs) and other.takes(inputs)
             ]
-            if all(_same(results[label], first[label]) for label in common):
+            # no case that both take tells nothing
+            if common and all(_same(results[label], first[label]) for label in common):
                 group.append((candidate, results))
                 break
         else:

@@ -149,7 +149,7 @@ def _small(x, moved):
 
 
 LAYER = Interface(
-    "one hidden layer",
+    "hidden_layer",
     example=_network,
     edges={
         "one row": lambda: _small([[0.4, 0.7]], [[0.5, 0.6]]),

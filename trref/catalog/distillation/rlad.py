@@ -237,8 +237,11 @@ METHOD = Method(
         Estimator(
             f=vetoed,
             interface=TAUGHT,
-            settings=CLIPPED,
+            # the tight clamp lets the teacher forbid a push down, and no push up
+            settings={**CLIPPED, "a tight clamp": {"teacher_clip": 0.46}},
             brute_force=_vetoed_by_ratios,
+            # any clamp beyond both bounds
+            limits=(Limit("rlad.vetoed", {"teacher_clip": 1e14}),),
         ),
         Estimator(
             f=active_share,

@@ -17,6 +17,17 @@ from trref.distillation.trb import (
 )
 from trref.problems.next_token import NextToken
 
+
+def _beyond_the_list():
+    """One response of one token, out of more than 64."""
+    wave = xp.sin(1.0 + xp.arange(70.0))
+    return {
+        "logits": 2 * wave[None, None],
+        "teacher_logits": xp.cos(xp.arange(70.0))[None, None],
+        "mask": xp.ones((1, 1)),
+    }
+
+
 # where tokens are equally likely to the student, the list of the likeliest jumps
 WITHOUT_TIES = dataclasses.replace(
     TAUGHT_DISTRIBUTION,
@@ -24,7 +35,8 @@ WITHOUT_TIES = dataclasses.replace(
         name: make
         for name, make in TAUGHT_DISTRIBUTION.edges.items()
         if name != "equal logits"
-    },
+    }
+    | {"a vocabulary longer than the list": _beyond_the_list},
 )
 
 
@@ -175,7 +187,7 @@ METHOD = Method(
             wrt="logits",
             settings={
                 "default": {},
-                "all, by number": {"top_k": 64},
+                "sixty-four": {"top_k": 64},
                 "probe": {"top_k": 3},
                 "the likeliest": {"top_k": 1},
             },

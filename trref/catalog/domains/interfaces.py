@@ -34,7 +34,7 @@ def _identical():
 
 
 DOMAIN_LOSSES = Interface(
-    "domain losses",
+    "domain_losses",
     example=_example,
     edges={
         "one domain": lambda: _domains(1, [1, 0, 1], [1.0, -0.5, 0.2, 0.4], [0]),
@@ -90,7 +90,7 @@ def _same_domains():
 
 
 DOMAIN_HEAD = Interface(
-    "domain head",
+    "domain_head",
     example=_head_example,
     edges={
         "one domain": lambda: _head(1, [1, 0, 1], [[1.0, -0.5], [0.2, 0.4]]),

@@ -58,7 +58,7 @@ def _small(D, H, K, shift=0.5):
 
 
 NETWORK = Interface(
-    "one sample's network",
+    "network_of_one_sample",
     example=_network,
     edges={
         "a soft target": lambda: _small(2, 3, 2),

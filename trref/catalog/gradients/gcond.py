@@ -101,7 +101,7 @@ def _tasks(rng, size):
 
 
 STATE = Interface(
-    "tasks with a history",
+    "tasks_with_history",
     example=_tasks,
     edges={
         "one task": lambda: _state([[1.0, -2.0, 0.5]]),

@@ -41,6 +41,7 @@ RUN = Interface(
         "two steps": _steps([2.0, 0.5], [3.0, 1.0]),
         "all equal": _steps([1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0]),
         "a spike": _steps([1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 1.0, 50.0, 1.0, 2.0]),
+        "a window of three": _steps([1.0] * 24, [1.0 + t % 3 for t in range(24)]),
         "tiny and huge": _steps([1e-3, 1e3, 1.0], [1e-3, 1e3, 1.0]),
     },
 )

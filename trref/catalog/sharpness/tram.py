@@ -245,7 +245,8 @@ METHOD = Method(
             interface=CLASSIFIER,
             wrt="theta",
             stopped={"perturbation": noised_perturbation},
-            settings=RADII | PROBE,
+            # of one radius the two are one function, as the limits say
+            settings=RADII | PROBE | {"fixed": {"radius": 0.2}},
             limits=(
                 Limit(
                     "asam.perturbed_gradient",

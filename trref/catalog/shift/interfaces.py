@@ -34,6 +34,10 @@ CONFIDENCE = Interface(
         "an error between the 14th and the 15th of 25": lambda: _given(
             [v / 20 for v in range(28)], [0.0] * 2 + [1.0] * 11 + [0.0] + [1.0] * 14
         ),
+        # 38 of 40 right answers are enough for a share of 0.95, and the last error is below them
+        "an error before the last of forty": lambda: _given(
+            [v / 50 for v in range(42)], [1.0, 0.0] + [1.0] * 38 + [0.0, 1.0]
+        ),
         "one answer": lambda: _given([0.5], [1.0]),
     },
 )
