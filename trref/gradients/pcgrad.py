@@ -21,8 +21,8 @@ With two tasks g descends on both losses, by :math:`g \cdot g_i = \|g_i\|^2 (1 -
 With more a projection can undo an earlier one, and the order matters. Without conflicts it is the sum. A gradient of 0
 conflicts with nobody.
 
-**Where implementations differ.** A public port for PyTorch takes the mean of what is left, so that a step is M times
-shorter; in it a task meets itself, too, which may count after other projections.
+**Where implementations differ.** A public port (WeiChengTseng/Pytorch-PCGrad) takes the mean of what is left, so that a
+step is M times shorter; in it a task meets itself, too, which may count after other projections.
 
 **Provenance.** From memory of the paper; checked against its closed form for two tasks.
 
