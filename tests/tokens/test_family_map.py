@@ -77,7 +77,8 @@ def test_some_of_the_others_are_connected_among_themselves():
     islands = {frozenset(c) for c in _components(ALONE) if len(c) > 1}
     assert islands == {
         frozenset({"apo.apo", "tre.tre", "tre.region_bonus", "troll.troll", "troll_sparse.troll_sparse"}),
-        frozenset({"f_divergences.divergence", "reduced_divergences.top_k_divergence"}),
+        # distillation of the whole vocabulary is such a divergence from the teacher
+        frozenset({"f_divergences.divergence", "reduced_divergences.top_k_divergence", "trb.opd", "tropd.tropd"}),
     }
 
 
