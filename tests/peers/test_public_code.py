@@ -13,13 +13,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 JUDGED = tuple(
     entry for module in (judged, judged_trainers, judged_losses, judged_libraries) for entry in module.JUDGED
 )
+IMPORTED = {"POT": "ot"}  # packages that are imported by another name
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("judged", JUDGED, ids=lambda j: j.what)
 def test_verdict(judged):
     if not judged.trainer:
-        pytest.importorskip(judged.package)
+        pytest.importorskip(IMPORTED.get(judged.package, judged.package))
     elif trainers.absent(judged.package):
         pytest.skip(f"no files of {judged.package} in {trainers.FOLDER}: tools/test.py --peers")
     else:
