@@ -172,9 +172,9 @@ def score_equal(
     """
     n, d = X.shape
     R, v = _residuals(W, X)
-    sigma = noise_equal.unchecked(W, X, floor=floor) if sigma is None else sigma
+    size = noise_equal.unchecked(W, X, floor=floor) if sigma is None else sigma
     # eq. colide-equal
-    return v.sum() / (2 * sigma) + d * sigma / 2, -(X.T @ R) / (n * sigma)
+    return v.sum() / (2 * size) + d * size / 2, -(X.T @ R) / (n * size)
 
 
 @checked

@@ -178,8 +178,6 @@ def tropd(
     reward
         Held constant; that of `k1_reward` if None.
     """
-    if outlier == "clip" and tau is None:
-        raise TypeError("tau must be a number for the outlier 'clip'")
     if reward is None:
         reward = k1_reward.unchecked(logits, teacher_logits, actions)
     log_q, log_p = log_softmax(logits), log_softmax(teacher_logits)
@@ -191,6 +189,8 @@ def tropd(
     # what log-probabilities of sampled tokens are multiplied by
     pull = trusted * reward + guided
     if outlier == "clip":
+        if tau is None:
+            raise TypeError("tau must be a number for the outlier 'clip'")
         pull = pull + rejected * xp.maximum(reward, -tau)
     L = -(pull * log_prob).sum()  # eq. tropd-loss
     dL = logit_gradient(logits, actions, -pull)  # eq. tropd-gradient

@@ -126,8 +126,8 @@ def hutchinson_diagonal(
         Signs, 1 or -1, a row a product.
     """
     # eq. oasis-hutchinson
-    total = sum(row * loss_and_grad.hessian_product(theta, row) for row in z)
-    return total / len(z)
+    products = (row * loss_and_grad.hessian_product(theta, row) for row in z)
+    return sum(products, xp.zeros_like(theta)) / len(z)
 
 
 @checked
@@ -181,8 +181,8 @@ def adaptive_rate(
         By how much that had grown; infinite if None.
     """
     before = xp.asarray(lr, dtype=move.dtype)
-    growth = None if growth is None else xp.asarray(growth, dtype=move.dtype)
-    return xp.asarray(_rate([move], [change], [scale], before, growth))
+    grown = None if growth is None else xp.asarray(growth, dtype=move.dtype)
+    return xp.asarray(_rate([move], [change], [scale], before, grown))
 
 
 def _averaged(state, curvature, beta2):

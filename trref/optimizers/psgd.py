@@ -392,13 +392,17 @@ def _fit(group, factors, v, h, fit_rate, step):
     """The factors after a pair."""
     if group in ("dense", "triangular"):
         how = {"fit_rate": fit_rate, "triangular": group == "triangular"}
-        return (dense_step.unchecked(*factors, v, h, **how),)
+        (Q,) = factors
+        return (dense_step.unchecked(Q, v, h, **how),)
     if group == "diagonal":
-        return (diagonal_step.unchecked(*factors, v, h, fit_rate=fit_rate),)
+        (q,) = factors
+        return (diagonal_step.unchecked(q, v, h, fit_rate=fit_rate),)
     if group == "matrix_free":
-        return matrix_free_step.unchecked(*factors, v, h, fit_rate=fit_rate)
+        alpha, beta = factors
+        return matrix_free_step.unchecked(alpha, beta, v, h, fit_rate=fit_rate)
     how = {"fit_rate": fit_rate, "moved": "V" if step % 2 else "U"}
-    return low_rank_step.unchecked(*factors, v, h, **how)
+    d, U, V = factors
+    return low_rank_step.unchecked(d, U, V, v, h, **how)
 
 
 def _applied(group, factors, g):
@@ -484,7 +488,7 @@ def update(
         before = state.factors or [None] * len(params)
         each = zip(before, probe, product, m, strict=True)
         pairs = [_kronecker(*arrays, scale, fit_rate) for arrays in each]
-        factors, steps = ([pair[k] for pair in pairs] for k in (0, 1))
+        factors, steps = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     else:
         first = _start(group, scale, v.size, rank, v.dtype)
         factors = _fit(group, state.factors or first, v, h, fit_rate, state.step)

@@ -108,10 +108,10 @@ def value_trust_region_step(
         With a copy of `theta` where the gradient vanishes.
     """
     N = len(states)
-    value_function = Asked("value_function", value_function, (N,))
-    value, cache = value_function.forward(theta, states)
+    asked = Asked("value_function", value_function, (N,))
+    value, cache = asked.forward(theta, states)
     error = value - value_target
-    g = value_function.vjp(cache, 2 * error)  # eq. gae-value-trust-region-objective
+    g = asked.vjp(cache, 2 * error)  # eq. gae-value-trust-region-objective
     finite = lambda: xp.isfinite(error).all() & xp.isfinite(g).all()  # noqa: E731
     validate.require((finite, "value_function must give finite values and derivatives"))
     # eq. gae-value-trust-region-constraint
@@ -119,7 +119,7 @@ def value_trust_region_step(
     variance = xp.maximum(variance, xp.finfo(error.dtype).tiny)
 
     def H(v):
-        mean = value_function.vjp(cache, value_function.jvp(cache, v)) / N
+        mean = asked.vjp(cache, asked.jvp(cache, v)) / N
         return (mean + damping * v) / variance
 
     # eq. gae-value-trust-region-step

@@ -162,12 +162,12 @@ def fisher_vector_product(
     weight
         1/N if None.
     """
-    policy = Asked("policy", policy)
+    asked = Asked("policy", policy)
     # eq. natural-gradient-fisher
-    z, cache = policy.forward(theta, states)
-    u = policy.fisher(z, policy.jvp(cache, v))
+    z, cache = asked.forward(theta, states)
+    u = asked.fisher(z, asked.jvp(cache, v))
     u = u / len(states) if weight is None else weight[:, None] * u
-    return policy.vjp(cache, u) + damping * v
+    return asked.vjp(cache, u) + damping * v
 
 
 @checked

@@ -168,7 +168,7 @@ def _ascent(loss, theta, distance, radius, cap):
     d = distance if radius is None else xp.asarray(radius, dtype=theta.dtype)
     d = d if cap is None else xp.minimum(d, cap)
     # eq. tram-perturbation
-    return worst_perturbation.unchecked(loss, theta, rho=d, offset=0.0)
+    return d * worst_perturbation.unchecked(loss, theta, rho=1.0, offset=0.0)
 
 
 @checked
