@@ -149,6 +149,7 @@ def _is_acyclic(W):
 
 def _certificate(result, X, *, noise="equal", threshold=0.3, floor=1e-3, **hyper):
     """A graph that is acyclic and what the weights give, noise that the weights give, and an objective that fell."""
+    X = X.astype(result.weights.dtype)  # the precision that it was found in
     X = X - X.mean(0)
     if noise == "each":
         sigma = noise_each(result.weights, X, floor=floor)
