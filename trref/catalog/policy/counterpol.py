@@ -250,7 +250,7 @@ METHOD = Method(
                     "return_weight": 0.7,
                     "kl_weight": 0.3,
                     "every": 20,
-                    "lr": 1.0,
+                    "lr": 0.8,
                     "tolerance": 0.02,
                     "max_iter": 4000,
                 },
