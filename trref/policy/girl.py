@@ -94,6 +94,7 @@ from typing import NamedTuple
 
 from trref.backend import xp
 from trref.nn.heads import GaussianGradient, gaussian_kl, log_softmax
+from trref.problems.mdp import evaluate
 from trref.problems.protocols import DecisionProcess
 from trref.signature import (
     A,
@@ -148,8 +149,9 @@ def _alike(logits, mdp, model, **_):
 def _differences(logits, mdp, model):
     """The policy's visits of pairs in the process, the model's values, and both transitions."""
     policy = xp.exp(log_softmax(logits))
-    visits = mdp(policy).visits[:, None] * policy
-    return visits, model(policy).value, mdp.transition, model.transition
+    visits = evaluate(mdp, policy).visits[:, None] * policy
+    value = evaluate(model, policy, "model").value
+    return visits, value, mdp.transition, model.transition
 
 
 @checked(also=_alike)

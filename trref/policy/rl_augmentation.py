@@ -80,6 +80,7 @@ Hu, Jiang and Weng, *Revisiting Data Augmentation in Deep Reinforcement Learning
 from collections.abc import Callable
 from typing import NamedTuple
 
+from trref import validate
 from trref.backend import xp
 from trref.signature import (
     D,
@@ -220,10 +221,14 @@ def tangent_prop_loss(
     counts
         1 where this critic is the smaller of two.
     """
-    slope, pull = critic(theta, x, tangent)
-    N = len(x)
+    answer, N = critic(theta, x, tangent), len(x)
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise TypeError(f"critic must return a pair, not {type(answer).__name__}")
+    slope = validate.returned("critic", answer[0], (N,), finite=True)
     # eq. rl-augmentation-tangent
-    return (counts * slope**2).sum() / N, pull(2 * counts * slope / N)
+    gradient = answer[1](2 * counts * slope / N)
+    gradient = validate.returned("critic's pull", gradient, theta.shape, finite=True)
+    return (counts * slope**2).sum() / N, gradient
 
 
 @checked

@@ -38,13 +38,15 @@ class Evaluation(NamedTuple):
     expected_return: Any
 
 
-def evaluate(mdp, policy):
+def evaluate(mdp, policy, name="mdp"):
     """What a decision process says that a policy (S, A) is worth.
 
     Parameters
     ----------
     mdp : trref.problems.protocols.DecisionProcess
     policy : array (S, A)
+    name : str
+        Of the argument that the process is.
 
     Returns
     -------
@@ -57,15 +59,14 @@ def evaluate(mdp, policy):
     """
     worth, (S, A) = mdp(policy), policy.shape
     shapes = {"value": (S,), "advantage": (S, A), "visits": (S,), "expected_return": ()}
-    for name, shape in shapes.items():
-        if not hasattr(worth, name):
+    for part, shape in shapes.items():
+        if not hasattr(worth, part):
             raise TypeError(
-                f"mdp must return {', '.join(shapes)}, not {type(worth).__name__}"
+                f"{name} must return {', '.join(shapes)}, not {type(worth).__name__}"
             )
-        value = (
-            xp.asarray(getattr(worth, name)) if shape == () else getattr(worth, name)
-        )
-        validate.returned(f"mdp ({name})", value, shape, finite=True)
+        value = getattr(worth, part)
+        value = xp.asarray(value) if shape == () else value
+        validate.returned(f"{name} ({part})", value, shape, finite=True)
     return worth
 
 
