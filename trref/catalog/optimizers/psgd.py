@@ -232,6 +232,7 @@ CURVED_UPDATE = Interface(
         "a kernel and a row": _edge([(2, 1, 3), (1, 4)], 1.0, -0.5),
         "no probe at first": _edge([(1, 2)], 1.0, 0.5, first=0.0),
         "no pairs": _edge([(3,)], 0.0, 0.0),
+        "no products": _edge([(2,)], 1.0, 0.0),
     },
 )
 """``update(params, grads, state, *, probe, product, …)``: with a probe at each step, and the Hessian times it."""
