@@ -1,7 +1,7 @@
 """Change catalogued functions on purpose, and see that `trref verify` notices.
 
     .venv/bin/python tools/mutate.py ppo cg.cg        # only these families, methods or functions
-    .venv/bin/python tools/mutate.py --ci             # the modules that changed, and ten fixed functions
+    .venv/bin/python tools/mutate.py --ci             # the modules that changed, if few, and ten fixed functions
     .venv/bin/python tools/mutate.py                  # the whole catalogue
 
 What is changed: trref/checks/mutants.py. A mutant survives that answers every trial of `verify` as the function itself
@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from trref.checks import mutants  # noqa: E402
 
+MANY = 12  # files that a change may touch and still be mutated by --ci
 EQUIVALENT = ROOT / "tools" / "equivalent_mutants"
 FIXED = (
     "ppo.clipped_surrogate",
@@ -192,6 +193,8 @@ def chosen(arguments, ci):
         command = ["git", "diff", "--name-only", "HEAD~1", "--", "trref"]
         changed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False).stdout.split()
         slugs = {pathlib.Path(path).stem for path in changed}
+        if len(slugs) > MANY:  # a merge of many methods is for tools/full.py
+            slugs = set()
         return [r for r in able if r.name in FIXED or r.method_name in slugs]
     return [r for r in able if not arguments or {r.name, r.method_name, r.family} & set(arguments)]
 
