@@ -87,7 +87,7 @@ arXiv:2310.19889.
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from trref.adversarial.terms import row_gradients
+from trref import validate
 from trref.backend import xp
 from trref.signature import (
     K1,
@@ -215,10 +215,9 @@ def traverse(
 
 def _look(score_and_grad, x):
     """Confidence and gradient."""
-    seen = []
     # eq. level-set-traversal-gradient
-    g = row_gradients(lambda y: seen.append(score_and_grad(y)) or seen[0], x)
-    return xp.exp(-seen[0][0]), g
+    loss, g = validate.rows(score_and_grad, x)
+    return xp.exp(-loss), g
 
 
 def _confidence(score_and_grad, x):

@@ -51,7 +51,7 @@ arXiv:1706.06083.
 
 from collections.abc import Callable
 
-from trref.adversarial.terms import row_gradients
+from trref import validate
 from trref.backend import xp
 from trref.signature import (
     K1,
@@ -98,7 +98,7 @@ def fgsm(
     low, high
         The range of a coordinate.
     """
-    g = row_gradients(score_and_grad, x)
+    g = validate.rows(score_and_grad, x)[1]
     return xp.clip(x + radius * xp.sign(g), low, high)  # eq. pgd-fgsm
 
 
@@ -124,7 +124,7 @@ def pgd_path(
     point = _project(start, x, radius, low, high)
     path = [point]
     for _ in range(steps):
-        g = row_gradients(score_and_grad, point)
+        g = validate.rows(score_and_grad, point)[1]
         # eq. pgd-step
         point = _project(point + lr * xp.sign(g), x, radius, low, high)
         path.append(point)

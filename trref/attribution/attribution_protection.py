@@ -104,7 +104,6 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from trref import validate
-from trref.adversarial.terms import row_gradients
 from trref.backend import special, xp
 from trref.nn.heads import log_softmax, one_hot
 from trref.signature import (
@@ -161,7 +160,9 @@ def integrated_gradients(
     """
     total = xp.zeros_like(x)
     for alpha in _midpoints(points):
-        total = total + row_gradients(score_and_grad, baseline + alpha * (x - baseline))
+        total = (
+            total + validate.rows(score_and_grad, baseline + alpha * (x - baseline))[1]
+        )
     return (x - baseline) * total / points  # eq. attribution-protection-integrated
 
 

@@ -67,7 +67,7 @@ Smilkov, Thorat, Kim, Viégas and Wattenberg, *SmoothGrad: removing noise by add
 import math
 from collections.abc import Callable
 
-from trref.adversarial.terms import row_gradients
+from trref import validate
 from trref.backend import special, xp
 from trref.signature import (
     D,
@@ -112,7 +112,7 @@ def _maps(score_and_grad, x, noise, level):
     # eq. smoothgrad-noise
     sigma = level * (x.max(1, keepdims=True) - x.min(1, keepdims=True))
 
-    return xp.stack([row_gradients(score_and_grad, x + sigma * e) for e in noise])
+    return xp.stack([validate.rows(score_and_grad, x + sigma * e)[1] for e in noise])
 
 
 @checked

@@ -97,6 +97,7 @@ from typing import NamedTuple
 
 from trref import validate
 from trref.backend import linalg, xp
+from trref.optimization.terms import length_and_direction
 from trref.signature import (
     D,
     N,
@@ -145,17 +146,11 @@ def sphere_step(
     drift_weight
         What multiplies the drift.
     """
-    theta = _unit(theta)
+    theta = length_and_direction(theta)[1]
     push = drift_weight * step_size * drift + math.sqrt(step_size) * noise
     # eq. langevin-averaging-sde, langevin-averaging-step
     moved = theta + push - (theta @ push) * theta
     return moved / linalg.norm(moved)
-
-
-def _unit(x):
-    """The direction, in units in which no square vanishes."""
-    x = x / abs(x).max()
-    return x / linalg.norm(x)
 
 
 def _on_the_sphere(start, **_):
@@ -186,7 +181,7 @@ def run(
     drift_weight
         What multiplies minus the gradient.
     """
-    theta = _unit(start)
+    theta = length_and_direction(start)[1]
     how, path = {"step_size": step_size, "drift_weight": drift_weight}, []
     for _ in range(steps):
         drift = -validate.loss_and_grad(loss_and_grad, theta, finite=True)[1]
@@ -223,7 +218,7 @@ def average_direction(mean: Real[D]) -> Real[D]:
     mean
         Of the path.
     """
-    return _unit(mean)  # eq. langevin-averaging-direction
+    return length_and_direction(mean)[1]  # eq. langevin-averaging-direction
 
 
 @checked

@@ -76,6 +76,18 @@ def _dense_log(g, loss, *, xi=0.1):
     return _dense(g / loss, xi=xi)
 
 
+SETTINGS = {
+    "default": {},
+    "without averages": {"momentum": 0.0, "beta": 0.0, "xi": 1.0},
+    "probe": {
+        "lr": 0.05,
+        "momentum": 0.6,
+        "xi": 0.3,
+        "beta": 0.7,
+        "weight_decay": 0.2,
+    },
+}
+
 METHOD = Method(
     key="harvey2025optimiser",
     provenance={
@@ -87,17 +99,7 @@ METHOD = Method(
             f=update,
             interface=UPDATE,
             init=init,
-            settings={
-                "default": {},
-                "without averages": {"momentum": 0.0, "beta": 0.0, "xi": 1.0},
-                "probe": {
-                    "lr": 0.05,
-                    "momentum": 0.6,
-                    "xi": 0.3,
-                    "beta": 0.7,
-                    "weight_decay": 0.2,
-                },
-            },
+            settings=SETTINGS,
             limits=(
                 Limit(
                     "sgd.update",
@@ -111,17 +113,7 @@ METHOD = Method(
             interface=WITH_LOSSES,
             init=init,
             step_inputs={"loss": "losses"},
-            settings={
-                "default": {},
-                "without averages": {"momentum": 0.0, "beta": 0.0, "xi": 1.0},
-                "probe": {
-                    "lr": 0.05,
-                    "momentum": 0.6,
-                    "xi": 0.3,
-                    "beta": 0.7,
-                    "weight_decay": 0.2,
-                },
-            },
+            settings=SETTINGS,
             limits=(
                 Limit("induced_metric.update", {}, {}, where=_losses_of_one),
                 Limit(
