@@ -235,7 +235,14 @@ def top_direction(second: Real[D, D]) -> Real[D]:
     return vector * xp.sign(vector[abs(vector).argmax()])
 
 
-@checked
+def _a_sphere(projected_drift, **_):
+    """Fewer than two dimensions."""
+    if len(projected_drift) < 2:
+        raise ValueError("projected_drift must have at least 2 entries, not 1")
+    return []
+
+
+@checked(also=_a_sphere)
 def weak_drift_mean(
     projected_drift: Real[D], *, drift_weight: NonNegativeFloat = 1.0
 ) -> Real[D]:
