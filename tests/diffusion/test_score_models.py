@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 
 from trref.catalog import find
 from trref.conformance import verify
-from trref.diffusion.score_models import ddim_from_noise, ddim_sample, ddim_step
+from trref.diffusion.score_models import ddim_from_noise, ddim_sample, ddim_step, ddpm_step, denoise, renoise
 from trref.problems.mixtures import GaussianMixture, MixtureNoise, three_components, vp_schedule
 
 pytest.importorskip("hypothesis")
@@ -45,6 +45,45 @@ def test_eta_one_is_the_ddpm_posterior():
     variance = (1 - ab_s) / (1 - ab_t) * (1 - a)
     step = ddim_step(x, noise, z, alpha_bar=ab_t, next_alpha_bar=ab_s, eta=1.0)
     assert np.allclose(step, mean + np.sqrt(variance) * z, rtol=1e-12)
+
+
+def test_the_posterior_by_conditioning_a_joint_gaussian():
+    """Given the data, (x_s, x_t) are jointly Gaussian: the mean of the one given the other, and its variance."""
+    x, x0, z = _draws(4, 6, 2), _draws(5, 6, 2), _draws(6, 6, 2)
+    t, s = 0.3, 0.55
+    covariance = np.sqrt(t / s) * (1 - s)  # of x_s and x_t = sqrt(t/s) x_s + fresh noise
+    mean = np.sqrt(s) * x0 + covariance / (1 - t) * (x - np.sqrt(t) * x0)
+    variance = (1 - s) - covariance**2 / (1 - t)
+    step = ddpm_step(x, x0, z, alpha_bar=t, next_alpha_bar=s)
+    assert np.allclose(step, mean + np.sqrt(variance) * z, rtol=1e-12, atol=1e-13)
+
+
+def test_an_estimate_that_was_changed_goes_through():
+    """A clipped estimate: the posterior forgets what of the noise belonged to it; renoise with all noise does not."""
+    x, noise, z = _draws(4, 6, 2), 2 * _draws(5, 6, 2), _draws(6, 6, 2)
+    x0 = np.clip(denoise(x, noise, alpha_bar=0.3), -0.5, 0.5)
+    again = (x - np.sqrt(0.3) * x0) / np.sqrt(0.7)
+    levels = {"alpha_bar": 0.3, "next_alpha_bar": 0.55}
+    posterior = ddpm_step(x, x0, z, **levels)
+    assert np.allclose(posterior, renoise(x0, again, z, **levels, eta=1.0), rtol=1e-12)
+    assert abs(posterior - renoise(x0, noise, z, **levels, eta=1.0)).max() > 0.1
+
+
+def test_denoise_and_renoise_are_inverse():
+    x0, noise = _draws(7, 4, 3), _draws(8, 4, 3)
+    x = renoise(x0, noise, x0, alpha_bar=0.2, next_alpha_bar=0.7)
+    assert np.allclose(denoise(x, noise, alpha_bar=0.7), x0, rtol=1e-12, atol=1e-14)
+
+
+def test_one_data_point_keeps_the_right_law_under_the_posterior():
+    """All x0 at one point c: each step leaves N(sqrt(s) c, 1 - s), from the mean and the variance alone."""
+    t, s, c = 0.2, 0.6, np.array([[1.5]])
+    move = lambda x, z: ddpm_step(x, c, z, alpha_bar=t, next_alpha_bar=s)  # noqa: E731
+    zero, one = np.zeros((1, 1)), np.ones((1, 1))
+    start = np.sqrt(t) * c
+    assert np.allclose(move(start, zero), np.sqrt(s) * c, rtol=1e-14)
+    slope, fresh = move(start + one, zero) - move(start, zero), move(start, one) - move(start, zero)
+    assert slope**2 * (1 - t) + fresh**2 == pytest.approx(1 - s, rel=1e-13)
 
 
 def test_no_step_changes_nothing():
@@ -103,6 +142,13 @@ def test_levels_out_of_range(bad, message):
 def test_sampler_settings_out_of_range(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))} must lie in"):
         ddim_sample(np.random.default_rng(0), MixtureNoise(three_components()), **bad)
+
+
+@pytest.mark.parametrize("step", [renoise, ddpm_step])
+def test_a_step_away_from_the_data_is_refused(step):
+    x = _draws(0, 2, 2)
+    with pytest.raises(ValueError, match="next_alpha_bar must not be below"):
+        step(x, x, x, alpha_bar=0.9, next_alpha_bar=0.5)
 
 
 def test_the_last_step_gives_the_estimate_of_the_data():

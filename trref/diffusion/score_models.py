@@ -1,4 +1,4 @@
-r"""Denoising diffusion: the DDIM step and its sampler.
+r"""Denoising diffusion: the steps of DDIM and DDPM, and the sampler.
 
 Noisy data :math:`x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon` at noise time :math:`t` (0 data,
 1 noise) and a model :math:`\hat\varepsilon(x_t, t)` of the noise in it give an estimate of the data,
@@ -20,8 +20,20 @@ and a step to the smaller noise time :math:`s` puts back the noise that belongs 
 
 :math:`\eta = 0` is the deterministic DDIM, one Euler step of
 :math:`\mathrm d(x/\alpha) = \hat\varepsilon\,\mathrm d(\sigma/\alpha)`; :math:`\eta = 1` is DDPM with the posterior
-variance. A step to :math:`\bar\alpha_s = 1` gives :math:`\hat x_0` itself, whatever :math:`\eta` is. The sampler starts
-from noise at :math:`t_0 = 1` and takes K steps on a grid that is uniform in the square root of the time,
+variance. A step to :math:`\bar\alpha_s = 1` gives :math:`\hat x_0` itself, whatever :math:`\eta` is.
+
+The same law follows from Bayes' rule without the noise, which is what counts where the estimate of the data has been
+changed (clipped, projected, guided) and the noise has not: with :math:`a = \bar\alpha_t/\bar\alpha_s` the state at
+:math:`s`, given :math:`x_t` and the data, is Gaussian,
+
+.. math::
+    :label: score-models-posterior
+
+    x_s = \frac{\sqrt{\bar\alpha_s}\,(1-a)\,\hat x_0 + \sqrt a\,(1-\bar\alpha_s)\,x_t}{1-\bar\alpha_t}
+    + \tilde\beta^{1/2} z, \qquad \tilde\beta = \frac{1-\bar\alpha_s}{1-\bar\alpha_t}\,(1 - a)
+
+The sampler starts from noise at :math:`t_0 = 1` and takes K steps on a grid that is uniform in the square root of the
+time,
 
 .. math::
     :label: score-models-grid
@@ -73,6 +85,57 @@ def _towards_the_data(alpha_bar, next_alpha_bar, **_):
     return [(lambda: next_alpha_bar >= alpha_bar, message)]
 
 
+@checked
+def denoise(
+    x: Real[N, D], noise: Real[N, D], *, alpha_bar: OpenFraction = 0.5
+) -> Real[N, D]:
+    """Return the estimate of the data that belongs to an estimate of the noise.
+
+    Parameters
+    ----------
+    x
+        The noisy data.
+    noise
+        The model's estimate of the noise in `x`.
+    alpha_bar
+        Squared signal level of `x`.
+    """
+    # eq. score-models-denoise
+    return (x - math.sqrt(1 - alpha_bar) * noise) / math.sqrt(alpha_bar)
+
+
+@checked(also=_towards_the_data)
+def renoise(
+    x0: Real[N, D],
+    noise: Real[N, D],
+    z: Real[N, D],
+    *,
+    alpha_bar: OpenFraction = 0.5,
+    next_alpha_bar: Annotated[float, "(0, 1]"] = 0.8,
+    eta: Fraction = 0.0,
+) -> Real[N, D]:
+    """Put the noise of the next level back onto an estimate of the data, which may have been changed before.
+
+    Parameters
+    ----------
+    x0
+        The estimate of the data.
+    noise
+        The estimate of the noise; what of it is kept depends on eta.
+    z
+        Fresh standard normal noise; without effect for eta 0.
+    alpha_bar, next_alpha_bar
+        Squared signal level now and after the step, the second not below the first; 1 gives `x0`.
+    eta
+        0 for DDIM, 1 for DDPM with the posterior variance.
+    """
+    s = next_alpha_bar
+    # eq. score-models-ddim
+    variance = eta**2 * (1 - s) / (1 - alpha_bar) * (s - alpha_bar) / s
+    kept = math.sqrt(max(1 - s - variance, 0.0))
+    return math.sqrt(s) * x0 + kept * noise + math.sqrt(variance) * z
+
+
 @checked(also=_towards_the_data)
 def ddim_step(
     x: Real[N, D],
@@ -83,28 +146,40 @@ def ddim_step(
     next_alpha_bar: Annotated[float, "(0, 1]"] = 0.8,
     eta: Fraction = 0.0,
 ) -> Real[N, D]:
-    """Take one DDIM step towards the data.
+    """Take one DDIM step towards the data: `denoise`, then `renoise`.
 
     Parameters
     ----------
     x
         Where it is.
-    noise
-        The model's estimate of the noise in `x`.
-    z
-        Fresh standard normal noise; without effect for eta 0.
-    alpha_bar, next_alpha_bar
-        Squared signal level now and after the step, the second not below the first; 1 for the estimate of the data.
-    eta
-        0 for DDIM, 1 for DDPM with the posterior variance.
     """
-    s = next_alpha_bar
-    # eq. score-models-denoise
-    x0 = (x - math.sqrt(1 - alpha_bar) * noise) / math.sqrt(alpha_bar)
-    # eq. score-models-ddim
-    variance = eta**2 * (1 - s) / (1 - alpha_bar) * (s - alpha_bar) / s
-    kept = math.sqrt(max(1 - s - variance, 0.0))
-    return math.sqrt(s) * x0 + kept * noise + math.sqrt(variance) * z
+    x0 = denoise.unchecked(x, noise, alpha_bar=alpha_bar)
+    levels = {"alpha_bar": alpha_bar, "next_alpha_bar": next_alpha_bar}
+    return renoise.unchecked(x0, noise, z, **levels, eta=eta)
+
+
+@checked(also=_towards_the_data)
+def ddpm_step(
+    x: Real[N, D],
+    x0: Real[N, D],
+    z: Real[N, D],
+    *,
+    alpha_bar: OpenFraction = 0.5,
+    next_alpha_bar: Annotated[float, "(0, 1]"] = 0.8,
+) -> Real[N, D]:
+    """Draw the less noisy state from the posterior, given the noisy one and an estimate of the data.
+
+    Parameters
+    ----------
+    x
+        Where it is.
+    """
+    t, s = alpha_bar, next_alpha_bar
+    lost = (s - t) / s  # 1 - a, without its rounding
+    # eq. score-models-posterior
+    mean = math.sqrt(s) * lost * x0 + math.sqrt(t / s) * (1 - s) * x
+    variance = (1 - s) / (1 - t) * lost
+    return mean / (1 - t) + math.sqrt(variance) * z
 
 
 def _falling(times, alpha_bar, **_):

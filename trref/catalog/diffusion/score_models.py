@@ -3,8 +3,16 @@
 import math
 
 from trref.backend import xp
-from trref.catalog import Deviation, Estimator, Method, Sampler, Transform
-from trref.diffusion.score_models import ddim_from_noise, ddim_sample, ddim_step
+from trref.catalog import Deviation, Estimator, Limit, Method, Sampler, Transform
+from trref.catalog.diffusion.interfaces import STEP
+from trref.diffusion.score_models import (
+    ddim_from_noise,
+    ddim_sample,
+    ddim_step,
+    ddpm_step,
+    denoise,
+    renoise,
+)
 from trref.problems.mixtures import (
     GaussianMixture,
     MixtureNoise,
@@ -14,21 +22,64 @@ from trref.problems.mixtures import (
 )
 
 
-def _step_jvp(x, noise, z, tangent, *, alpha_bar=0.5, next_alpha_bar=0.8, eta=0.0):
-    """The step is linear in x at a given noise estimate; the same scale serves as vjp."""
-    return math.sqrt(next_alpha_bar / alpha_bar) * tangent
+def _scaling(scale, wrt):
+    """The derivatives of a step that is linear in `wrt`: a scale, which serves as jvp and as vjp."""
+
+    def jvp(*, tangent, **given):
+        return scale(**given) * tangent
+
+    def vjp(*, cotangent, **given):
+        return scale(**given) * cotangent
+
+    return {"wrt": wrt, "jvp": jvp, "vjp": vjp}
 
 
-def _step_vjp(x, noise, z, cotangent, *, alpha_bar=0.5, next_alpha_bar=0.8, eta=0.0):
-    return _step_jvp(
-        x,
-        noise,
-        z,
-        cotangent,
-        alpha_bar=alpha_bar,
-        next_alpha_bar=next_alpha_bar,
-        eta=eta,
+def _of_denoise(alpha_bar=0.5, **_):
+    return 1 / math.sqrt(alpha_bar)
+
+
+def _of_renoise(next_alpha_bar=0.8, **_):
+    return math.sqrt(next_alpha_bar)
+
+
+def _of_ddim(alpha_bar=0.5, next_alpha_bar=0.8, **_):
+    return math.sqrt(next_alpha_bar / alpha_bar)
+
+
+def _of_ddpm(alpha_bar=0.5, next_alpha_bar=0.8, **_):
+    return (
+        math.sqrt(alpha_bar / next_alpha_bar) * (1 - next_alpha_bar) / (1 - alpha_bar)
     )
+
+
+STEP_SETTINGS = {
+    "default": {},
+    "DDPM": {"eta": 1.0},
+    "to the data": {"next_alpha_bar": 1.0, "eta": 1.0},
+    "probe": {"alpha_bar": 0.3, "next_alpha_bar": 0.45, "eta": 0.6},
+}
+
+
+# ---- places: all at the default levels, 0.5 and 0.8
+
+
+def _as_prediction(inputs):
+    """a prediction of the noise becomes one of the data"""
+    return inputs, {"prediction": inputs["noise"], "x": inputs["x"]}
+
+
+def _state_of_the_estimate(inputs):
+    """the state is the estimate of the data with the estimate of the noise"""
+    x0, noise = inputs["x0"], inputs["noise"]
+    x = math.sqrt(0.5) * x0 + math.sqrt(0.5) * noise
+    return inputs, {"x": x, "x0": x0, "z": inputs["z"]}
+
+
+def _estimate_of_the_noise(inputs):
+    """the noise is what the estimate of the data leaves of the state"""
+    x = inputs["x"]
+    noise = (x - math.sqrt(0.5) * inputs["x0"]) / math.sqrt(0.5)
+    return inputs, {"x": x, "noise": noise, "z": inputs["z"]}
 
 
 def _moments(x, model, *, draws=1000, eta=0.0, steps=100, **_):
@@ -55,16 +106,6 @@ def _moments(x, model, *, draws=1000, eta=0.0, steps=100, **_):
                 allowance,
             )
     return moments
-
-
-def _step_example(rng, size):
-    D = int(rng.integers(1, 5))
-    return {name: rng.standard_normal((size, D)) for name in ("x", "noise", "z")}
-
-
-def _opposed():
-    rows = xp.array([[1.0, -2.0], [0.5, 0.0]])
-    return {"x": rows, "noise": -rows, "z": 10 * rows}
 
 
 # ---- paths from noise
@@ -155,6 +196,19 @@ def _data_clipped(x, noise, z, *, alpha_bar=0.5, next_alpha_bar=0.8, eta=0.0):
     return step + math.sqrt(next_alpha_bar) * (xp.clip(x0, -1, 1) - x0)
 
 
+def _posterior_larger(x, x0, z, *, alpha_bar=0.5, next_alpha_bar=0.8):
+    mean = ddpm_step(x, x0, 0 * z, alpha_bar=alpha_bar, next_alpha_bar=next_alpha_bar)
+    return mean + math.sqrt(1 - alpha_bar / next_alpha_bar) * z
+
+
+POSTERIOR_LARGER = Deviation(
+    "DDPM's larger variance",
+    _posterior_larger,
+    seen_in="openai/guided-diffusion and diffusers DDPMScheduler with fixed_large; the paper of DDPM gives both",
+    computes="fresh noise of variance 1 - alpha_bar / next_alpha_bar, that of one forward step",
+    documented=True,
+)
+
 STEP_DEVIATIONS = (
     Deviation(
         "DDPM's larger variance",
@@ -212,19 +266,58 @@ METHOD = Method(
     provenance="confirmed",
     functions=(
         Transform(
-            f=ddim_step,
-            example=_step_example,
-            edges={"noise against the signal": _opposed},
-            wrt="x",
-            jvp=_step_jvp,
-            vjp=_step_vjp,
+            f=denoise,
+            interface=STEP,
+            **_scaling(_of_denoise, "x"),
             settings={
                 "default": {},
-                "DDPM": {"eta": 1.0},
-                "to the data": {"next_alpha_bar": 1.0, "eta": 1.0},
-                "probe": {"alpha_bar": 0.3, "next_alpha_bar": 0.45, "eta": 0.6},
+                "little signal": {"alpha_bar": 1e-4},
+                "probe": {"alpha_bar": 0.3},
             },
+            limits=(
+                Limit(
+                    "score_matching.convert_prediction",
+                    {"alpha_bar": 0.64},
+                    where=_as_prediction,
+                ),
+            ),
+        ),
+        Transform(
+            f=renoise,
+            interface=STEP,
+            **_scaling(_of_renoise, "x0"),
+            settings=STEP_SETTINGS,
+            limits=(
+                Limit(
+                    "score_models.ddpm_step", {"eta": 1.0}, where=_state_of_the_estimate
+                ),
+            ),
+        ),
+        Transform(
+            f=ddim_step,
+            interface=STEP,
+            **_scaling(_of_ddim, "x"),
+            settings=STEP_SETTINGS,
             deviations=STEP_DEVIATIONS,
+        ),
+        Transform(
+            f=ddpm_step,
+            interface=STEP,
+            **_scaling(_of_ddpm, "x"),
+            settings={
+                name: {k: v for k, v in hyper.items() if k != "eta"}
+                for name, hyper in STEP_SETTINGS.items()
+                if name != "DDPM"
+            },
+            limits=(
+                Limit(
+                    "score_models.ddim_step",
+                    {},
+                    {"eta": 1.0},
+                    where=_estimate_of_the_noise,
+                ),
+            ),
+            deviations=(POSTERIOR_LARGER,),
         ),
         Estimator(
             f=ddim_from_noise,
