@@ -65,6 +65,8 @@ setup(
             "jax>=0.5",
             "optax>=0.2.4",
             "geoopt>=0.5",
+            "fairlearn>=0.12",
+            "statsmodels>=0.14",
         ],
     },
     entry_points={"console_scripts": ["trref=trref.cli:main"]},
