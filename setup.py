@@ -49,6 +49,7 @@ setup(
         "tour": TOUR,
         "courses": COURSES,
         "notebooks": NOTEBOOKS,
+        "mpi": ["mpi4py>=4.1", "mpich>=5"],  # federated and decentralised runs on ranks
         "test": TEST,
         "docs": DOCS,
         # public packages that the implementations are compared with, and nothing else; two trainers that do not install

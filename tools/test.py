@@ -1,9 +1,10 @@
 """Set up .venv and run ruff and the test suite: python3 tools/test.py [--changed] [--peers] [-- pytest arguments].
 
-pytest's closing line is printed last. With --peers the extra `peers` is installed too, and the comparisons with public
-packages run; without it those tests skip, naming the package. Two trainers whose dependencies exclude each other are
-unpacked without them (tests/peers/trainers.py). With --changed only what the changes touch is tested: what differs from
-the commit at which origin/main was left (or from the revision that is named), and what is not committed.
+pytest's closing line is printed last. With --peers the extras `peers` and `mpi` are installed too, and the comparisons
+with public packages and the runs on MPI ranks are made; without it those tests skip, naming the package. Two trainers
+whose dependencies exclude each other are unpacked without them (tests/peers/trainers.py). With --changed only what the
+changes touch is tested: what differs from the commit at which origin/main was left (or from the revision that is
+named), and what is not committed.
 """
 
 import argparse
@@ -25,7 +26,7 @@ def main():
     parser.add_argument("pytest", nargs="*", metavar="-- ARGUMENT", help="passed on to pytest")
     options = parser.parse_args()
 
-    extras, trainers = (["peers"], TRAINERS) if options.peers else ([], None)
+    extras, trainers = (["peers", "mpi"], TRAINERS) if options.peers else ([], None)
     python = _environment.ensure("test", *extras, alone=trainers, fresh=options.fresh)
     environment = {**os.environ, **_environment.ONE_THREAD, "MPLBACKEND": "agg"}
     style = [

@@ -14,6 +14,7 @@ from trref.experiments import (
     tabular_policies,
 )
 from trref.experiments.training import Rule
+from trref.manifolds import gossip
 from trref.nn import mlp
 from trref.nn.heads import log_softmax
 from trref.policy.ppo import clipped_surrogate
@@ -104,7 +105,7 @@ def test_one_local_step_is_gradient_descent_on_the_whole():
 
 def test_mixing():
     weights, x = np.array([[0.5, 0.5, 0], [0.5, 0.25, 0.25], [0, 0.25, 0.75]]), _rng(6).standard_normal((3, 2, 4))
-    network = federated.Mixing(weights)
+    network = gossip.Together(weights)
     assert np.allclose(network.mix(x), np.einsum("ij,jab->iab", weights, x)) and network.gather(x) is x
     assert np.allclose(network.mix(x).mean(0), x.mean(0)), "the weights keep the mean"
 

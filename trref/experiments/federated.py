@@ -1,21 +1,20 @@
-"""Rounds between clients and a server, and between neighbours in a graph.
+"""Rounds between clients and a server.
 
 The methods are pure functions of arrays with an axis of clients; only what happens between clients stands here, so
-that it can be replaced by processes. A server needs one verb, `Together` as a call: every client's messages, stacked.
-A graph needs two, `Mixing`: ``mix``, with neighbours only, and ``gather``, for what is measured.
+that it can be replaced by processes (`trref.experiments.ranks`). A server needs one verb, `Together` as a call: every
+client's messages, stacked. What agents on a graph need is in `trref.manifolds.gossip`.
 
-For fedagain, fedclean, fedimpro, diff2 and sequential_gradient_coding (a server), drcgd and drdgd (a graph).
+For fedavg, fedagain, fedclean, fedimpro, diff2, fsgld and sequential_gradient_coding.
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from trref.backend import to_host, xp
 from trref.problems.splits import dirichlet_split
 
-__all__ = ["Mixing", "Together", "client_losses", "federate"]
+__all__ = ["Together", "client_losses", "federate"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,22 +33,7 @@ class Together:
         return tuple(xp.stack(column) for column in zip(*messages, strict=True))
 
 
-@dataclasses.dataclass(frozen=True)
-class Mixing:
-    """All agents of a graph in this process, with weights (K, K) that are 0 between strangers."""
-
-    weights: Any
-
-    def mix(self, x):
-        """Return each agent's weighted mean of its neighbours' arrays x (K, …) and its own."""
-        return (self.weights @ x.reshape(len(x), -1)).reshape(x.shape)
-
-    def gather(self, x):
-        """Return everybody's arrays (K, …): here they are already."""
-        return x
-
-
-def federate(exchange, client, server, theta, rounds, *, watch=None):
+def federate(exchange, client, server, theta, rounds, *, watch=None, start=0):
     """Run rounds: all clients start from the server's parameters, and the server makes new ones of their messages.
 
     Parameters
@@ -61,9 +45,12 @@ def federate(exchange, client, server, theta, rounds, *, watch=None):
     server : callable
         ``server(theta, *stacks) -> theta``.
     theta : array (P,)
+        Or whatever else the server keeps, such as a tuple of arrays.
     rounds : int
     watch : callable, optional
         ``watch(theta)`` after each round.
+    start : int
+        The number of the first round, of a run that goes on.
 
     Returns
     -------
@@ -71,7 +58,7 @@ def federate(exchange, client, server, theta, rounds, *, watch=None):
     watched : list
     """
     watched = []
-    for r in range(rounds):
+    for r in range(start, start + rounds):
         theta = server(
             theta, *exchange(lambda k, received, r=r: client(k, r, received), theta)
         )

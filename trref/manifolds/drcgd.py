@@ -62,16 +62,14 @@ Chen, Ye, Wang, Huang, Dai, Tsang and Liu, *Decentralized Riemannian Conjugate G
 2023, arXiv:2308.10547.
 """
 
-import math
-import warnings
+import itertools
 from collections.abc import Callable
 
-from trref import validate
-from trref.backend import linalg, xp
-from trref.manifolds.drcgd_consensus import distance_from
+from trref.backend import xp
+from trref.manifolds.gossip import Step, follow, local, together
 from trref.manifolds.stiefel import tangent_part
 from trref.manifolds.stiefel_retraction import polar_factors
-from trref.manifolds.terms import DecentralisedResult, doubly_stochastic, mix
+from trref.manifolds.terms import DecentralisedResult, doubly_stochastic
 from trref.signature import (
     A,
     N,
@@ -124,15 +122,42 @@ def drcgd(
         Ends when the consensus error is at most `tol`, and the norm of the Riemannian gradient at the induced mean at
         most `tol` times that of the Euclidean gradient at the start.
     """
-    Wt = linalg.matrix_power(weights, rounds)
-    x = xp.stack([x0] * len(weights))
+    x, network = together(x0, weights, rounds)
+    steps = conjugate_steps(
+        loss_and_grad,
+        x,
+        network,
+        lr=lr,
+        decay=decay,
+        beta_cap=beta_cap,
+        restart=restart,
+    )
+    return follow(steps, loss_and_grad, network, tol=tol, max_iter=max_iter)
+
+
+def conjugate_steps(
+    loss_and_grad,
+    x,
+    network,
+    *,
+    lr,
+    decay,
+    beta_cap=None,
+    restart=None,
+    eta=None,
+    done=0,
+):
+    """Yield the start and every step after it, from frames (agents, d, r) that are here.
+
+    To go on after `done` steps, `eta` is what the last of them carried.
+    """
     g = tangent_part(x, local(loss_and_grad, x)[1])
-    eta, squares = -g, (g * g).sum((-2, -1))
-    mean, loss, norm, error, scale = measure(loss_and_grad, x, xp.ones_like(x0))
-    losses, norms, errors = [loss], [norm], [error]
-    while (norms[-1] > tol * scale or errors[-1] > tol) and len(losses) <= max_iter:
-        alpha = lr / len(losses) ** decay
-        x, s, _ = polar_factors(mix(Wt, x) + alpha * eta)  # eq. drcgd-step
+    squares = (g * g).sum((-2, -1))
+    eta = -g if eta is None else eta
+    yield Step(x, eta, xp.ones_like(squares), eta)
+    for k in itertools.count(done):
+        alpha = lr / (k + 1) ** decay
+        x, s, _ = polar_factors(network.mix(x) + alpha * eta)  # eq. drcgd-step
         g = tangent_part(x, local(loss_and_grad, x)[1])
         previous, squares = squares, (g * g).sum((-2, -1))
 
@@ -141,66 +166,12 @@ def drcgd(
 
         if beta_cap is not None:
             beta = xp.minimum(beta, beta_cap)  # eq. drcgd-safeguards
-        carried = tangent_part(x, mix(Wt, eta))
+        carried = tangent_part(x, network.mix(eta))
         eta = -g + beta[:, None, None] * carried  # eq. drcgd-direction
         if restart is not None:
             lazy = (eta * g).sum((-2, -1)) >= -restart * squares  # eq. drcgd-safeguards
             eta = xp.where(lazy[:, None, None], -g, eta)
-
-        mean, loss, norm, error, _ = measure(loss_and_grad, x, s)
-        losses.append(loss)
-        norms.append(norm)
-        errors.append(error)
-
-    iterations, converged = (
-        len(losses) - 1,
-        norms[-1] <= tol * scale and errors[-1] <= tol,
-    )
-    if not converged:
-        message = f"stopped after {iterations} iterations: consensus error {errors[-1]:.2e}, gradient {norms[-1]:.2e}"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=3)
-    return DecentralisedResult(
-        mean, x, eta, losses, norms, errors, iterations, converged
-    )
-
-
-def local(loss_and_grad, x):
-    """The local losses and gradients, of the right shapes."""
-    result = loss_and_grad(x)
-    if not (isinstance(result, tuple) and len(result) == 2):
-        kind = type(result).__name__
-        raise TypeError(f"loss_and_grad must return losses and gradients, not {kind}")
-    losses, gradients = result
-    validate.array("the losses that loss_and_grad returns", losses)
-    validate.array("the gradients that loss_and_grad returns", gradients)
-    if (
-        tuple(losses.shape) != x.shape[:1]
-        or gradients.shape != x.shape
-        or gradients.dtype != x.dtype
-    ):
-        raise ValueError(
-            f"loss_and_grad must return {len(x)} losses and {x.dtype} gradients of shape {x.shape}"
-        )
-    return losses, gradients
-
-
-def measure(loss_and_grad, x, s):
-    """Return the induced mean, and there, on the host: loss, norm of the Riemannian gradient, consensus error, and the
-    norm of the Euclidean gradient; `s` are the singular values of what was projected last."""
-    mean, spread, _ = polar_factors(x.mean(0))
-    losses, gradients = local(loss_and_grad, xp.broadcast_to(mean, x.shape))
-    G = gradients.mean(0)  # eq. drcgd-problem
-    g = tangent_part(mean, G)
-    rank = xp.minimum(s.min() / s.max(), spread.min())
-    numbers = xp.stack(
-        [losses.mean(), (g * g).sum(), (G * G).sum(), distance_from(x, mean), rank]
-    ).tolist()
-    loss, gg, GG, error, rank = numbers
-    if not math.isfinite(loss + GG):
-        raise ValueError("loss_and_grad must give finite values")
-    if rank <= x.shape[-2] * float(xp.finfo(x.dtype).eps):
-        raise ValueError("lr is too long: a sum of frame and step lost its rank")
-    return mean, loss, math.sqrt(gg), error, math.sqrt(GG)
+        yield Step(x, eta, s, eta)
 
 
 @checked(also=doubly_stochastic)
@@ -216,15 +187,7 @@ def dprgd(
     max_iter: PositiveInt = 200,
 ) -> DecentralisedResult:
     """Minimise a sum of functions, one an agent, by decentralised projected Riemannian gradients."""
+    x, network = together(x0, weights, rounds)
     # eq. drcgd-dprgd
-    return drcgd.unchecked(
-        loss_and_grad,
-        x0,
-        weights,
-        lr=lr,
-        decay=decay,
-        rounds=rounds,
-        beta_cap=0.0,
-        tol=tol,
-        max_iter=max_iter,
-    )
+    steps = conjugate_steps(loss_and_grad, x, network, lr=lr, decay=decay, beta_cap=0.0)
+    return follow(steps, loss_and_grad, network, tol=tol, max_iter=max_iter)

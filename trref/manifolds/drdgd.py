@@ -45,15 +45,14 @@ Chen, Garcia, Hong and Shahrampour, *Decentralized Riemannian Gradient Descent o
 arXiv:2102.07091.
 """
 
-import warnings
+import itertools
 from collections.abc import Callable
 
-from trref import validate
-from trref.backend import linalg, xp
-from trref.manifolds.drcgd import local, measure
+from trref.backend import xp
+from trref.manifolds.gossip import Step, follow, local, together
 from trref.manifolds.stiefel import tangent_part
 from trref.manifolds.stiefel_retraction import polar_factors
-from trref.manifolds.terms import DecentralisedResult, doubly_stochastic, mix
+from trref.manifolds.terms import DecentralisedResult, doubly_stochastic
 from trref.signature import (
     A,
     N,
@@ -107,10 +106,17 @@ def drdgd(
     DecentralisedResult
         The directions are the negative local gradients.
     """
-    steps = {"lr": lr, "consensus_lr": consensus_lr, "decay": decay}
-    return _descend(
-        loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking=False
+    x, network = together(x0, weights, rounds)
+    steps = gradient_steps(
+        loss_and_grad,
+        x,
+        network,
+        lr=lr,
+        consensus_lr=consensus_lr,
+        decay=decay,
+        tracking=False,
     )
+    return follow(steps, loss_and_grad, network, tol=tol, max_iter=max_iter)
 
 
 @checked(also=doubly_stochastic)
@@ -135,39 +141,44 @@ def drgta(
     DecentralisedResult
         The directions are the negative tangent parts of the tracked gradients.
     """
-    steps = {"lr": lr, "consensus_lr": consensus_lr, "decay": decay}
-    return _descend(
-        loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking=True
+    x, network = together(x0, weights, rounds)
+    steps = gradient_steps(
+        loss_and_grad,
+        x,
+        network,
+        lr=lr,
+        consensus_lr=consensus_lr,
+        decay=decay,
+        tracking=True,
     )
+    return follow(steps, loss_and_grad, network, tol=tol, max_iter=max_iter)
 
 
-def _descend(loss_and_grad, x0, weights, steps, rounds, tol, max_iter, tracking):
-    alpha, Wt = steps["consensus_lr"], linalg.matrix_power(weights, rounds)
-    x = xp.stack([x0] * len(weights))
+def gradient_steps(
+    loss_and_grad,
+    x,
+    network,
+    *,
+    lr,
+    consensus_lr,
+    decay,
+    tracking,
+    y=None,
+    done=0,
+):
+    """Yield the start and every step after it, from frames (agents, d, r) that are here.
+
+    To go on after `done` steps, `y` is what the last of them carried.
+    """
     g = tangent_part(x, local(loss_and_grad, x)[1])
-    y = v = g
-    mean, loss, norm, error, scale = measure(loss_and_grad, x, xp.ones_like(x0))
-    losses, norms, errors = [loss], [norm], [error]
-    while (norms[-1] > tol * scale or errors[-1] > tol) and len(losses) <= max_iter:
-        beta = steps["lr"] / len(losses) ** steps["decay"]
-        c = tangent_part(x, mix(Wt, x))  # eq. drdgd-consensus
-        x, s, _ = polar_factors(x + alpha * c - beta * v)  # eq. drdgd-step
+    y = g if y is None else y
+    v = tangent_part(x, y)
+    yield Step(x, -v, xp.ones_like(v[:, 0]), y)
+    for k in itertools.count(done):
+        beta = lr / (k + 1) ** decay
+        c = tangent_part(x, network.mix(x))  # eq. drdgd-consensus
+        x, s, _ = polar_factors(x + consensus_lr * c - beta * v)  # eq. drdgd-step
         previous, g = g, tangent_part(x, local(loss_and_grad, x)[1])
-        y = mix(Wt, y) + g - previous if tracking else g  # eq. drdgd-tracking
+        y = network.mix(y) + g - previous if tracking else g  # eq. drdgd-tracking
         v = tangent_part(x, y)
-
-        mean, loss, norm, error, _ = measure(loss_and_grad, x, s)
-        losses.append(loss)
-        norms.append(norm)
-        errors.append(error)
-
-    iterations, converged = (
-        len(losses) - 1,
-        norms[-1] <= tol * scale and errors[-1] <= tol,
-    )
-    if not converged:
-        message = f"stopped after {iterations} iterations: consensus error {errors[-1]:.2e}, gradient {norms[-1]:.2e}"
-        warnings.warn(message, validate.ConvergenceWarning, stacklevel=4)
-    return DecentralisedResult(
-        mean, x, -v, losses, norms, errors, iterations, converged
-    )
+        yield Step(x, -v, s, y)
