@@ -5,16 +5,23 @@ import math
 from trref.backend import linalg, xp
 from trref.catalog.record import Interface
 from trref.problems.convex import spd_matrix, spectrum
+from trref.problems.samples import (
+    LinearSamples,
+    LogisticSamples,
+    QuadraticSamples,
+)
 
 __all__ = [
     "DECREASE",
     "EXACT_SETTINGS",
+    "RISK",
     "STEP_SETTINGS",
     "SUBPROBLEM",
     "TIGHT",
     "convex",
     "diagonal",
     "optimality",
+    "rising_spectrum",
     "sufficient_decrease",
     "tiny",
 ]
@@ -148,3 +155,63 @@ DECREASE = {
     "error of the reported value": 1e-9,
 }
 """Bounds of the figures of `sufficient_decrease`."""
+
+
+# ---- losses of samples under a spectrum
+
+
+def rising_spectrum(rng, size):
+    """A spectrum in ascending order: a superquantile's, an extremile's, or an equal one."""
+    u = xp.linspace(0.0, 1.0, size + 1)
+    kind = int(rng.integers(0, 3))
+    level, power = float(rng.uniform(0.1, 0.8)), float(rng.uniform(1.5, 4.0))
+    h = (xp.maximum(u - level, 0) / (1 - level), u**power, u)[kind]
+    return h[1:] - h[:-1]
+
+
+def _risk_example(rng, size):
+    D = int(rng.integers(2, 5))
+    X = rng.standard_normal((size, D))
+    samples = (
+        LinearSamples(X, rng.choice((0.5, 3.0)) * rng.standard_normal(size), 0.1),
+        LogisticSamples(X, rng.choice([-1.0, 1.0], size)),
+    )[int(rng.integers(0, 2))]
+    return {
+        "losses": rng.choice((0.1, 1.0, 20.0)) * rng.standard_normal(size),
+        "spectrum": rising_spectrum(rng, size),
+        "samples": samples,
+        "theta": rng.standard_normal(D),
+    }
+
+
+def _risk_edge(losses, spectrum):
+    """Losses as they are, and samples of one parameter that have these at 1."""
+    losses, spectrum = xp.array(losses), xp.array(spectrum)
+    half = losses - losses.min() + 0.5
+    return {
+        "losses": losses,
+        "spectrum": spectrum,
+        "samples": QuadraticSamples(4 * half[:, None], half[:, None]),
+        "theta": xp.array([1.0]),
+    }
+
+
+RISK = Interface(
+    "risk",
+    example=_risk_example,
+    edges={
+        "one sample": lambda: _risk_edge([0.7], [1.0]),
+        "equal losses": lambda: _risk_edge([0.4] * 4, [0.0, 0.1, 0.3, 0.6]),
+        "some are equal": lambda: _risk_edge(
+            [2.0, 0.5, 0.5, -1.0], [0.0, 0.0, 0.5, 0.5]
+        ),
+        "the largest alone": lambda: _risk_edge([0.3, 1.5, 0.9], [0.0, 0.0, 1.0]),
+        "the largest alone, far above": lambda: _risk_edge(
+            [0.0, 100.0, 40.0], [0.0, 0.0, 1.0]
+        ),
+        "equal weights": lambda: _risk_edge([0.3, 5.0, 0.9, 0.1], [0.25] * 4),
+        "far apart": lambda: _risk_edge([0.0, 1e-3, 5.0, 200.0], [0.1, 0.2, 0.3, 0.4]),
+        "in descending order": lambda: _risk_edge([3.0, 2.0, 1.5], [0.2, 0.3, 0.5]),
+    },
+)
+"""Losses of N samples, a model and its parameters, and a spectrum."""
