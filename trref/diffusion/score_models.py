@@ -61,6 +61,7 @@ from typing import Annotated
 
 from trref import validate
 from trref.backend import to_host, xp
+from trref.diffusion.terms import predicted
 from trref.problems.mixtures import vp_schedule
 from trref.signature import (
     K1,
@@ -224,13 +225,7 @@ def ddim_from_noise(
     """
     levels = to_host(alpha_bar).tolist()
     for k, fresh in enumerate(z):
-        t = xp.zeros_like(x[:, 0]) + times[k]
-        noise = model(x, t)
-        validate.array("the result of model", noise)
-        if noise.shape != x.shape or noise.dtype != x.dtype:
-            raise ValueError(
-                f"model must give {x.dtype} arrays of shape {tuple(x.shape)}, not {noise.dtype} {tuple(noise.shape)}"
-            )
+        noise = predicted(model, x, times[k])
         now, then = levels[k], levels[k + 1]
         x = ddim_step.unchecked(
             x, noise, fresh, alpha_bar=now, next_alpha_bar=then, eta=eta

@@ -59,6 +59,13 @@ axis.legend()
 # ---------------------
 # With few steps the deterministic sampler is closer, by about half the distance; DDPM with twice the steps is closer
 # still. With many both meet the sampling error.
+#
+# Exercises
+# ---------
+# 1. Complete the square in the exponents of :math:`q(x_t|x_s)\,q(x_s|x_0)` to find :eq:`score-models-posterior`.
+# 2. Clip the estimate of the data to a box around the modes between `denoise` and `renoise`. Which of `renoise` with
+#    eta 1 and `ddpm_step` stays closer to the data, and why are they no longer the same?
+# 3. At which eta between 0 and 1 is the distance after eight steps the smallest?
 
 ddim, ddpm = (np.array(runs) for runs in curves.values())
 for k, a, b in zip(grid, ddim.mean(0), ddpm.mean(0), strict=True):

@@ -82,7 +82,7 @@ def _estimate_of_the_noise(inputs):
     return inputs, {"x": x, "noise": noise, "z": inputs["z"]}
 
 
-def _moments(x, model, *, draws=1000, eta=0.0, steps=100, **_):
+def moments_of_the_mixture(x, model, *, draws=1000, eta=0.0, steps=100, **_):
     """Mean and covariance of the mixture: five standard errors, and a bias that falls like 1/steps."""
     mixture, n = model.mixture, len(x)
     mean, covariance = mixture.mean(), mixture.covariance()
@@ -348,7 +348,7 @@ METHOD = Method(
                     "beta1": 15.0,
                 },
             },
-            moments=_moments,
+            moments=moments_of_the_mixture,
         ),
     ),
 )

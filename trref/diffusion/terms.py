@@ -1,0 +1,25 @@
+"""What several methods of the family share."""
+
+from trref import validate
+from trref.backend import xp
+
+SHORTEST = 1e-4
+"""Of a step in noise time: the density of a step without noise is infinite."""
+
+
+def towards_the_data(u, next_u, **_):
+    """A step in noise time that is shorter than 1e-4."""
+    message = f"u must be above next_u by at least {SHORTEST:g}"
+    return [(lambda: (u - next_u >= SHORTEST).all(), message)]
+
+
+def predicted(model, x, time):
+    """Call ``model(x, t)`` at one noise time for all rows; require an array like x. Values are for the caller."""
+    prediction = model(x, xp.zeros_like(x[:, 0]) + time)
+    validate.array("the result of model", prediction)
+    if prediction.shape != x.shape or prediction.dtype != x.dtype:
+        raise ValueError(
+            f"model must give {x.dtype} arrays of shape {tuple(x.shape)}, "
+            f"not {prediction.dtype} {tuple(prediction.shape)}"
+        )
+    return prediction
