@@ -11,10 +11,11 @@ import dataclasses
 import math
 from typing import Any
 
+from trref import validate
 from trref.backend import xp
 from trref.nn import mlp
 
-__all__ = ["Residual", "TimeNetwork", "WithParameters"]
+__all__ = ["AskedNetwork", "Residual", "TimeNetwork", "WithParameters"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,3 +124,43 @@ class WithParameters:
     def vjp(self, x, t, cotangent):
         """Return the derivative (N, D) of ``sum(cotangent * model(x, t))`` by x."""
         return self.network.vjp(self.network.forward(self.theta, x, t)[1], cotangent)[1]
+
+
+class AskedNetwork:
+    """A model with parameters of which every answer is looked at: a wrong one is an error with the argument's name.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    network : trref.problems.protocols.DenoisingNetwork
+    """
+
+    def __init__(self, name, network):
+        self.name, self.network = name, network
+
+    def _answers(self, method, value, *like):
+        """Require a pair: an array like the first of `like`, and one like the second if there is one."""
+        name = f"{self.name}.{method}"
+        if not isinstance(value, tuple) or len(value) != 2:
+            raise TypeError(f"{name} must return a pair, not {type(value).__name__}")
+        for answer, wanted in zip(value, like, strict=False):
+            validate.returned(name, answer, wanted.shape, finite=True)
+            if answer.dtype != wanted.dtype:
+                raise TypeError(
+                    f"{name} returns {answer.dtype} for {wanted.dtype} arguments: give it data of one dtype"
+                )
+        return value
+
+    def forward(self, theta, x, t):
+        """Return outputs (N, D) and the cache for `vjp`; all rows are at the host or device number t."""
+        times = xp.zeros_like(x[:, 0]) + t
+        output, cache = self._answers(
+            "forward", self.network.forward(theta, x, times), x
+        )
+        return output, (cache, theta, x)
+
+    def vjp(self, cache, cotangent):
+        """Return the derivatives of ``sum(cotangent * output)`` by theta (P,) and x (N, D)."""
+        inner, theta, x = cache
+        return self._answers("vjp", self.network.vjp(inner, cotangent), theta, x)
