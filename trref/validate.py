@@ -304,8 +304,8 @@ def require(*flags):
     """Raise ``ValueError(message)`` for the first ``(flag, message)`` whose flag, called, is a false device boolean."""
     if not flags:
         return
-    # an infinity among the inputs may meet another one before the checks have named it
-    with numpy.errstate(invalid="ignore", over="ignore"):
+    # an infinity or a zero among the inputs may meet another one before the checks have named it
+    with numpy.errstate(invalid="ignore", over="ignore", divide="ignore"):
         if bool(functools.reduce(lambda a, b: a & b, [flag() for flag, _ in flags])):
             return
         for flag, message in flags:

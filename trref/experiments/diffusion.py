@@ -9,8 +9,11 @@ import math
 import numpy as np
 
 from trref.backend import xp
-from trref.experiments.training import train
+from trref.diffusion.flow_grpo import flow_advantage, step_log_prob
+from trref.experiments.training import Run, train
 from trref.nn.losses import squared_error
+from trref.optimizers import adam
+from trref.problems.denoisers import WithParameters
 from trref.problems.mixtures import SCHEDULES
 
 __all__ = [
@@ -18,6 +21,8 @@ __all__ = [
     "finetune",
     "flow_rollout",
     "mode_shares",
+    "steps_of",
+    "train_flow_policy",
     "train_network",
 ]
 
@@ -151,3 +156,107 @@ def finetune(objective, theta, *, seed, draws, dims=2, **options):
         )
 
     return train(gradient, theta, np.random.default_rng(seed), **options)
+
+
+def steps_of(path):
+    """Return the steps of paths (K + 1, N, D) in equal times, a row each: x, next_x, u, next_u and its path."""
+    K, (N, D) = len(path) - 1, path.shape[1:]
+    u = xp.repeat(xp.linspace(1.0, 0.0, K + 1, dtype=path.dtype)[:, None], N, 1)
+    return {
+        "x": path[:-1].reshape(K * N, D),
+        "next_x": path[1:].reshape(K * N, D),
+        "u": u[:-1].ravel(),
+        "next_u": u[1:].ravel(),
+        "path": xp.tile(xp.arange(N), K),
+    }
+
+
+def train_flow_policy(
+    network,
+    theta,
+    score,
+    loss,
+    rng,
+    *,
+    iterations,
+    paths=64,
+    steps=10,
+    noise_level=0.7,
+    epochs=2,
+    refresh=0,
+    lr=1e-3,
+    watch=None,
+):
+    """Let a flow explore with noise, score the samples, and take steps of Adam on a loss of all steps of all paths.
+
+    Parameters
+    ----------
+    network : trref.problems.denoisers.TimeNetwork
+        Its output is the velocity of noise time.
+    theta : array (P,)
+        Of the flow to start from, which is also the reference.
+    score : callable
+        ``score(samples (N, D)) -> rewards (N,)``, or a dict of arrays (N,) with ``advantage`` among them.
+    loss : callable
+        ``loss(velocity, batch) -> (loss, gradient)``: the batch holds x, next_x, u, next_u, advantage, old_velocity,
+        old_log_prob, ref_velocity, and what else `score` gave, of each step.
+    rng : numpy.random.Generator
+    iterations : int
+        Rounds of sampling.
+    paths, steps : int
+        N and K of each round.
+    noise_level : float
+    epochs : int
+        Steps of Adam a round.
+    refresh : int
+        After so many rounds the policy becomes the reference; never for 0.
+    lr : float
+    watch : callable, optional
+        ``watch(theta, batch)`` after each round.
+
+    Returns
+    -------
+    trref.experiments.training.Run
+    """
+    reference, params, state = theta, [theta], adam.init([theta])
+    losses, watched = [], []
+
+    def spread(u):
+        return noise_level * math.sqrt(u / (1 - min(u, 1 - 1 / steps)))
+
+    def explore(theta):
+        x = xp.asarray(rng.standard_normal((paths, network.dims)), dtype=theta.dtype)
+        path = flow_rollout(
+            WithParameters(network, theta), x, steps=steps, spread=spread, rng=rng
+        )
+        found = score(path[-1])
+        if not isinstance(found, dict):
+            found = {"advantage": flow_advantage(found, xp.zeros(paths, dtype=int))}
+        rows = steps_of(path)
+        number = rows.pop("path")
+        seen = rows["x"], rows["u"]
+        old = network.forward(theta, *seen)[0]
+        times = {"u": rows["u"], "next_u": rows["next_u"]}
+        return {
+            **rows,
+            **{name: value[number] for name, value in found.items()},
+            "old_velocity": old,
+            "ref_velocity": network.forward(reference, *seen)[0],
+            "old_log_prob": step_log_prob(
+                rows["x"], rows["next_x"], old, noise_level=noise_level, **times
+            ),
+        }
+
+    for number in range(iterations):
+        if refresh and number and number % refresh == 0:
+            reference = params[0]
+        batch = explore(params[0])
+        for _ in range(epochs):
+            velocity, cache = network.forward(params[0], batch["x"], batch["u"])
+            value, slope = loss(velocity, batch)
+            losses.append(float(value))
+            d_theta = network.vjp(cache, slope)[0]
+            params, state = adam.update(params, [d_theta], state, lr=lr)
+        if watch is not None:
+            watched.append(watch(params[0], batch))
+    return Run(params[0], np.array(losses), watched)
