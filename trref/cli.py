@@ -155,6 +155,9 @@ def _parser():
         help="what never comes up, of nonempty,groups,tangent,answers,solvable,ties",
     )
     command.add_argument(
+        "--errors", action="store_true", help="ask what must be refused, too"
+    )
+    command.add_argument(
         "--level", type=int, choices=(1, 2, 3), help="as an exercise, stage by stage"
     )
     command.set_defaults(run=_verify)
@@ -363,6 +366,7 @@ def _verify(options):
             _called(options),
             settings=options.setting,
             assume=[name for name in options.assume.split(",") if name],
+            errors=options.errors,
             limit=options.limit,
             progress=_bar(),
         )

@@ -39,8 +39,61 @@ COMPARED = [
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_the_reference_conforms_to_itself(name):
-    verdict = verify(name, catalog.find(name).f, explain=False)
+    verdict = verify(name, catalog.find(name).f, explain=False, errors=True)
     assert verdict.conforms, str(verdict)
+
+
+def test_errors_are_asked_for_where_they_are_wanted():
+    """A dogleg that takes any matrix conforms, until it is asked."""
+
+    def dogleg(g, B, radius):
+        with np.errstate(all="ignore"):
+            newton, steepest = -np.linalg.solve(B, g), -(g @ g) / (g @ B @ g) * g
+            if newton @ newton <= radius**2:
+                return newton
+            if steepest @ steepest >= radius**2:
+                return -radius * g / np.sqrt(g @ g)
+            leg = newton - steepest
+            a, b, c = leg @ leg, steepest @ leg, steepest @ steepest - radius**2
+            return steepest + (-b + np.sqrt(b * b - a * c)) / a * leg
+
+    assume = ["nonempty"]  # a zero gradient
+    silent = verify("trust_region_steps.dogleg", dogleg, assume=assume)
+    assert not silent.refusals
+    asked = verify("trust_region_steps.dogleg", dogleg, assume=assume, errors=True)
+    accepted = [refusal.what for refusal in asked.accepted]
+    assert asked.status == "deviates" and "an indefinite matrix" in accepted and "g: an entry nan" in accepted
+    assert f"refuses {len(asked.refusals) - len(accepted)} of {len(asked.refusals)}" in str(asked)
+    assert asked.as_dict()["refusals"][-1] == {"what": "a negative definite matrix", "error": None, "lost": False}
+
+    def careful(g, B, radius):
+        if g.ndim != 1 or B.shape != (len(g), len(g)) or not np.isfinite([*g, *B.flat]).all():
+            raise ValueError("g and B must be finite and fit")
+        np.linalg.cholesky(B)
+        return dogleg(g, B, radius)
+
+    assert not verify("trust_region_steps.dogleg", careful, assume=assume, errors=True).accepted
+
+
+def test_constants_that_are_fixed_are_not_asked_out_of_range():
+    fixed = verify(NAME, _right, Options(constants={"clip": 0.2}), errors=True)
+    assert not any(refusal.what.startswith("clip") for refusal in fixed.refusals)
+    without = verify(
+        NAME, lambda log_prob, old_log_prob, advantage: _right(log_prob, old_log_prob, advantage), errors=True
+    )
+    assert without.refusals and not any(refusal.what.startswith("clip") for refusal in without.refusals)
+
+
+def test_the_command_asks_for_errors(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "def loss(log_prob, old_log_prob, advantage, clip=0.2):\n"
+        "    r = np.exp(log_prob - old_log_prob)\n"
+        "    return -np.minimum(r * advantage, np.clip(r, 1 - clip, 1 + clip) * advantage).mean()\n"
+    )
+    assert cli.main(["verify", NAME, f"{tmp_path / 'mine.py'}:loss"]) == 0
+    assert cli.main(["verify", NAME, f"{tmp_path / 'mine.py'}:loss", "--errors"]) == 1
+    assert "accepted: log_prob: an entry nan" in capsys.readouterr().out
 
 
 DEVIATIONS = [

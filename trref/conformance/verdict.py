@@ -34,6 +34,8 @@ class Verdict:
         The circumstances in which all differences lie, where these are such.
     assumed : tuple of str
         The circumstances that do not count.
+    refusals : tuple of Refusal
+        Inputs that must be refused, where these were asked for.
     picture : callable, optional
         Returns a picture of both functions, as SVG; of those called in this process.
     """
@@ -51,12 +53,14 @@ class Verdict:
     seconds: float
     exemptions: tuple = ()
     assumed: tuple[str, ...] = ()
+    refusals: tuple = ()
     picture: object = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def status(self):
         """``"conforms"``, ``"conforms except"``, ``"deviates"``, ``"could not run"`` or ``"not started"``.
 
+        "deviates" also where what must be refused is accepted.
         "could not run" where no case had an answer, or where a call did not come back and
         no answer differs; "not started" where every call raised NotImplementedError.
         """
@@ -65,8 +69,9 @@ class Verdict:
         empty = [f for f in unanswered if f.error.startswith(NOT_STARTED)]
         if empty and len(empty) == self.cases:
             return "not started"
+        right = "deviates" if self.accepted else "conforms"
         if not self.failures and self.cases:
-            return "conforms"
+            return right
         if len(unanswered) == self.cases or (
             lost and len(unanswered) == len(self.failures)
         ):
@@ -74,7 +79,12 @@ class Verdict:
         if not self.exemptions:
             return "deviates"
         met = {e.name for e in self.exemptions}
-        return "conforms" if met <= set(self.assumed) else "conforms except"
+        return right if met <= set(self.assumed) else "conforms except"
+
+    @property
+    def accepted(self):
+        """What was accepted of what must be refused."""
+        return tuple(refusal for refusal in self.refusals if refusal.accepted)
 
     @property
     def conforms(self):
@@ -91,6 +101,12 @@ class Verdict:
                 f"  not compared, for want of the keyword: {', '.join(self.skipped)}"
             )
         lines += [f"  note: {note}" for note in self.notes]
+        if self.refusals:
+            count = len(self.refusals) - len(self.accepted)
+            lines.append(
+                f"  refuses {count} of {len(self.refusals)} inputs that must be refused"
+            )
+            lines += [f"    accepted: {refusal.what}" for refusal in self.accepted]
         if not self.failures:
             return "\n".join(lines)
         if self.status in ("could not run", "not started"):
@@ -102,7 +118,7 @@ class Verdict:
             )
         lines.append(f"  {len(self.failures)} of {self.cases} cases differ")
         lines += [f"  only {e}" for e in self.exemptions]
-        if self.status == "conforms":
+        if self.exemptions and {e.name for e in self.exemptions} <= set(self.assumed):
             return "\n".join([*lines, f"  assumed: {', '.join(self.assumed)}"])
         if self.exemptions:
             names = ",".join(e.name for e in self.exemptions)
@@ -174,6 +190,7 @@ class Verdict:
             + [dataclasses.asdict(e) for e in self.explanations],
             "smallest": _failure_dict(self.smallest) if self.smallest else None,
             "notes": list(self.notes),
+            "refusals": [dataclasses.asdict(r) for r in self.refusals],
             "seconds": self.seconds,
         }
 

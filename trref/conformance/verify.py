@@ -12,6 +12,7 @@ from trref.checks.gradient import ContractError
 from trref.conformance import hypotheses, picture, rows, trials
 from trref.conformance.circumstances import CIRCUMSTANCES, FEWEST, exemptions, unusual
 from trref.conformance.load import LoadError, Options, parameter
+from trref.conformance.refusals import ask_refusals
 from trref.conformance.shrink import shrink
 from trref.conformance.verdict import Verdict
 from trref.conformance.worker import Answer, Child, InProcess
@@ -29,6 +30,7 @@ def verify(
     *,
     settings=None,
     assume=(),
+    errors=False,
     limit=10.0,
     progress=None,
     explain=True,
@@ -55,6 +57,9 @@ def verify(
         Circumstances that do not come up where the implementation is used, so that what
         it does there does not count: of "nonempty", "groups", "tangent", "answers",
         "solvable", "ties".
+    errors : bool
+        Whether to ask for errors, too: inputs that the function refuses must not be
+        accepted.
     limit : float
         Seconds a call in a child process.
     progress : callable, optional
@@ -114,6 +119,11 @@ def verify(
                     " the other cases were not run"
                 )
                 break
+        refused = ()
+        if errors and judged.answered and judged.lost < MOST_LOSSES:
+            fixed = {*asked.constants, *options.theirs}
+            like = next(t for t in everything if not t.single)
+            refused = ask_refusals(record, runner, described, like, fixed)
         agreed = judged.cases - len(judged.failures)
         exempt = exemptions(record, judged.failures, agreed, judged.ask)
         explanations, smallest = (), None
@@ -135,6 +145,7 @@ def verify(
             seconds=time.perf_counter() - start,
             exemptions=exempt,
             assumed=tuple(assume),
+            refusals=refused,
             picture=_picture(record, runner, everything, smallest),
         )
     finally:

@@ -11,9 +11,10 @@ import numpy as np
 from trref import backend, catalog, checks
 from trref.conformance import trials
 from trref.conformance.load import LoadError
+from trref.conformance.refusals import refusals
 from trref.conformance.worker import InProcess, Request
 from trref.courses import bugs
-from trref.courses.asked import asked_trials, group_of, refusals
+from trref.courses.asked import asked_trials, group_of
 from trref.courses.children import MEMORY, GuardedChild
 from trref.courses.exercise import derivative_of, stages
 from trref.courses.explained import feedback

@@ -195,10 +195,10 @@ def _figures(x, value, g, *scalars):
 def _minimise_model(step, g, B, radius):
     try:
         return STEPS[step](g, B, radius=radius)
-    except ValueError:
-        if bool(xp.isfinite(B).all()):
-            raise
-        raise ValueError("hessian must give finite values") from None
+    except ValueError as error:
+        if not bool(xp.isfinite(B).all()):
+            raise ValueError("hessian must give finite values") from None
+        raise ValueError(f"hessian does not suit the step {step!r}: {error}") from None
 
 
 def _symmetric(hessian, x):

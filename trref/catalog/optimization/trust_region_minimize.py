@@ -151,6 +151,13 @@ METHOD = Method(
                 ),
                 "a target below rounding": lambda: (_logistic(), {"gtol": 1e-30}),
             },
+            refused={
+                f"an indefinite Hessian, {step}": lambda step=step: (
+                    _edge([[1.0, 0.0], [0.0, -1.0]], [1.0, 1.0], [0.3, 0.2]),
+                    {"step": step},
+                )
+                for step in ("dogleg", "subspace")
+            },
             remains=_better_than_the_start,
             certificate=_certificate,
             tolerances=TOLERANCES,

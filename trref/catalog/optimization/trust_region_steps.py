@@ -63,6 +63,11 @@ NEWTON = Limit(
     hyper={"radius": 1e6},
     to_hyper={"radius": 1e6},
 )
+NOT_DEFINITE = {
+    "an indefinite matrix": lambda: (diagonal([1, 2], [1, -2]), {"radius": 1.0}),
+    "a direction of no curvature": lambda: (diagonal([1, 2], [1, 0]), {"radius": 1.0}),
+    "a negative definite matrix": lambda: (diagonal([3, 1], [-1, -2]), {"radius": 0.1}),
+}
 STEP = dict(
     settings=STEP_SETTINGS,
     certificate=sufficient_decrease,
@@ -85,6 +90,7 @@ METHOD = Method(
         Solver(
             f=dogleg,
             interface=CONVEX,
+            refused=NOT_DEFINITE,
             **STEP,
             limits=(
                 NEWTON,
@@ -98,6 +104,7 @@ METHOD = Method(
         Solver(
             f=subspace_step,
             interface=CONVEX,
+            refused=NOT_DEFINITE,
             **STEP,
             limits=(
                 NEWTON,

@@ -402,6 +402,13 @@ METHOD = Method(
         Solver(
             f=natural_step,
             interface=STEP,
+            refused={
+                "not symmetric": lambda: (_step_edge([[2, 1], [0, 2]], [1, 2]), {}),
+                "negative curvature": lambda: (
+                    _step_edge([[-1, 0], [0, 2]], [1, 0]),
+                    {},
+                ),
+            },
             settings={
                 "default": {},
                 "probe": {"delta": 0.3, "iterations": 7, "rtol": 1e-7},
