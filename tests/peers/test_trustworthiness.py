@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import brier_score_loss, log_loss
+from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss
 
-from trref.trustworthiness import calibration
+from trref.trustworthiness import calibration, decoding_trust, fairness
 
 pytestmark = pytest.mark.peer
 
@@ -31,3 +31,33 @@ def test_cross_entropy_at_a_temperature(seed):
     p = np.exp(logits / T)
     theirs = log_loss(labels, p / p.sum(1, keepdims=True), labels=range(4))
     assert calibration.temperature_loss(logits, labels, np.array(T))[0] == pytest.approx(theirs, rel=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fairness(seed):
+    fairlearn = pytest.importorskip("fairlearn.metrics")
+    rng = np.random.default_rng(seed)
+    cells = np.concatenate([np.arange(4), rng.integers(0, 4, int(rng.integers(1, 80)))])
+    attribute, labels = (cells // 2).astype(float), (cells % 2).astype(float)
+    predicted = (rng.random(len(cells)) < np.array([0.2, 0.8, 0.4, 0.9])[cells]).astype(float)
+    theirs = fairlearn.demographic_parity_difference(labels, predicted, sensitive_features=attribute)
+    assert fairness.demographic_parity(predicted, attribute) == pytest.approx(theirs, abs=1e-12)
+    theirs = fairlearn.equalized_odds_difference(labels, predicted, sensitive_features=attribute)
+    assert fairness.equalized_odds(predicted, labels, attribute) == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_refusals_by_confusion_matrices(seed):
+    """A refusal is one more column of scikit-learn's matrix."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(5, 60))
+    predicted, labels, refused = rng.integers(0, 3, n), rng.integers(0, 3, n), (rng.random(n) < 0.4).astype(float)
+    refused[0] = 0
+    table = confusion_matrix(labels, np.where(refused > 0, 3, predicted), labels=range(4))
+    ours = decoding_trust.accuracy(predicted, labels, refused)
+    assert ours.of_all == pytest.approx(np.trace(table) / n)
+    assert ours.of_answered == pytest.approx(np.trace(table) / table[:, :3].sum())
+    assert ours.refused == pytest.approx(table[:, 3].sum() / n)
+    others = table[1:].sum()
+    if others:
+        assert decoding_trust.attack_success(predicted, labels, refused) == pytest.approx(table[1:, 0].sum() / others)
