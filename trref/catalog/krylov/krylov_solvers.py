@@ -64,6 +64,9 @@ EDGES = {
     "a singular matrix with a solution": lambda: _edge([[2, 0], [0, 0]], [3, 0]),
     "no matrix at all": lambda: _edge([[0, 0], [0, 0]], [1, 2]),
     "a Jordan block": lambda: _edge([[2, 1, 0], [0, 2, 1], [0, 0, 2]], [1, 1, 1]),
+    "a right-hand side whose square underflows": lambda: _edge(
+        [[4, 1, 0], [1, 3, 1], [0, 1, 2]], [0, 3e-170, 1e-170]
+    ),
     "a small matrix": lambda: _edge([[4e-15, 1e-15], [1e-15, 3e-15]], [1e9, -2e9]),
 }
 
