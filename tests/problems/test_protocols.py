@@ -34,6 +34,7 @@ OFFERED = {
         samples.LinearSamples(np.eye(2), np.ones(2)),
         samples.QuadraticSamples(np.eye(2), np.eye(2)),
     ],
+    protocols.CoupledLevels: [bilevel.CoupledBilevel(), bilevel.BalancedBilevel()],
     protocols.LogitNetwork: [CLASSIFIER],
     protocols.TrajectoryTable: [TABLE],
     protocols.TwoLevels: [bilevel.quadratic_bilevel(RNG)],

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 __all__ = [
     "AdversarialDomains",
     "ClassifyingLoss",
+    "CoupledLevels",
     "CurvedLoss",
     "CurvedSamples",
     "DecisionProcess",
@@ -56,6 +57,28 @@ class ClassifyingLoss(Protocol):
 
     def at(self, X) -> Any:
         """The loss at other inputs, with the same labels."""
+
+
+class CoupledLevels(Protocol):
+    """A problem of two levels with constraints on both, as `trref.problems.bilevel.CoupledBilevel`."""
+
+    equality: Any
+    """Whether the constraints' values are to be 0."""
+
+    def upper(self, x, y) -> Any:
+        """Value and both gradients of the upper level."""
+
+    def lower(self, x, y) -> Any:
+        """Value and both gradients of the lower level."""
+
+    def constraints(self, x, y) -> Any:
+        """Values (C,), at most 0 (or 0) where they hold, and Jacobians (C, N) and (C, M)."""
+
+    def project(self, x, y) -> Any:
+        """The nearest pair that keeps the constraints."""
+
+    def project_lower(self, y) -> Any:
+        """The nearest y of the lower level's own set."""
 
 
 class CurvedLoss(Protocol):
