@@ -6,8 +6,10 @@ import pytest
 from trref.catalog.diffusion.flow_grpo import PENALTY_OF_THE_CODE
 from trref.catalog.diffusion.grpo_guard import AVERAGED
 from trref.catalog.diffusion.interfaces import FLOW_POLICY
+from trref.catalog.diffusion.sage_grpo import SAGE_POLICY
 from trref.diffusion.flow_grpo import flow_grpo
 from trref.diffusion.grpo_guard import grpo_guard
+from trref.diffusion.sage_grpo import sage_grpo
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -86,3 +88,30 @@ def test_grpo_guard(seed, clip):
     hyper = {"noise_level": 0.55, "clip": clip, "kl_weight": 0.04}
     compare(grpo_guard, lambda t: _guard(t, 0.55, clip, 0.04, False), steps, hyper)
     compare(AVERAGED.f, lambda t: _guard(t, 0.55, clip, 0.04, True), steps, hyper)
+
+
+def _sage(t, eta, clip, beta):
+    """As in the authors' scheduler: the variance by its closed form, one batch of steps at a time."""
+    u, next_u = t["u"][:, None], t["next_u"][:, None]
+    dt = next_u - u
+    variance = eta**2 * (dt + torch.log((1 - next_u) / (1 - torch.clamp(u, max=0.997))))
+    spread = torch.sqrt(variance)
+
+    def mean(v):
+        x0 = t["x"] - u * v
+        score = -(t["x"] - (1 - u) * x0) / u**2
+        return t["x"] + dt * v + 0.5 * variance * score
+
+    new, ref = mean(t["velocity"]), mean(t["ref_velocity"])
+    log_prob = torch.distributions.Normal(new, spread.expand_as(new)).log_prob(t["next_x"]).mean(1)
+    ratio = torch.exp(log_prob - t["old_log_prob"])
+    policy = (t["weight"] * _clipped(ratio, t["advantage"], clip)).mean()
+    moving = (((new - ref) ** 2).mean(1) / (2 * (variance[:, 0] + 1e-6))).mean()
+    return policy + beta * (moving + 0.1 * (t["old_log_prob"] - log_prob).mean())
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("clip", [1e-4, 0.2])
+def test_sage_grpo(seed, clip):
+    steps = SAGE_POLICY.example(np.random.default_rng(seed), 24)
+    compare(sage_grpo, lambda t: _sage(t, 0.5, clip, 0.3), steps, {"clip": clip, "kl_weight": 0.3})

@@ -182,6 +182,7 @@ def train_flow_policy(
     paths=64,
     steps=10,
     noise_level=0.7,
+    spread=None,
     epochs=2,
     refresh=0,
     lr=1e-3,
@@ -206,6 +207,8 @@ def train_flow_policy(
     paths, steps : int
         N and K of each round.
     noise_level : float
+    spread : callable, optional
+        The noise of the paths, as for `flow_rollout`; Flow-GRPO's of that level if not given.
     epochs : int
         Steps of Adam a round.
     refresh : int
@@ -221,13 +224,17 @@ def train_flow_policy(
     reference, params, state = theta, [theta], adam.init([theta])
     losses, watched = [], []
 
-    def spread(u):
+    def of_flow_grpo(u):
         return noise_level * math.sqrt(u / (1 - min(u, 1 - 1 / steps)))
 
     def explore(theta):
         x = xp.asarray(rng.standard_normal((paths, network.dims)), dtype=theta.dtype)
         path = flow_rollout(
-            WithParameters(network, theta), x, steps=steps, spread=spread, rng=rng
+            WithParameters(network, theta),
+            x,
+            steps=steps,
+            spread=spread or of_flow_grpo,
+            rng=rng,
         )
         found = score(path[-1])
         if not isinstance(found, dict):
