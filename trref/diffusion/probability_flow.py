@@ -65,7 +65,7 @@ from typing import Literal
 from trref import validate
 from trref.backend import to_host, xp
 from trref.diffusion.noise_schedules import rates
-from trref.diffusion.terms import predicted
+from trref.diffusion.terms import predicted, pulled
 from trref.problems.mixtures import vp_schedule
 from trref.problems.protocols import DenoisingModel
 from trref.signature import (
@@ -327,13 +327,11 @@ def log_likelihood(
         _, s, f, g2 = at[k]
         levels = {"drift": f, "squared_diffusion": g2, "sigma": s}
         v = reverse_drift.unchecked(x, predicted(model, x, times[k]), **levels)
-        t = xp.zeros_like(x[:, 0]) + times[k]
-        trace = xp.zeros_like(t)
+        trace = xp.zeros_like(x[:, 0])
         for i in range(D):
             unit = xp.zeros_like(x)
             unit[:, i] = 1
-            pulled = validate.returned("model.vjp", model.vjp(x, t, unit), x.shape)
-            trace = trace + pulled[:, i]
+            trace = trace + pulled(model, x, times[k], unit)[:, i]
         return v, D * f + g2 / (2 * s) * trace
 
     gained = xp.zeros_like(x[:, 0])

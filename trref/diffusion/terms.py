@@ -23,3 +23,13 @@ def predicted(model, x, time):
             f"not {prediction.dtype} {tuple(prediction.shape)}"
         )
     return prediction
+
+
+def pulled(model, x, time, cotangent):
+    """Call ``model.vjp(x, t, cotangent)`` at one noise time for all rows; require an array like x."""
+    t = xp.zeros_like(x[:, 0]) + time
+    value = model.vjp(x, t, cotangent)
+    validate.returned("model.vjp", value, x.shape, finite=True)
+    if value.dtype != x.dtype:
+        raise TypeError(f"model.vjp returns {value.dtype} at {x.dtype} points")
+    return value
