@@ -5,7 +5,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss
 
-from trref.trustworthiness import calibration, decoding_trust, fairness
+from trref.trustworthiness import calibration, decoding_trust, dynamic_evaluation, fairness
 
 pytestmark = pytest.mark.peer
 
@@ -61,3 +61,32 @@ def test_refusals_by_confusion_matrices(seed):
     others = table[1:].sum()
     if others:
         assert decoding_trust.attack_success(predicted, labels, refused) == pytest.approx(table[1:, 0].sum() / others)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_intervals(seed):
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 500, 20)
+    right = rng.binomial(counts, rng.random())
+    level = float(rng.uniform(0.5, 0.999))
+    low, high = proportion.proportion_confint(right, counts, alpha=1 - level, method="wilson")
+    ours = dynamic_evaluation.wilson_interval(right / counts, counts.astype(float), level=level)
+    assert np.allclose(ours.low, low, rtol=1e-9, atol=1e-12) and np.allclose(ours.high, high, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_components_of_variance(seed):
+    """statsmodels' one-way analysis of variance: the mean squares between and within cases."""
+    formula = pytest.importorskip("statsmodels.formula.api")
+    anova = pytest.importorskip("statsmodels.stats.anova")
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(seed)
+    M, N, V = 2, 12, int(rng.integers(2, 5))
+    correct = (rng.random((M, N, V)) < rng.beta(2, 1, (M, N, 1))).astype(float)
+    data = {"right": correct.ravel(), "case": np.repeat(np.arange(M * N), V)}
+    table = anova.anova_lm(formula.ols("right ~ C(case)", pandas.DataFrame(data)).fit())
+    between, within = table["mean_sq"]
+    ours = dynamic_evaluation.dynamic_estimate(correct)
+    assert ours.wording == pytest.approx(within, rel=1e-9)
+    assert ours.case == pytest.approx((between - within) / V, rel=1e-9)
