@@ -207,3 +207,9 @@ def test_what_public_code_computes_is_named():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(_draws(0, 2, 4, 6), np.zeros((2, 6)))
+
+
+def test_an_answer_of_another_precision_is_refused():
+    x = np.zeros((1, 2, 2))
+    with pytest.raises(TypeError, match="model must return float64, as x is, not float32"):
+        sag(lambda x, t: x.astype(np.float32), x, x, np.full((1, 1, 4, 4), 0.25), np.ones(1))

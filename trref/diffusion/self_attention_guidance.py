@@ -326,5 +326,7 @@ def sag(
     )
     rows, shape = noise.reshape(len(x), -1), x.shape
     answer = model(degraded.reshape(rows.shape), times)
-    answer = validate.returned("model", answer, rows.shape, finite=True)
+    validate.returned("model", answer, rows.shape, finite=True)
+    if answer.dtype != x.dtype:
+        raise TypeError(f"model must return {x.dtype}, as x is, not {answer.dtype}")
     return sag_noise.unchecked(rows, answer, scale=scale).reshape(shape)
