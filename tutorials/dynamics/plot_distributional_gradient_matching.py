@@ -144,8 +144,9 @@ assert held > 0.8, "the band of predictions holds the trajectory; it is wide"
 #     :experiment: Lotka and Volterra, 50 noisy observations of one trajectory, three seeds; predictions for one of them
 #     :controls: the true law on a grid of states; a network fitted to the means of the slopes alone
 #     :shown: in part: the law is found near the trajectory, no better than from the means alone, and a band of
-#         predictions holds the trajectory, because it is wide: their median is off by half of it. That the doubt grows off the trajectory is not shown: there the error is
-#         more than ten times as large, and the standard deviation is not.
+#         predictions holds the trajectory, because it is wide: their median leaves it after a quarter of the time. That
+#         the doubt grows off the trajectory is not shown: there the error is more than ten times as large, and the
+#         standard deviation is not.
 #
 # Give two trajectories from different starts, one after the other: how do the errors far from the first one change?
 # Then plot the smoother's standard deviation of the slope over time: why is it largest at both ends?
