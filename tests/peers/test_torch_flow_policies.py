@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from trref.catalog.diffusion.flow_grpo import PENALTY_OF_THE_CODE
+from trref.catalog.diffusion.gardo import GATED
 from trref.catalog.diffusion.grpo_guard import AVERAGED
 from trref.catalog.diffusion.interfaces import FLOW_POLICY
 from trref.catalog.diffusion.sage_grpo import SAGE_POLICY
 from trref.diffusion.flow_grpo import flow_grpo
+from trref.diffusion.gardo import gardo
 from trref.diffusion.grpo_guard import grpo_guard
 from trref.diffusion.sage_grpo import sage_grpo
 
@@ -115,3 +117,20 @@ def _sage(t, eta, clip, beta):
 def test_sage_grpo(seed, clip):
     steps = SAGE_POLICY.example(np.random.default_rng(seed), 24)
     compare(sage_grpo, lambda t: _sage(t, 0.5, clip, 0.3), steps, {"clip": clip, "kl_weight": 0.3})
+
+
+def _gardo(t, a, clip, beta):
+    mean, rate, root = _step(t["x"], t["velocity"], t["u"], t["next_u"], a)
+    ref = _step(t["x"], t["ref_velocity"], t["u"], t["next_u"], a)[0]
+    ratio = torch.exp(_log_prob(t["next_x"], mean, rate, root) - t["old_log_prob"])
+    policy, idx = _clipped(ratio, t["advantage"], clip).mean(), t["gate"] == 1
+    if not idx.any():
+        return policy
+    return policy + beta * (torch.square(mean[idx] - ref[idx]) / (2 * rate[idx] ** 2)).mean()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("clip", [1e-5, 0.2])
+def test_gardo(seed, clip):
+    steps = GATED.example(np.random.default_rng(seed), 24)
+    compare(gardo, lambda t: _gardo(t, 0.7, clip, 0.3), steps, {"clip": clip, "kl_weight": 0.3})

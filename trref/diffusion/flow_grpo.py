@@ -96,9 +96,8 @@ Liu et al., *Flow-GRPO: Training Flow Matching Models via Online RL*, 2025, arXi
 
 import math
 
-from trref import validate
 from trref.backend import xp
-from trref.diffusion.terms import towards_the_data
+from trref.diffusion.terms import near_policies, towards_the_data
 from trref.policy.ppo import clipped_surrogate
 from trref.signature import (
     B,
@@ -258,18 +257,13 @@ def step_kl(
 
 def _near(x, next_x, velocity, old_log_prob, u, next_u, noise_level=0.7, **_):
     """A step that is too short; log-probabilities of a step more than 30 apart."""
-    bound = validate.LOG_RATIO_BOUND
 
-    def near():
-        log_prob = step_log_prob.unchecked(
+    def log_prob():
+        return step_log_prob.unchecked(
             x, next_x, velocity, u, next_u, noise_level=noise_level
         )
-        return (abs(log_prob - old_log_prob) <= bound).all()
 
-    message = (
-        f"old_log_prob must be within {bound:g} of the log-probabilities under velocity"
-    )
-    return [*towards_the_data(u, next_u), (near, message)]
+    return [*towards_the_data(u, next_u), near_policies(log_prob, old_log_prob)]
 
 
 @checked(also=_near)

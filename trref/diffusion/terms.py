@@ -33,3 +33,12 @@ def pulled(model, x, time, cotangent):
     if value.dtype != x.dtype:
         raise TypeError(f"model.vjp returns {value.dtype} at {x.dtype} points")
     return value
+
+
+def near_policies(log_prob, old_log_prob):
+    """Log-probabilities of steps, which ``log_prob()`` gives, more than 30 from the old ones."""
+    bound = validate.LOG_RATIO_BOUND
+    message = (
+        f"old_log_prob must be within {bound:g} of the log-probabilities under velocity"
+    )
+    return (lambda: (abs(log_prob() - old_log_prob) <= bound).all(), message)
