@@ -492,3 +492,19 @@ def test_torch_optimizers():
     assert verify("adam.update", torch.optim.Adam, Options(names=names)).conforms
     wrong = verify("adam.update", torch.optim.NAdam, Options(names=names))
     assert not wrong.conforms
+
+
+def test_iterates_are_explained_where_solutions_are_right():
+    """SciPy's GMRES solves the same systems, but counts restarts, and has its preconditioner on the left."""
+    from scipy.sparse.linalg import LinearOperator
+    from scipy.sparse.linalg import gmres as theirs
+
+    def solve(matvec, b, x0=None, preconditioner=None, rtol=1e-8, max_iter=None, restart=None):
+        n = len(b)
+        A, M = (f and LinearOperator((n, n), matvec=f, dtype=b.dtype) for f in (matvec, preconditioner))
+        hyper = {"rtol": rtol, "atol": 0.0, "maxiter": max_iter or 10 * n, "restart": restart or n}
+        return theirs(A, b, x0=x0, M=M, **hyper)[0]
+
+    verdict = verify("gmres.gmres", solve)
+    assert not verdict.conforms
+    assert "preconditioner on the left, and max_iter counts restarts" in str(verdict), str(verdict)

@@ -300,6 +300,7 @@ class _Judge:
         self.record, self.runner, self.described = record, runner, described
         self.cases, self.lost, self.notes = 0, 0, notes
         self.failures, self.answered, self.certified = [], [], None
+        self.iterates = []  # answers on the way to a solution
         self.compared = {}  # as an ordered set
 
     def ask(self, trial):
@@ -323,8 +324,9 @@ class _Judge:
         for part in answer.parts or ():
             if part in self._compares(trial) and not part.startswith("gradient"):
                 self.compared[part] = None
-        if answer.parts and not (trial.single or trial.iterate):
-            self.answered.append((trial, _first_part(self.record, answer)))
+        if answer.parts and not trial.single:
+            kept = self.iterates if trial.iterate else self.answered
+            kept.append((trial, _first_part(self.record, answer)))
         if isinstance(self.record, catalog.Objective) and answer.parts:
             if any(n.startswith("gradient") for n in answer.parts):
                 by_autograd = self.described.framework in ("torch", "jax")
@@ -399,7 +401,8 @@ class _Judge:
 
 def _explanations(record, judged):
     """What fits all answers; else what fits all but those in unusual circumstances; else
-    what fits those under the default setting, of several.
+    what fits those under the default setting, of several; else what fits the iterates on
+    the way, where the solutions are right.
     """
     rounding = not any(
         f.error and not f.error.startswith("by differences") for f in judged.failures
@@ -413,15 +416,17 @@ def _explanations(record, judged):
         (judged.answered, ""),
         (usual, f" (but for {', '.join(met.values())}: another thing)"),
         (default, " (under the default setting; not under others)"),
+        (judged.iterates, " (on the way to a solution)"),
     )
     ends, sizes = time.monotonic() + EXPLAINING, set()
     failed = {(f.trial.label, f.trial.setting) for f in judged.failures}
     for answered, note in attempts:
-        if len(answered) in sizes or len(answered) < FEWEST:
+        size = (len(answered), answered is judged.iterates)
+        if size in sizes or len(answered) < FEWEST:
             continue
         if not any((trial.label, trial.setting) in failed for trial, _ in answered):
             continue  # nothing to explain
-        sizes.add(len(answered))
+        sizes.add(size)
         left = max(1.0, ends - time.monotonic())
         if found := hypotheses.explain(
             record, answered, rounding=rounding, seconds=left

@@ -33,6 +33,30 @@ GMRES_LEFT = Deviation(
 )
 
 
+def _in_cycles(
+    matvec, b, *, x0=None, preconditioner=None, rtol=1e-8, max_iter=None, restart=None
+):
+    restart = restart or len(b)
+    return _left_preconditioned(
+        matvec,
+        b,
+        x0=x0,
+        preconditioner=preconditioner,
+        rtol=rtol,
+        max_iter=(max_iter or 10 * len(b)) * restart,
+        restart=restart,
+    )
+
+
+GMRES_IN_CYCLES = Deviation(
+    "preconditioner on the left, and max_iter counts restarts",
+    _in_cycles,
+    seen_in="scipy/sparse/linalg/_isolve/iterative.py (gmres with maxiter)",
+    computes="as many cycles of `restart` steps as there should be steps, for the smallest preconditioned residual",
+    documented=True,
+)
+
+
 SPOILED = "a product of another length", "products that are not finite"
 THREE_STEPS = {"max_iter": 3, "rtol": 1e-14}
 
@@ -64,7 +88,7 @@ METHOD = Method(
             limits=(
                 Limit("minres.minres", THREE_STEPS, THREE_STEPS, where=_symmetric),
             ),
-            deviations=(GMRES_LEFT,),
+            deviations=(GMRES_LEFT, GMRES_IN_CYCLES),
         ),
     ),
 )
