@@ -66,6 +66,7 @@ setup(
             "jax>=0.5",
             "optax>=0.2.4",
             "geoopt>=0.5",
+            "pyscf>=2.14",
             "fairlearn>=0.12",
             "statsmodels>=0.14",
         ],

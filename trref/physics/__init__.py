@@ -1,0 +1,1 @@
+"""Physics: functionals of the density, and networks that obey equations."""
