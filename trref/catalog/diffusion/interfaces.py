@@ -13,11 +13,12 @@ __all__ = ["CHAIN", "FLOW_POLICY", "GUIDED", "STEP", "flow_steps"]
 def _step_example(rng, size):
     D = int(rng.integers(1, 5))
     names = ("x", "noise", "z", "x0")
-    return {name: rng.standard_normal((size, D)) for name in names}
+    given = {name: rng.standard_normal((size, D)) for name in names}
+    return {**given, "v": rng.uniform(-1.1, 1.1, (size, D))}
 
 
 def _rows(x, noise, z, x0):
-    return {"x": x, "noise": noise, "z": z, "x0": x0}
+    return {"x": x, "noise": noise, "z": z, "x0": x0, "v": xp.cos(3 * z)}
 
 
 def _opposed():
@@ -39,8 +40,8 @@ STEP = Interface(
         "nothing at all": lambda: _rows(*xp.zeros((4, 3, 2))),
     },
 )
-"""Noisy points x (N, D), the noise estimated in them, fresh noise z, and an estimate x0 of the data that need not
-belong to the noise."""
+"""Noisy points x (N, D), the noise estimated in them, fresh noise z, an estimate x0 of the data that need not belong to
+the noise, and a place v between the variances of a step, mostly between -1 and 1."""
 
 
 def _guided(conditional, gap, buffer=0.0):
