@@ -6,7 +6,7 @@ For dds (conjugate gradients on each row's normal equations) and optimal_gaussia
 import dataclasses
 from typing import Any
 
-__all__ = ["LinearMeasurement"]
+__all__ = ["LinearMeasurement", "NormalOperator"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,18 @@ class LinearMeasurement:
         """Return ``‖A x - y‖²/2`` for every row (N,), and its gradients (N, D)."""
         r = self(x) - y
         return (r * r).sum(1) / 2, self.adjoint(r)
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalOperator:
+    """``shift x + AᵀA x`` for every row x (N, D): positive definite for a positive shift. For dds."""
+
+    A: Any
+    shift: float = 1.0
+
+    def __call__(self, x):
+        """Return the products (N, D)."""
+        return self.shift * x + LinearMeasurement(self.A).normal(x)
 
 
 def _require_columns(name, x, D):

@@ -17,6 +17,7 @@ __all__ = [
     "DenoisingNetwork",
     "DomainLosses",
     "LogitNetwork",
+    "Measurement",
     "Policy",
     "RowNetwork",
     "SampleLoss",
@@ -161,6 +162,16 @@ class LogitNetwork(Protocol):
 
     def logits_vjp(self, theta, cotangent) -> Any:
         """The gradient (P,) of ``sum(cotangent * logits)``."""
+
+
+class Measurement(Protocol):
+    """A linear map of rows and its adjoint, as `trref.problems.measurements.LinearMeasurement`."""
+
+    def __call__(self, x) -> Any:
+        """The measurements (N, M) of rows (N, D)."""
+
+    def adjoint(self, y) -> Any:
+        """The adjoint's rows (N, D) for measurements (N, M)."""
 
 
 class Policy(Protocol):
