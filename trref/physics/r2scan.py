@@ -58,16 +58,18 @@ arXiv:2008.03374.
 
 from typing import Literal, NamedTuple
 
+from trref.backend import xp
 from trref.physics.r2scan_correlation import correlation_parts
 from trref.physics.r2scan_exchange import exchange_parts
 from trref.physics.terms import (
     SWITCHES,
     Potential,
     densities,
+    ratio,
     switch_slope,
     switch_value,
 )
-from trref.signature import N, Positive, Real, Scalar, Three, Two, checked
+from trref.signature import N, NonNegative, Positive, Real, Scalar, Three, Two, checked
 
 
 @checked
@@ -83,7 +85,7 @@ def switch(
     kind
         Whose numbers.
     """
-    return switch_value(alpha, SWITCHES[kind])
+    return switch_value(alpha, SWITCHES[kind])  # eq. r2scan-switch
 
 
 @checked
@@ -91,7 +93,45 @@ def switch_derivative(
     alpha: Real[N], *, kind: Literal["exchange", "correlation"] = "exchange"
 ) -> Real[N]:
     """Derivative of `switch`."""
+    # eq. r2scan-switch-derivative
     return switch_slope(alpha, SWITCHES[kind])
+
+
+class Ratio(NamedTuple):
+    """The regularised ratio of kinetic energies, and its derivatives."""
+
+    alpha: Real[N]
+    density: Real[N]
+    sigma: Real[N]
+    tau: Real[N]
+
+
+def _unpolarised(density, sigma, tau, **_):
+    """Densities below 1e-12 or above 1e6; more than 1e10 of the natural units."""
+    parts = [a[:, None] / 2 for a in (density, sigma, tau)]
+    n, s, t = (
+        xp.concatenate([a] * k, 1) for a, k in zip(parts, (2, 3, 2), strict=True)
+    )
+    return densities(n, s / 2, t)
+
+
+@checked(also=_unpolarised)
+def regularised_ratio(
+    density: Positive[N], sigma: NonNegative[N], tau: Positive[N]
+) -> Ratio:
+    """Ratio of the kinetic energy beyond a single orbital's to that of a uniform gas, without polarisation.
+
+    Parameters
+    ----------
+    density
+        Of both spins.
+    sigma
+        Its squared gradient.
+    tau
+        Kinetic energy.
+    """
+    # eq. r2scan-ratio, r2scan-ratio-derivatives
+    return Ratio(*ratio(density, sigma, tau)[:4])
 
 
 class EnergyDensity(NamedTuple):

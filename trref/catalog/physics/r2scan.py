@@ -4,13 +4,15 @@ import math
 
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Method, Objective, Transform
-from trref.catalog.physics.interfaces import DENSITY, fermi_hole
+from trref.catalog.physics.interfaces import DENSITY, fermi_hole, points
 from trref.catalog.physics.r2scan_correlation import XCFUN
 from trref.catalog.physics.r2scan_exchange import factor
 from trref.physics.r2scan import (
     EnergyDensity,
+    Ratio,
     energy_density,
     r2scan,
+    regularised_ratio,
     switch,
     switch_derivative,
 )
@@ -148,6 +150,30 @@ EXCHANGE = (1.0, -0.667, -0.4445555, -0.663086601049, 1.451297044490, -0.8879980
 EXCHANGE += (0.234528941479, -0.023185843322)
 
 
+def _unpolarised(rng, size):
+    made = points(rng, size)
+    s = made["sigma"]
+    return {
+        "density": made["density"].sum(1),
+        "sigma": s[:, 0] + 2 * s[:, 1] + s[:, 2],
+        "tau": made["tau"].sum(1),
+    }
+
+
+def _ratio(density, sigma, tau):
+    """Derivatives by steps along the imaginary axis."""
+
+    def alpha(n, s, t):
+        w = s / 8 / n
+        return (t - w) / (0.3 * (3 * math.pi**2) ** (2 / 3) * n ** (5 / 3) + 0.001 * w)
+
+    h, rows = 1e-100, []
+    for point in zip(density.tolist(), sigma.tolist(), tau.tolist(), strict=True):
+        moved = [[x + (i == k) * h * 1j for i, x in enumerate(point)] for k in range(3)]
+        rows.append((alpha(*point), *(alpha(*m).imag / h for m in moved)))
+    return Ratio(*xp.array(rows).T)
+
+
 METHOD = Method(
     key="furness2020accurate",
     provenance="confirmed",
@@ -165,6 +191,23 @@ METHOD = Method(
         ),
         Estimator(f=switch_derivative, brute_force=_slopes, **SWITCH),
         Estimator(
+            f=regularised_ratio,
+            brute_force=_ratio,
+            example=_unpolarised,
+            edges={
+                "one orbital, and less": lambda: {
+                    "density": xp.array([0.5, 0.5]),
+                    "sigma": xp.array([1.0, 1.0]),
+                    "tau": xp.array([0.25, 0.125]),
+                },
+                "no gradient": lambda: {
+                    "density": xp.array([2.0]),
+                    "sigma": xp.array([0.0]),
+                    "tau": xp.array([3.0]),
+                },
+            },
+        ),
+        Estimator(
             f=energy_density,
             interface=DENSITY,
             brute_force=_energies,
@@ -175,6 +218,7 @@ METHOD = Method(
             f=r2scan,
             interface=DENSITY,
             wrt=("density", "sigma", "tau"),
+            sizes=(4, 8, 24),
             deviations=(
                 fermi_hole(r2scan),
                 Deviation(

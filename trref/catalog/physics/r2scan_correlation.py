@@ -29,6 +29,7 @@ METHOD = Method(
             f=correlation,
             interface=DENSITY,
             wrt=("density", "sigma", "tau"),
+            sizes=(4, 8, 24),
             settings={"default": {}, "probe": {"beta": 0.05, "gamma": 0.04}},
             deviations=(
                 Deviation(
