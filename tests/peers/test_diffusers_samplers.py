@@ -12,7 +12,9 @@ import pytest
 from tests.peers import trainers
 from trref.catalog import find
 from trref.diffusion.ddpm import ancestral_step
-from trref.problems.mixtures import ddpm_schedule
+from trref.diffusion.edm_heun import churned_path, karras_levels
+from trref.diffusion.noise_schedules import time_at
+from trref.problems.mixtures import MixtureDenoiser, ddpm_schedule, three_components
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -82,3 +84,64 @@ def test_ddpm_clips():
     released = _ddpm(400, 300, clip=True)
     assert np.allclose(clipped(X, NOISE, Z, **_levels(400, 300)), released, rtol=1e-9, atol=1e-12)
     assert np.abs(ancestral_step(X, NOISE, Z, **_levels(400, 300)) - released).max() > 0.1
+
+
+# ---- Euler and Heun in noise levels, which diffusers computes in float32
+
+MODEL = MixtureDenoiser(three_components(), "ve")
+PLANE = np.random.default_rng(1).standard_normal((3, 2))
+
+
+def _slope(x, sigma):
+    """The noise that a model of diffusers would give."""
+    t = time_at(np.full(len(x), -2 * np.log(sigma)), schedule="ve")
+    return (x - MODEL(x, t)) / sigma
+
+
+def _released_path(name, calls, levels, churn=0.0, z=None):
+    """A scheduler on given levels; `calls` are the levels that each call of the model is for."""
+    module = _module(name)
+    kind = next(vars(module)[n] for n in ("EulerDiscreteScheduler", "HeunDiscreteScheduler") if n in vars(module))
+    scheduler = kind.__new__(kind)
+    scheduler.config = types.SimpleNamespace(prediction_type="epsilon", clip_sample=False)
+    scheduler.sigmas = torch.tensor(levels, dtype=torch.float32)
+    scheduler.is_scale_input_called, scheduler._step_index, scheduler._begin_index = True, 0, 0
+    scheduler.prev_derivative = scheduler.dt = scheduler.sample = None
+    x, options = torch.tensor(levels[0] * PLANE, dtype=torch.float32), {"s_churn": churn} if churn else {}
+    for k, sigma in enumerate(calls):
+        module.randn_tensor = lambda *args, k=k, **kwargs: torch.tensor(z[k], dtype=torch.float32)
+        noise = torch.tensor(_slope(x.double().numpy(), sigma), dtype=torch.float32)
+        x = scheduler.step(noise, torch.tensor(1.0), x, **options, return_dict=False)[0]
+    return x.double().numpy()
+
+
+def test_euler_steps():
+    levels = np.append(karras_levels(np.linspace(0, 1, 6), smallest=0.1, largest=5.0), 0.0)
+    ours = churned_path(MODEL, 5 * PLANE, np.zeros((6, 3, 2)), levels, rule="euler")
+    assert np.allclose(_released_path("euler_discrete", levels[:-1], levels), ours, atol=2e-5)
+
+
+def test_heun_steps():
+    """The released list repeats the inner levels: one call for each end of a step, but for the last."""
+    levels = np.append(karras_levels(np.linspace(0, 1, 6), smallest=0.1, largest=5.0), 0.0)
+    twice = np.concatenate([levels[:1], np.repeat(levels[1:-1], 2), levels[-1:]])
+    ours = churned_path(MODEL, 5 * PLANE, np.zeros((6, 3, 2)), levels)
+    assert np.allclose(_released_path("heun_discrete", twice[:-1], twice), ours, atol=2e-5)
+
+
+def test_euler_churns_after_the_model():
+    levels = np.append(karras_levels(np.linspace(0, 1, 6), smallest=0.1, largest=5.0), 0.0)
+    z = np.random.default_rng(2).standard_normal((6, 3, 2))
+    late = _deviation("edm_heun.churned_path", "churn after the model")
+    released = _released_path("euler_discrete", levels[:-1], levels, 1.2, z)
+    given = (MODEL, 5 * PLANE, z, levels)
+    assert np.allclose(released, late(*given, churn=1.2, rule="euler"), atol=5e-5)
+    assert np.abs(released - churned_path(*given, churn=1.2, rule="euler")).max() > 0.05
+
+
+def test_the_grid_of_karras():
+    module = _module("euler_discrete")
+    scheduler = module.EulerDiscreteScheduler.__new__(module.EulerDiscreteScheduler)
+    scheduler.config = types.SimpleNamespace(sigma_min=0.02, sigma_max=14.6)
+    released = scheduler._convert_to_karras(None, 12)
+    assert np.allclose(released, karras_levels(np.linspace(0, 1, 12), smallest=0.02, largest=14.6), rtol=1e-12)
