@@ -113,8 +113,8 @@ axes[3].set(xlabel="step", ylabel="of a network's actions")
 #     :experiment: a bandit with a circle of good actions, 200 particles, and a network; 3 seeds
 #     :controls: the same without repulsion; the law before
 #     :shown: yes: with the whole field the mean value more than doubles and the actions still differ, by a third of
-#         their first deviation (the network's by a seventh); without repulsion they are one point within 40 steps. That point is as
-#         good as any here: the spread is bought with speed, and pays only where the value is not known so well
+#         their first deviation (the network's by a seventh); without repulsion they are one point within 40 steps. That
+#         point is as good as any here: the spread is bought with speed, and pays only where the value is not known well
 #
 # Exercises
 # ---------
