@@ -5,7 +5,8 @@ data             digits (8 × 8 handwritten digits), corruptions of such images,
                  wrong labels), moons, domains (shortcuts, groups, source and target)
 losses           networks (of a flat parameter vector), samples (each sample's gradient), rows (functions
                  of inputs), convex and their Hessians in curvature, matrices, wells, landscapes,
-                 scale_invariant, frames, spectral, bilevel, target_losses, residuals
+                 scale_invariant, frames, spectral, bilevel, target_losses, residuals,
+                 online (a loss a round)
 decisions        control (cart-pole, pendulum), mdp (finite processes, known exactly), trajectories,
                  policies
 tokens           tokens (a verifiable task), token_trees (students and teachers), preferences
