@@ -35,4 +35,9 @@ class QuadraticLosses:
 
     def __call__(self, x, t):
         """Return the gradient of round t at x."""
+        if x.shape != self.goals.shape[1:]:
+            shape = tuple(self.goals.shape[1:])
+            raise ValueError(
+                f"the gradient is for x of shape {shape}, not {tuple(x.shape)}"
+            )
         return self.convexity * (x - _round(self.goals, t))
