@@ -230,7 +230,10 @@ def mirror_descent(
 
 
 def _asked(gradient, x, t):
-    return validate.returned("gradient", gradient(x, t), x.shape, finite=True)
+    g = validate.returned("gradient", gradient(x, t), x.shape, finite=True)
+    if g.dtype != x.dtype:
+        raise TypeError(f"gradient must return {x.dtype} arrays, not {g.dtype}")
+    return g
 
 
 @checked
