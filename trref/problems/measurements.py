@@ -1,12 +1,12 @@
 """Linear measurements of rows.
 
-For dds (conjugate gradients on each row's normal equations) and optimal_gaussian_diffusion (goals that are linear).
+For dds (conjugate gradients on each row's normal equations) and optimal_gaussian_diffusion (goals of what is decoded).
 """
 
 import dataclasses
 from typing import Any
 
-__all__ = ["LinearMeasurement", "NormalOperator"]
+__all__ = ["GoalCost", "LinearMeasurement", "NormalOperator"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,24 @@ class NormalOperator:
     def __call__(self, x):
         """Return the products (N, D)."""
         return self.shift * x + LinearMeasurement(self.A).normal(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class GoalCost:
+    """Mean squared distance of ``decoder x + offset`` from a goal (M,), for a decoder (M, D): a cost a row.
+
+    For optimal_gaussian_diffusion, whose trajectories are decoded linearly.
+    """
+
+    decoder: Any
+    offset: Any
+    goal: Any
+
+    def __call__(self, x):
+        """Return costs (N,) and their gradients (N, D)."""
+        r = LinearMeasurement(self.decoder)(x) + self.offset - self.goal
+        M = len(self.goal)
+        return (r * r).sum(1) / M, 2 / M * r @ self.decoder
 
 
 def _require_columns(name, x, D):

@@ -23,6 +23,7 @@ __all__ = [
     "MixtureDenoiser",
     "MixtureNoise",
     "MixtureVelocity",
+    "ScaledNoise",
     "ddpm_schedule",
     "flow_schedule",
     "low_rank_mixture",
@@ -242,6 +243,35 @@ class MixtureVelocity(_Expected):
     schedule: ClassVar[str] = "flow"
     noise_share: ClassVar[float] = 1.0
     data_share: ClassVar[float] = -1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaledNoise:
+    """The exact predictor of ``scale * noise`` in ``alpha x0 + sigma scale noise``, with a scale (D,) an entry.
+
+    In the units of `scale` the noise is standard: it is `MixtureNoise` there. For optimal_gaussian_diffusion.
+    """
+
+    mixture: GaussianMixture
+    scale: Any
+    schedule: str = "vp"
+
+    def _standard(self):
+        s = self.scale
+        means, covariances = self.mixture.means, self.mixture.covariances
+        inner = GaussianMixture(
+            self.mixture.weights, means / s, covariances / (s[:, None] * s)
+        )
+        return MixtureNoise(inner, self.schedule)
+
+    def __call__(self, x, t):
+        """Return the prediction (N, D)."""
+        return self.scale * self._standard()(x / self.scale, t)
+
+    def vjp(self, x, t, cotangent):
+        """Return the derivative (N, D) of ``sum(cotangent * model(x, t))`` by x."""
+        inner = self._standard().vjp(x / self.scale, t, self.scale * cotangent)
+        return inner / self.scale
 
 
 @dataclasses.dataclass(frozen=True)
