@@ -168,6 +168,8 @@ def test_bad_input():
     model = MixtureNoise(MIXTURE)
     with pytest.raises(ValueError, match="times must not rise"):
         flow_path(model, START, t, one, one, one)
+    with pytest.raises(ValueError, match="times must hold at least two"):
+        flow_path(model, START, t[:1], one[:1], one[:1], one[:1])
     with pytest.raises(ValueError, match="times must not fall"):
         log_likelihood(model, START, t[::-1].copy(), one, one, one)
     with pytest.raises(ValueError, match="t_min must be below"):

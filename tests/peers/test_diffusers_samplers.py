@@ -12,6 +12,7 @@ import pytest
 from tests.peers import trainers
 from trref.catalog import find
 from trref.diffusion.ddpm import ancestral_step
+from trref.diffusion.dpm_solver_pp import multistep, singlestep_2, singlestep_3
 from trref.diffusion.edm_heun import churned_path, karras_levels
 from trref.diffusion.noise_schedules import time_at
 from trref.problems.mixtures import MixtureDenoiser, ddpm_schedule, three_components
@@ -145,3 +146,64 @@ def test_the_grid_of_karras():
     scheduler.config = types.SimpleNamespace(sigma_min=0.02, sigma_max=14.6)
     released = scheduler._convert_to_karras(None, 12)
     assert np.allclose(released, karras_levels(np.linspace(0, 1, 12), smallest=0.02, largest=14.6), rtol=1e-12)
+
+
+# ---- DPM-Solver++
+
+VP = MixtureDenoiser(three_components())
+
+
+def _solver(kind, levels, solver_type="midpoint"):
+    """A scheduler whose updates see given ratios of noise to signal."""
+    module = _module(f"dpmsolver_{kind}")
+    scheduler = getattr(module, f"DPMSolver{kind.title()}Scheduler")
+    scheduler = scheduler.__new__(scheduler)
+    scheduler.config = types.SimpleNamespace(
+        algorithm_type="dpmsolver++", solver_type=solver_type, use_flow_sigmas=False
+    )
+    scheduler.sigmas = torch.tensor(levels, dtype=torch.float64)
+    return scheduler
+
+
+def _data(x, ratio):
+    t = time_at(np.full(len(x), -2 * np.log(ratio)))
+    return torch.tensor(VP(x.numpy(), t))
+
+
+@pytest.mark.parametrize("kind", ["midpoint", "heun"])
+def test_multistep_updates(kind):
+    levels = np.array([3.0, 1.4, 0.9, 0.2])
+    scheduler, x, seen = _solver("multistep", levels, kind), torch.tensor(PLANE), []
+    for k in range(3):
+        scheduler._step_index = k
+        seen.append(_data(x, levels[k]))
+        if k == 0:
+            x = scheduler.dpm_solver_first_order_update(seen[-1], sample=x)
+        else:
+            x = scheduler.multistep_dpm_solver_second_order_update(seen[-2:], sample=x)
+    assert np.allclose(multistep(VP, PLANE, levels, kind=kind), x.numpy(), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["midpoint", "heun"])
+def test_singlestep_updates_of_second_order(kind):
+    levels = np.array([2.0, 0.5])
+    middle = 2.0 * (0.5 / 2.0) ** 0.3
+    scheduler, x = _solver("singlestep", [2.0, middle, 0.5], kind), torch.tensor(PLANE)
+    scheduler._step_index, first = 0, _data(x, 2.0)
+    u = scheduler.dpm_solver_first_order_update(first, sample=x)
+    scheduler._step_index = 1
+    x = scheduler.singlestep_dpm_solver_second_order_update([first, _data(u, middle)], sample=x)
+    assert np.allclose(singlestep_2(VP, PLANE, levels, r1=0.3, kind=kind), x.numpy(), rtol=1e-9, atol=1e-11)
+
+
+def test_singlestep_updates_of_third_order():
+    levels = np.array([2.0, 0.5])
+    one, two = (2.0 * (0.5 / 2.0) ** r for r in (0.4, 0.7))
+    # the released scheduler reaches its inner points by the steps of its own list
+    u = singlestep_2(VP, PLANE, np.array([2.0, two]), r1=0.4 / 0.7, kind="heun")
+    first = singlestep_2(lambda x, t: VP(PLANE, t), PLANE, np.array([2.0, one]))
+    scheduler = _solver("singlestep", [2.0, one, two, 0.5])
+    scheduler._step_index = 2
+    seen = [_data(torch.tensor(p), r) for p, r in ((PLANE, 2.0), (first, one), (u, two))]
+    x = scheduler.singlestep_dpm_solver_third_order_update(seen, sample=torch.tensor(PLANE))
+    assert np.allclose(singlestep_3(VP, PLANE, levels, r1=0.4, r2=0.7), x.numpy(), rtol=1e-9, atol=1e-11)

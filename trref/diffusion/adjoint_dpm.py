@@ -59,6 +59,7 @@ from trref import validate
 from trref.backend import xp
 from trref.diffusion.noise_schedules import time_at
 from trref.diffusion.symplectic_adjoint import TABLEAUX, Rule
+from trref.diffusion.terms import a_step
 from trref.problems.denoisers import AskedNetwork
 from trref.problems.mixtures import vp_schedule
 from trref.problems.protocols import DenoisingNetwork
@@ -118,7 +119,8 @@ def t_of_rho(rho: Real[N], *, t_max: Time = 1.0) -> Real[N]:
 
 
 def _falling(times, **_):
-    """Times that rise, or that end at the data."""
+    """Times that rise, that end at the data, or fewer than two."""
+    a_step(times=times)
     return [
         (lambda: (times[1:] <= times[:-1]).all(), "times must not rise"),
         (lambda: times[-1] >= 1e-6, "times must end at 1e-6 or above"),

@@ -65,7 +65,7 @@ from typing import Literal
 from trref import validate
 from trref.backend import to_host, xp
 from trref.diffusion.noise_schedules import rates
-from trref.diffusion.terms import predicted, pulled
+from trref.diffusion.terms import a_step, predicted, pulled
 from trref.problems.mixtures import vp_schedule
 from trref.problems.protocols import DenoisingModel
 from trref.signature import (
@@ -149,12 +149,14 @@ def exponential_step(
 
 
 def _falling(times, **_):
-    """Times that rise."""
+    """Times that rise, or fewer than two."""
+    a_step(times=times)
     return [(lambda: (times[1:] <= times[:-1]).all(), "times must not rise")]
 
 
 def _rising(times, **_):
-    """Times that fall."""
+    """Times that fall, or fewer than two."""
+    a_step(times=times)
     return [(lambda: (times[1:] >= times[:-1]).all(), "times must not fall")]
 
 

@@ -80,7 +80,7 @@ from typing import Annotated, Literal, NamedTuple
 from trref import validate
 from trref.backend import xp
 from trref.diffusion.noise_schedules import Schedule, time_at
-from trref.diffusion.terms import predicted, pulled
+from trref.diffusion.terms import a_step, predicted, pulled
 from trref.problems.denoisers import AskedNetwork
 from trref.problems.protocols import DenoisingModel, DenoisingNetwork
 from trref.signature import (
@@ -119,7 +119,8 @@ class Gradients(NamedTuple):
 
 
 def _falling(levels, given, **_):
-    """Levels that rise, a start without noise, and an end without noise where data are predicted."""
+    """Levels that rise, fewer than two, no noise at the start, and none at the end where data are predicted."""
+    a_step(levels=levels)
     flags = [(lambda: (levels[1:] <= levels[:-1]).all(), "levels must not rise")]
     last = len(levels) - (given == "noise")
     noisy = lambda: (levels[:last] > 0).all()  # noqa: E731

@@ -42,3 +42,10 @@ def near_policies(log_prob, old_log_prob):
         f"old_log_prob must be within {bound:g} of the log-probabilities under velocity"
     )
     return (lambda: (abs(log_prob() - old_log_prob) <= bound).all(), message)
+
+
+def a_step(**grid):
+    """Require a grid of two numbers or more."""
+    for name, numbers in grid.items():
+        if len(numbers) < 2:
+            raise ValueError(f"{name} must hold at least two numbers")

@@ -94,11 +94,13 @@ class GaussianMixture:
 
     def _components(self, x):
         """Return log-densities (N, K) with weights, and component scores (N, K, d)."""
+        d = self.means.shape[1]
+        if x.ndim != 2 or x.shape[1] != d:
+            raise ValueError(f"x must have shape (N, {d}), not {tuple(x.shape)}")
         difference = x[:, None] - self.means
         scores = -xp.einsum("kij,nkj->nki", linalg.inv(self.covariances), difference)
         log_det = linalg.slogdet(self.covariances)[1]
         square = -(difference * scores).sum(-1)
-        d = self.means.shape[1]
         return xp.log(self.weights) - (
             square + log_det + d * math.log(2 * math.pi)
         ) / 2, scores
