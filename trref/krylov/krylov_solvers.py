@@ -43,9 +43,9 @@ The two are also related: where the residual of the first falls from :math:`\rho
 second is :math:`\rho_k / \sqrt{1 - (\rho_k/\rho_{k-1})^2}`. It has a peak wherever the first stands still, and is not
 defined where :math:`V^\top A V` is singular; the pseudo-inverse then takes the shortest y of the least error.
 
-**Where implementations differ.** The two kinds of iterates for matrices that are not symmetric are called GMRES and FOM,
-the full orthogonalisation method. Solvers of either kind are stopped by the residual, and none reports the error in the
-energy.
+**Where implementations differ.** The two kinds of iterates for matrices that are not symmetric are called GMRES and
+FOM, the full orthogonalisation method. Solvers of either kind are stopped by the residual, and none reports the error
+in the energy.
 
 **Provenance.** Confirmed: textbook definitions; the solvers give these vectors.
 
