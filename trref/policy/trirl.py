@@ -9,7 +9,16 @@ expert's,
     \max_\pi\; E_{\rho_\pi}[H(\pi)] - \beta\, D_{KL}(\rho_\pi \| \rho_E) = \min_r \mathcal G(r), \qquad
     \mathcal G(r) = (1-\gamma)\, \mu^\top V_r + \beta \log \sum_{s,a} \rho_E\, e^{-r/\beta}
 
-with the soft values :math:`V_r` of the reward and the start :math:`\mu`. The dual is convex, its gradient
+with the soft values :math:`V_r` of the reward and the start :math:`\mu`. On the left, what a visit adds depends on the
+policy itself, and yet its derivative by the logits is an ordinary policy gradient, for the frozen reward
+:math:`c = \beta \log(\rho_E/\rho_\pi) - \log\pi`,
+
+.. math::
+    :label: trirl-primal
+
+    \frac{\partial}{\partial \log\pi(a|s)} = \rho_\pi(s, a)\, \big( Q_c(s, a) - V_c(s) \big) .
+
+The dual is convex, its gradient
 
 .. math::
     :label: trirl-gradient
@@ -79,7 +88,7 @@ The expert must visit every pair. The entropy's coefficient is 1.
 stores rewards over the entropy's coefficient, and adds a penalty on the discriminator's gradient.
 
 **Provenance.** Objective, update, correction and the Gaussian projection were confirmed in the authors' project page
-and code. The dual with its gradient, and that the step descends it, were derived here and checked; the text of the
+and code. The dual, both gradients, and that the step descends the dual, were derived here and checked; the text of the
 paper was not seen.
 
 Diwan et al., *Trust Region Inverse Reinforcement Learning: Explicit Dual Ascent using Local Policy Updates*, 2026,
@@ -89,7 +98,7 @@ arXiv:2605.11020.
 import itertools
 from typing import NamedTuple
 
-from trref.backend import xp
+from trref.backend import linalg, xp
 from trref.nn.heads import log_softmax
 from trref.problems.mdp import occupancy, soft_values
 from trref.problems.protocols import DecisionProcess
@@ -177,6 +186,40 @@ def dual(
     G = (1 - mdp.gamma) * (mdp.start * soft.value).sum() + beta * total
     # eq. trirl-gradient
     return G, occupancy(mdp, xp.exp(soft.log_action_prob)) - xp.exp(log_q)
+
+
+@checked
+def irl_objective(
+    log_prob: LogProb[S, A],
+    expert: Positive[S, A],
+    mdp: DecisionProcess,
+    *,
+    beta: PositiveFloat = 2.0,
+) -> tuple[Scalar, Real[S, A]]:
+    """Entropy of a policy less its divergence from the expert, to be maximised.
+
+    Parameters
+    ----------
+    log_prob
+        Of each action in each state; normalised here.
+    expert
+        The expert's occupancy: its sum is 1.
+    mdp
+        Its own reward is not used.
+    beta
+        Weight of the divergence from the expert.
+    """
+    log_p = log_softmax(log_prob)
+    p = xp.exp(log_p)
+    rho = occupancy(mdp, p)
+    ratio = xp.where(rho > 0, expert, 1) / xp.where(rho > 0, rho, 1)
+    c = beta * xp.log(ratio) - log_p
+    # eq. trirl-primal
+    P = (p[:, :, None] * mdp.transition).sum(1)
+    eye = xp.eye(len(P), dtype=P.dtype)
+    V = linalg.solve(eye - mdp.gamma * P, (p * c).sum(1))
+    Q = c + mdp.gamma * (mdp.transition * V).sum(2)
+    return (rho * c).sum(), rho * (Q - V[:, None])  # eq. trirl-dual
 
 
 @checked

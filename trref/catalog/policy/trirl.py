@@ -13,6 +13,7 @@ from trref.policy.trirl import (
     dual,
     function_space_update,
     gaussian_projection,
+    irl_objective,
     reward_correction,
     trirl,
     trust_region_soft_update,
@@ -28,6 +29,7 @@ def _imitation(rng, size):
         "reward": float(rng.choice((0.1, 1.0))) * rng.standard_normal((size, A)),
         "expert": occupancy(mdp, xp.exp(soft.log_action_prob)),
         "old_log_prob": log_softmax(rng.standard_normal((size, A))),
+        "log_prob": log_softmax(rng.standard_normal((size, A))),
         "log_ratio": rng.standard_normal((size, A)),
         "multiplier": xp.array(float(rng.choice((0.0, 0.7, 12.0)))),
         "mdp": mdp,
@@ -46,9 +48,20 @@ def _small(reward, old, multiplier=0.5):
         "reward": reward,
         "expert": xp.array([[0.2, 0.3], [0.1, 0.4]]),
         "old_log_prob": old,
+        "log_prob": old,
         "log_ratio": 0.5 + reward,
         "multiplier": xp.array(multiplier),
         "mdp": mdp,
+    }
+
+
+def _unreached():
+    """From the first state every action leads back to it."""
+    example = _small([[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.5]])
+    there = xp.array([[[1.0, 0.0], [1.0, 0.0]], [[0.5, 0.5], [0.1, 0.9]]])
+    mdp = TabularMDP(there, xp.zeros((2, 2)), xp.array([1.0, 0.0]), 0.8)
+    return {
+        name: {**example, "mdp": mdp}[name] for name in ("log_prob", "expert", "mdp")
     }
 
 
@@ -210,13 +223,21 @@ METHOD = Method(
     key="diwan2026trust",
     provenance={
         "confirmed": ("discriminator", "update", "region", "correction", "gaussian"),
-        "reconstructed": ("dual", "gradient"),
+        "reconstructed": ("dual", "gradient", "primal"),
     },
     functions=(
         Objective(
             f=dual,
             interface=IMITATION,
             wrt="reward",
+            sizes=(4, 8),
+            settings={"default": {}, "probe": {"beta": 0.7}},
+        ),
+        Objective(
+            f=irl_objective,
+            interface=IMITATION,
+            edges={"a state that nobody reaches": _unreached},
+            wrt="log_prob",
             sizes=(4, 8),
             settings={"default": {}, "probe": {"beta": 0.7}},
         ),
