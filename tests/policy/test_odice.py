@@ -48,6 +48,19 @@ def test_the_conjugate_by_hand_and_by_brute_force():
         assert value == pytest.approx(y + y * y / 4 if y > -2 else -1.0) and slope == pytest.approx([max(y / 2 + 1, 0)])
 
 
+def test_the_conjugate_of_the_reverse_divergence():
+    """The largest x y - x log x over x, at x = e^(y-1): by brute force, and of a line above 80."""
+    x = np.linspace(1e-9, 60, 600_001)
+    for y in (-3.0, 0.0, 1.0, 4.0):
+        value, slope = conjugate(np.array([y]), divergence="reverse_kl")
+        allowed = 1e-8 / 8 / np.exp(y - 1) + 1e-12  # half of the grid, squared, times half of the curvature
+        assert value == pytest.approx((x * y - x * np.log(x)).max(), rel=1e-12, abs=allowed)
+        assert value == pytest.approx(np.exp(y - 1)) and slope == pytest.approx([np.exp(y - 1)])
+    far, slope = conjugate(np.array([90.0]), divergence="reverse_kl")
+    assert far == pytest.approx(11 * np.exp(79.0)) and slope == pytest.approx([np.exp(79.0)])
+    assert np.isfinite(conjugate(np.array([1e90]), divergence="reverse_kl")[0])
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_projection(seed):
     """What is left of the backward gradient is orthogonal to the forward one."""

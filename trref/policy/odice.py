@@ -14,7 +14,16 @@ with d = 1 where the episode ends, and the conjugate of :math:`f(x) = (x-1)^2` o
     :label: odice-conjugate
 
     f^*(y) = y\,\omega - (\omega-1)^2, \qquad \omega = \max\Big( \frac y2 + 1,\, 0 \Big), \qquad
-    \frac{d f^*}{dy} = \omega .
+    \frac{d f^*}{dy} = \omega ,
+
+or of :math:`f(x) = x \log x`, the reverse divergence (``divergence="reverse_kl"``), which leaves no transition out,
+
+.. math::
+    :label: odice-reverse
+
+    f^*(y) = \omega = e^{y-1}, \qquad \frac{d f^*}{dy} = \omega,
+
+here with a straight line above y = 80, where the exponential would leave the range of numbers.
 
 Its gradient has a part through V(s), *forward*, and one through V(s'), *backward*, that often cancel. ODICE takes each
 with a target network :math:`\bar V` in the other's place,
@@ -47,7 +56,7 @@ from the forward residual,
 .. math::
     :label: odice-weight
 
-    w = \min\{ \max(e, 0),\, 100 \} \quad \text{or} \quad w = \max\Big( \frac e2 + 1,\, 0 \Big),
+    w = \min\{ \max(e, 0),\, 100 \} \quad \text{or} \quad w = \omega(e) = \frac{d f^*}{d e},
 
 the first in the code, the second from the derivation:
 
@@ -56,6 +65,8 @@ the first in the code, the second from the derivation:
 
     -\frac1N \sum_n w_n \log\pi_\theta(a_n|s_n), \qquad w \text{ constant.}
 
+The target follows slowly, :math:`\bar\theta \leftarrow \bar\theta + 0.005\, (\theta - \bar\theta)` after each step.
+
 ====================  ==============================
 :math:`\lambda`       `forward_weight`
 :math:`\eta`          `backward_weight`
@@ -63,7 +74,7 @@ the first in the code, the second from the derivation:
 :math:`d`             `terminated`
 ====================  ==============================
 
-Where all residuals are below -2 the forward gradient is 0, and c with it.
+Where all residuals are below -2 the forward gradient of the squared distance is 0, and c with it.
 
 **Where implementations differ.** The code's weight is 0 where the derivation's is not: residuals settle near
 :math:`2 ((1-\lambda)/\lambda - 1)`, below 0 for :math:`\lambda > 1/2`, so that with small rewards it is 0 everywhere
@@ -71,7 +82,8 @@ and no policy comes out. The code averages two networks in the loss and takes th
 projection sample by sample is another method.
 
 **Provenance.** Confirmed by the authors' code: the practical form, both parts with their targets, the projection, the
-weight, and the defaults. The derivation of the form is from memory of the literature, the second weight with it.
+weight, and the defaults. The derivation of the form is from memory of the literature, with it the second weight and
+the reverse divergence.
 
 Mao, Xu, Zhan, Zhang and Zhang, *ODICE: Revealing the Mystery of Distribution Correction Estimation via
 Orthogonal-gradient Update*, 2024, arXiv:2402.00348.
@@ -97,24 +109,35 @@ from trref.signature import (
     checked,
 )
 
+Divergence = Literal["chi_square", "reverse_kl"]
+LARGEST = 80.0  # exponent
 
-def _conjugate(y):
+
+def _conjugate(y, divergence):
     """The conjugate, and its derivative."""
-    omega = xp.maximum(y / 2 + 1, 0)
-    return y * omega - (omega - 1) ** 2, omega
+    if divergence == "chi_square":
+        omega = xp.maximum(y / 2 + 1, 0)
+        return y * omega - (omega - 1) ** 2, omega  # eq. odice-conjugate
+    near = xp.minimum(y, LARGEST)
+    omega = xp.exp(near - 1)
+    return omega * (1 + y - near), omega  # eq. odice-reverse
 
 
 @checked
-def conjugate(residual: Real[N]) -> tuple[Scalar, Real[N]]:
-    """Mean of the conjugate of the squared distance from 1.
+def conjugate(
+    residual: Real[N], *, divergence: Divergence = "chi_square"
+) -> tuple[Scalar, Real[N]]:
+    """Mean of the conjugate of the divergence from the data.
 
     Parameters
     ----------
     residual
         Bellman residuals.
+    divergence
+        The squared distance of the density ratio from 1, or the reverse divergence.
     """
-    value, omega = _conjugate(residual)
-    return value.sum() / len(residual), omega / len(residual)  # eq. odice-conjugate
+    value, omega = _conjugate(residual, divergence)
+    return value.sum() / len(residual), omega / len(residual)
 
 
 @checked
@@ -128,6 +151,7 @@ def vdice_loss(
     *,
     forward_weight: OpenFraction = 0.6,
     discount: Decay = 0.99,
+    divergence: Divergence = "chi_square",
 ) -> tuple[Scalar, Real[P]]:
     """The practical form with its true gradient.
 
@@ -139,29 +163,36 @@ def vdice_loss(
         The states that followed.
     forward_weight
         Of the residuals' term; the values have the rest.
+    divergence
+        From the data.
     """
     v, cache = value.forward(theta, states)
     v_next, next_cache = value.forward(theta, next_states)
     onward, lam, N = discount * (1 - terminated), forward_weight, len(reward)
-    f, omega = _conjugate(reward + onward * v_next - v)
+    f, omega = _conjugate(reward + onward * v_next - v, divergence)
     L = ((1 - lam) * v.sum() + lam * f.sum()) / N  # eq. odice-vdice
     here = value.vjp(cache, ((1 - lam) - lam * omega) / N)
     return L, here + value.vjp(next_cache, lam * onward * omega / N)
 
 
 def _parts(
-    value, theta, target_theta, states, next_states, reward, terminated, discount
+    value,
+    theta,
+    target_theta,
+    states,
+    next_states,
+    reward,
+    terminated,
+    discount,
+    divergence,
 ):
     """Values with the cache, conjugates and derivatives of both residuals, and what the next value counts."""
     v, cache = value.forward(theta, states)
     v_next, next_cache = value.forward(theta, next_states)
     onward = discount * (1 - terminated)
-    forward = _conjugate(
-        reward + onward * value.forward(target_theta, next_states)[0] - v
-    )
-    backward = _conjugate(
-        reward + onward * v_next - value.forward(target_theta, states)[0]
-    )
+    old_v, old_next = (value.forward(target_theta, x)[0] for x in (states, next_states))
+    forward = _conjugate(reward + onward * old_next - v, divergence)
+    backward = _conjugate(reward + onward * v_next - old_v, divergence)
     return v, cache, next_cache, forward, backward, onward
 
 
@@ -187,6 +218,7 @@ def overlap(
     forward_weight: OpenFraction = 0.6,
     backward_weight: NonNegativeFloat = 1.0,
     discount: Decay = 0.99,
+    divergence: Divergence = "chi_square",
 ) -> Scalar:
     """How many times the forward gradient is in the backward one.
 
@@ -196,10 +228,11 @@ def overlap(
         Parameters of the target network.
     backward_weight
         Of the backward part.
+    divergence
+        From the data.
     """
-    parts = _parts(
-        value, theta, target_theta, states, next_states, reward, terminated, discount
-    )
+    data = states, next_states, reward, terminated, discount, divergence
+    parts = _parts(value, theta, target_theta, *data)
     g_f, g_b = _gradients(value, parts, forward_weight, backward_weight)
     # eq. odice-gradient
     return xp.asarray((g_f @ g_b) / xp.maximum(g_f @ g_f, 1e-10))
@@ -218,18 +251,20 @@ def odice_loss(
     forward_weight: OpenFraction = 0.6,
     backward_weight: NonNegativeFloat = 1.0,
     discount: Decay = 0.99,
+    divergence: Divergence = "chi_square",
     overlap: Real[()] | None = None,
 ) -> tuple[Scalar, Real[P]]:
     """The loss whose gradient is the orthogonal one.
 
     Parameters
     ----------
+    divergence
+        From the data.
     overlap
         Held constant; that of the function of this name if None.
     """
-    parts = _parts(
-        value, theta, target_theta, states, next_states, reward, terminated, discount
-    )
+    data = states, next_states, reward, terminated, discount, divergence
+    parts = _parts(value, theta, target_theta, *data)
     v, cache, _, (f_f, _), (f_b, _), _ = parts
     g_f, g_b = _gradients(value, parts, forward_weight, backward_weight)
     c = overlap
@@ -249,6 +284,7 @@ def extraction_weight(
     *,
     form: Literal["code", "derived"] = "code",
     cap: PositiveFloat = 100.0,
+    divergence: Divergence = "chi_square",
 ) -> NonNegative[N]:
     """Weight of each transition in the policy.
 
@@ -260,11 +296,13 @@ def extraction_weight(
         Of the weight.
     cap
         Largest weight of the code's form.
+    divergence
+        From the data; of the derived form.
     """
     # eq. odice-weight
     if form == "code":
         return xp.clip(residual, 0, cap)
-    return xp.maximum(residual / 2 + 1, 0)
+    return _conjugate(residual, divergence)[1]
 
 
 @checked

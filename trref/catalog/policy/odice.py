@@ -1,5 +1,7 @@
 """What is known of `trref.policy.odice`."""
 
+import math
+
 from trref.backend import xp
 from trref.catalog import Estimator, Interface, Limit, Method, Objective
 from trref.policy.odice import (
@@ -56,6 +58,13 @@ TRANSITIONS = Interface(
 )
 
 
+def _ratio(divergence):
+    """Where the supremum of x y - f(x) is."""
+    if divergence == "reverse_kl":
+        return lambda y: math.exp(min(y, 80.0) - 1)
+    return lambda y: y / 2 + 1 if y > -2 else 0.0
+
+
 def _gradients_by_samples(
     value,
     theta,
@@ -67,8 +76,10 @@ def _gradients_by_samples(
     forward_weight,
     backward_weight,
     discount,
+    divergence,
 ):
     """Forward and backward gradients, one sample at a time."""
+    ratio = _ratio(divergence)
     g_f, g_b, one = 0 * theta, 0 * theta, xp.ones(1)
     for n in range(len(reward)):
         x, y = states[n : n + 1], next_states[n : n + 1]
@@ -77,8 +88,8 @@ def _gradients_by_samples(
         onward = discount * (1 - float(terminated[n]))
         for_, back = reward[n] + onward * old_w - v, reward[n] + onward * w - old_v
         scale = forward_weight / len(reward)
-        g_f = g_f - scale * max(float(for_[0]) / 2 + 1, 0.0) * value.vjp(here, one)
-        pull = scale * backward_weight * onward * max(float(back[0]) / 2 + 1, 0.0)
+        g_f = g_f - scale * ratio(float(for_[0])) * value.vjp(here, one)
+        pull = scale * backward_weight * onward * ratio(float(back[0]))
         g_b = g_b + pull * value.vjp(there, one)
     return g_f, g_b
 
@@ -95,6 +106,7 @@ def _overlap_by_samples(
     forward_weight=0.6,
     backward_weight=1.0,
     discount=0.99,
+    divergence="chi_square",
 ):
     g_f, g_b = _gradients_by_samples(
         value,
@@ -107,14 +119,15 @@ def _overlap_by_samples(
         forward_weight,
         backward_weight,
         discount,
+        divergence,
     )
     return float(g_f @ g_b) / max(float(g_f @ g_f), 1e-10)
 
 
-def _weights_by_cases(residual, *, form="code", cap=100.0):
+def _weights_by_cases(residual, *, form="code", cap=100.0, divergence="chi_square"):
     if form == "code":
         return [min(max(e, 0.0), cap) for e in residual.tolist()]
-    return [e / 2 + 1 if e > -2 else 0.0 for e in residual.tolist()]
+    return [_ratio(divergence)(e) for e in residual.tolist()]
 
 
 def _without_backward(inputs):
@@ -130,13 +143,19 @@ def _without_backward(inputs):
 WEIGHTS = {
     "default": {},
     "semi-gradient": {"backward_weight": 0.0},
-    "probe": {"forward_weight": 0.4, "backward_weight": 1.7, "discount": 0.9},
+    "reverse divergence": {"divergence": "reverse_kl"},
+    "probe": {
+        "forward_weight": 0.4,
+        "backward_weight": 1.7,
+        "discount": 0.9,
+        "divergence": "reverse_kl",
+    },
 }
 METHOD = Method(
     key="mao2024odice",
     provenance={
         "confirmed": ("conjugate", "parts", "gradient", "weight", "cloning"),
-        "partly": ("vdice",),
+        "partly": ("vdice", "reverse"),
         "reconstructed": ("loss",),
     },
     functions=(
@@ -160,7 +179,12 @@ METHOD = Method(
             wrt="theta",
             settings={
                 "default": {},
-                "probe": {"forward_weight": 0.4, "discount": 0.9},
+                "reverse divergence": {"divergence": "reverse_kl"},
+                "probe": {
+                    "forward_weight": 0.4,
+                    "discount": 0.9,
+                    "divergence": "reverse_kl",
+                },
             },
         ),
         Objective(
@@ -173,8 +197,14 @@ METHOD = Method(
                     "residual": xp.array([-2.0, 0.0])
                 },
                 "far below": lambda: {"residual": xp.array([-50.0])},
+                "where a line goes on": lambda: {"residual": xp.array([85.0, 78.0])},
             },
             wrt="residual",
+            settings={
+                "default": {},
+                "reverse divergence": {"divergence": "reverse_kl"},
+                "probe": {"divergence": "reverse_kl"},
+            },
         ),
         Estimator(
             f=overlap,
@@ -192,8 +222,16 @@ METHOD = Method(
             settings={
                 "default": {},
                 "derived": {"form": "derived"},
+                "derived, reverse divergence": {
+                    "form": "derived",
+                    "divergence": "reverse_kl",
+                },
                 "a small cap": {"cap": 2.5},
-                "probe": {"form": "derived", "cap": 2.5},
+                "probe": {
+                    "form": "derived",
+                    "cap": 2.5,
+                    "divergence": "reverse_kl",
+                },
             },
             brute_force=_weights_by_cases,
         ),
