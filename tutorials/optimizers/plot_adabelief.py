@@ -78,8 +78,8 @@ right.legend(fontsize=7)
 # %%
 # What the figures show
 # ---------------------
-# Adam's mean step cannot be longer than the rate. AdaBelief's is one over the noise, as its law says, and where there is
-# none it is whatever epsilon allows: ten rates or fifty here. In the valley, where gradients change slowly, it is a
+# Adam's mean step cannot be longer than the rate. AdaBelief's is one over the noise, as its law says, and where there
+# is none it is whatever epsilon allows: ten rates or fifty here. In the valley, where gradients change slowly, it is a
 # little ahead of Adam, and epsilon makes no difference.
 
 quiet = {name: values[:, 0].mean() for name, values in found.items()}
