@@ -14,6 +14,7 @@ from trref.catalog import find
 from trref.diffusion.ddpm import ancestral_step
 from trref.diffusion.dpm_solver_pp import multistep, singlestep_2, singlestep_3
 from trref.diffusion.edm_heun import churned_path, karras_levels
+from trref.diffusion.flow_euler import euler_step, stochastic_step
 from trref.diffusion.noise_schedules import time_at
 from trref.problems.mixtures import MixtureDenoiser, ddpm_schedule, three_components
 
@@ -207,3 +208,21 @@ def test_singlestep_updates_of_third_order():
     seen = [_data(torch.tensor(p), r) for p, r in ((PLANE, 2.0), (first, one), (u, two))]
     x = scheduler.singlestep_dpm_solver_third_order_update(seen, sample=torch.tensor(PLANE))
     assert np.allclose(singlestep_3(VP, PLANE, levels, r1=0.4, r2=0.7), x.numpy(), rtol=1e-9, atol=1e-11)
+
+
+# ---- flows, in float32
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_flow_steps(stochastic):
+    module = _module("flow_match_euler_discrete")
+    z = torch.tensor(Z, dtype=torch.float32)
+    scheduler = module.FlowMatchEulerDiscreteScheduler.__new__(module.FlowMatchEulerDiscreteScheduler)
+    scheduler.config = types.SimpleNamespace(stochastic_sampling=stochastic)
+    scheduler.sigmas, scheduler._step_index, scheduler._begin_index = torch.tensor([0.7, 0.3]), 0, 0
+    x, v = (torch.tensor(a, dtype=torch.float32) for a in (X, NOISE))
+    module.randn_tensor = lambda *args, **kwargs: z
+    released = scheduler.step(v, torch.tensor(700.0), x, return_dict=False)[0]
+    times = {"u": 0.7, "next_u": 0.3}
+    ours = stochastic_step(X, NOISE, Z, **times) if stochastic else euler_step(X, NOISE, **times)
+    assert np.allclose(released.numpy(), ours, atol=5e-6)
