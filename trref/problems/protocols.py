@@ -15,7 +15,9 @@ __all__ = [
     "DecisionProcess",
     "DenoisingModel",
     "DenoisingNetwork",
+    "DifferentiableMap",
     "DomainLosses",
+    "GridEquation",
     "LogitNetwork",
     "Measurement",
     "Policy",
@@ -141,6 +143,16 @@ class DenoisingNetwork(Protocol):
         """The derivatives of ``sum(cotangent * prediction)`` by theta and x."""
 
 
+class DifferentiableMap(Protocol):
+    """A map from points to outputs that pulls cotangents back, as those of `trref.problems.maps`."""
+
+    def __call__(self, x) -> Any:
+        """The outputs (N, M) of points (N, D)."""
+
+    def vjp(self, x, cotangent) -> Any:
+        """The gradients (N, D) of ``sum(cotangent * map(x))``."""
+
+
 class DomainLosses(Protocol):
     """One loss a domain, as `trref.problems.domains.DomainLosses`."""
 
@@ -152,6 +164,22 @@ class DomainLosses(Protocol):
 
     def __len__(self) -> int:
         """The number of domains."""
+
+
+class GridEquation(Protocol):
+    """Residuals of an equation for all values of a grid, as those of `trref.problems.pde`."""
+
+    def residual(self, u) -> Any:
+        """The rows (E) at values (M)."""
+
+    def jvp(self, u, V) -> Any:
+        """The rows' derivatives along V, (M) or (M, N)."""
+
+    def vjp(self, u, r) -> Any:
+        """The gradient (M) of ``r · residual(u)``."""
+
+    def curvature(self, u, r, V) -> Any:
+        """The second derivatives of ``r · residual(u)``, times V."""
 
 
 class LogitNetwork(Protocol):
