@@ -1,9 +1,12 @@
 """NAdam, AdaMax and AdaBelief against torch.optim, optax and pytorch_optimizer, step by step in float64."""
 
+import types
+
 import numpy as np
 import pytest
 
-from trref.optimizers import adabelief, adamax, nadam
+from trref import catalog
+from trref.optimizers import adabelief, adafactor, adamax, nadam, shampoo
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -76,3 +79,31 @@ def test_rectified_adabelief():
     public = pytest.importorskip("pytorch_optimizer")
     ours = {**RATES, "rectified": True}
     _with_torch(lambda p: public.AdaBelief(p, **IN_TORCH, rectify=True, degenerated_to_sgd=True), adabelief, ours)
+
+
+def test_adafactor():
+    """Without decay PyTorch's bounds never act, and its ε₁ of the dtype is replaced by ours."""
+    _with_torch(lambda p: torch.optim.Adafactor(p, lr=0.05, eps=(1e-30, 1e-3)), adafactor, {"lr": 0.05}, rtol=1e-9)
+    theirs = {"lr": 0.05, "eps": (1e-30, 1e-3), "weight_decay": 0.3}
+    rule = next(d.f for d in catalog.find("adafactor.update").deviations if "PyTorch" in d.name)
+    named = types.SimpleNamespace(init=adafactor.init, update=rule)
+    ours = {"lr": 0.05, "weight_decay": 0.3}
+    _with_torch(lambda p: torch.optim.Adafactor(p, **theirs), named, ours, rtol=1e-9)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_adafactor_with_momentum(relative):
+    public = pytest.importorskip("pytorch_optimizer")
+    theirs = {"lr": 0.05, "betas": (0.7, 0.6), "weight_decay": 0.3, "relative_step": relative}
+    ours = {"lr": 0.01 if relative else 0.05, "beta1": 0.7, "longest": 0.6, "weight_decay": 0.3, "relative": relative}
+    make = lambda p: public.AdaFactor(p, **theirs, momentum_dtype=torch.float64)  # noqa: E731
+    _with_torch(make, adafactor, ours, rtol=1e-9, atol=1e-10)
+
+
+def test_shampoo():
+    """Matrices: of three axes pytorch_optimizer 4.1 folds the gradient in another order."""
+    public = pytest.importorskip("pytorch_optimizer")
+    theirs = {"lr": 0.05, "matrix_eps": 0.1, "preconditioning_compute_steps": 1}
+    shapes = [(3, 2), (4, 4), (2, 5)]
+    make = lambda p: public.Shampoo(p, **theirs)  # noqa: E731
+    _with_torch(make, shampoo, {"lr": 0.05, "eps": 0.1}, shapes=shapes, steps=15, rtol=1e-8, atol=1e-9)
