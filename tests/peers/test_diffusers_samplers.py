@@ -16,6 +16,7 @@ from trref.diffusion.dpm_solver_pp import multistep, singlestep_2, singlestep_3
 from trref.diffusion.edm_heun import churned_path, karras_levels
 from trref.diffusion.flow_euler import euler_step, stochastic_step
 from trref.diffusion.noise_schedules import time_at
+from trref.diffusion.time_grids import sampling_levels, zero_terminal_snr
 from trref.problems.mixtures import MixtureDenoiser, ddpm_schedule, three_components
 
 torch = pytest.importorskip("torch")
@@ -226,3 +227,41 @@ def test_flow_steps(stochastic):
     times = {"u": 0.7, "next_u": 0.3}
     ours = stochastic_step(X, NOISE, Z, **times) if stochastic else euler_step(X, NOISE, **times)
     assert np.allclose(released.numpy(), ours, atol=5e-6)
+
+
+# ---- time grids
+
+
+def _released_grid(name, kind, steps, spacing, offset=0):
+    module = _module(name)
+    scheduler = getattr(module, kind).__new__(getattr(module, kind))
+    scheduler.config = types.SimpleNamespace(
+        num_train_timesteps=1000, timestep_spacing=spacing, steps_offset=offset, rescale_betas_zero_snr=False
+    )
+    scheduler.set_timesteps(steps)
+    return scheduler.timesteps.tolist()
+
+
+@pytest.mark.parametrize("steps", [1, 7, 10, 50, 999, 1000])
+@pytest.mark.parametrize(("spacing", "offset"), [("leading", 0), ("leading", 1), ("trailing", 0), ("linspace", 0)])
+@pytest.mark.parametrize(("name", "kind"), [("ddpm", "DDPMScheduler"), ("ddim", "DDIMScheduler")])
+def test_grids(name, kind, spacing, offset, steps):
+    if (spacing, steps) == ("linspace", 1) or (offset and steps == 1000):
+        return  # one of two ends; an index that does not exist: refused here
+    ours = sampling_levels(LEVELS, steps=steps, spacing=spacing, offset=offset)
+    assert _released_grid(name, kind, steps, spacing, offset) == ours.index.tolist()
+
+
+@pytest.mark.parametrize("steps", [61, 103, 201])
+def test_trailing_grids_with_an_entry_too_many(steps):
+    released = _released_grid("ddim", "DDIMScheduler", steps, "trailing")
+    assert len(released) == steps + 1 and released[-1] == -1
+    counted = _deviation("time_grids.sampling_levels", "a floating range")
+    assert counted(LEVELS, steps=steps).index.tolist() == released
+
+
+def test_zero_terminal_snr_of_ddim():
+    rates = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    mended = _module("ddim").rescale_zero_terminal_snr(rates)
+    released = torch.cumprod(1 - mended, 0).numpy()
+    assert np.allclose(zero_terminal_snr(LEVELS), released, rtol=1e-9, atol=1e-14)
