@@ -42,8 +42,8 @@ def test_only_directions_count():
     value, gradient = margin_objective(x, w, y, m, scale=8.0)
     longer, _ = margin_objective(3 * x, w * np.array([[0.5], [2.0], [7.0]]), y, m, scale=8.0)
     assert longer == pytest.approx(value)
-    assert np.allclose((x * gradient.embeddings).sum(1), 0, atol=1e-14)
-    assert np.allclose((w * gradient.centres).sum(1), 0, atol=1e-13)
+    assert np.allclose((x * gradient.embeddings).sum(1), 0, atol=1e-14, rtol=1e-9)
+    assert np.allclose((w * gradient.centres).sum(1), 0, atol=1e-13, rtol=1e-9)
 
 
 def test_a_larger_margin_is_a_larger_loss():
@@ -85,10 +85,10 @@ def test_a_short_scale_leaves_the_classes_alike():
 def test_margins_by_hand():
     """Draws 1, -1, 0 of margin 0.5 + 0.1 e; the nearest, the second, gets the smallest, the farthest the largest."""
     noise, cosines = np.array([1.0, -1.0, 0.0]), np.array([0.2, 0.9, 0.5])
-    assert np.allclose(elastic_margins(cosines, noise, std=0.1), [0.6, 0.4, 0.5])
-    assert np.allclose(elastic_margins(cosines, noise, std=0.1, matched=True), [0.6, 0.4, 0.5])
+    assert np.allclose(elastic_margins(cosines, noise, std=0.1), [0.6, 0.4, 0.5], rtol=1e-9)
+    assert np.allclose(elastic_margins(cosines, noise, std=0.1, matched=True), [0.6, 0.4, 0.5], rtol=1e-9)
     cosines = np.array([0.9, 0.2, 0.5])
-    assert np.allclose(elastic_margins(cosines, noise, std=0.1, matched=True), [0.4, 0.6, 0.5])
+    assert np.allclose(elastic_margins(cosines, noise, std=0.1, matched=True), [0.4, 0.6, 0.5], rtol=1e-9)
 
 
 def test_means_over_draws():

@@ -13,23 +13,23 @@ from trref.problems.rows import LinearScore, QuadraticScore, RowLoss
 def test_numbers_by_hand():
     """Slopes 2, -1, 0 and 3: up, down, not at all, and up to the end of the range."""
     score, x = LinearScore(np.array([2.0, -1.0, 0.0, 3.0])), np.array([[0.5, 0.5, 0.5, 0.9]])
-    assert np.allclose(fgsm(score, x, radius=0.2), [[0.7, 0.3, 0.5, 1.0]], atol=1e-15)
+    assert np.allclose(fgsm(score, x, radius=0.2), [[0.7, 0.3, 0.5, 1.0]], atol=1e-15, rtol=1e-9)
     path = pgd_path(score, x, x, radius=0.2, lr=0.15, steps=2)
-    assert np.allclose(path[0], x) and np.allclose(path[1], [[0.65, 0.35, 0.5, 1.0]], atol=1e-15)
-    assert np.allclose(path[2], [[0.7, 0.3, 0.5, 1.0]], atol=1e-15)
+    assert np.allclose(path[0], x, rtol=1e-9) and np.allclose(path[1], [[0.65, 0.35, 0.5, 1.0]], atol=1e-15, rtol=1e-9)
+    assert np.allclose(path[2], [[0.7, 0.3, 0.5, 1.0]], atol=1e-15, rtol=1e-9)
 
 
 def test_the_start_is_put_into_ball_and_box():
     x = np.array([[0.1, 0.5]])
     path = pgd_path(LinearScore(np.zeros(2)), x, np.array([[-0.2, 0.9]]), radius=0.3, steps=1)
-    assert np.allclose(path[0], [[0.0, 0.8]]) and np.array_equal(path[1], path[0])
+    assert np.allclose(path[0], [[0.0, 0.8]], rtol=1e-9) and np.array_equal(path[1], path[0])
 
 
 def test_a_hill_by_hand():
     """Steps of 0.1 towards the top at 0.25, then to and fro around it."""
     hill, x = QuadraticScore(np.eye(1), np.array([0.25])), np.array([[0.5]])
     path = pgd_path(hill, x, x, radius=0.4, lr=0.1, steps=5)[:, 0, 0]
-    assert np.allclose(path, [0.5, 0.4, 0.3, 0.2, 0.3, 0.2])
+    assert np.allclose(path, [0.5, 0.4, 0.3, 0.2, 0.3, 0.2], rtol=1e-9)
 
 
 def test_for_a_linear_score_no_corner_is_worse():
@@ -82,7 +82,7 @@ def test_to_first_order_the_loss_rises_by_the_sum_of_slopes():
 def test_rows_are_attacked_each_for_itself():
     loss, x, _ = _network(4)
     one = pgd(loss.on(slice(7, 8)), x[7:8], x[7:8], radius=0.1, lr=0.02)
-    assert np.allclose(pgd(loss, x, x, radius=0.1, lr=0.02)[7], one[0], atol=1e-13)
+    assert np.allclose(pgd(loss, x, x, radius=0.1, lr=0.02)[7], one[0], atol=1e-13, rtol=1e-9)
 
 
 def test_bad_input():

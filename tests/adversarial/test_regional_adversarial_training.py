@@ -21,13 +21,13 @@ from trref.problems.rows import RowLoss
 
 def test_numbers_by_hand():
     vertices = np.array([[[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 1.0]]])
-    assert np.allclose(hull_point(vertices, np.array([[0.5, 0.25, 0.25]])), [[0.5, 0.75]])
-    assert np.allclose(box_point(vertices, np.array([[0.25, 1.0]])), [[0.25, 1.0]])
+    assert np.allclose(hull_point(vertices, np.array([[0.5, 0.25, 0.25]])), [[0.5, 0.75]], rtol=1e-9)
+    assert np.allclose(box_point(vertices, np.array([[0.25, 1.0]])), [[0.25, 1.0]], rtol=1e-9)
     x, end = np.array([[0.0, 1.0]]), np.array([[0.2, 0.6]])
-    assert np.allclose(segment_point(x, end, np.array([0.5]), least=0.5), [[0.15, 0.7]])
+    assert np.allclose(segment_point(x, end, np.array([0.5]), least=0.5), [[0.15, 0.7]], rtol=1e-9)
     assert distance_share(end, x, radius=0.5) == pytest.approx([0.8])
     t = smoothed_labels(np.array([0.5]), np.array([1]), classes=4, most=0.4, power=2.0)
-    assert np.allclose(t, [[0.025, 0.925, 0.025, 0.025]])
+    assert np.allclose(t, [[0.025, 0.925, 0.025, 0.025]], rtol=1e-9)
 
 
 def test_the_cross_entropy_with_scipy():
@@ -36,7 +36,7 @@ def test_the_cross_entropy_with_scipy():
     expected = -(t * special.log_softmax(z, 1)).sum(1).mean()
     value, gradient = soft_cross_entropy(z, t)
     assert value == pytest.approx(expected)
-    assert np.allclose(gradient, (special.softmax(z, 1) - t) / 6)
+    assert np.allclose(gradient, (special.softmax(z, 1) - t) / 6, rtol=1e-9)
 
 
 def _attack(seed=1, N=20):
@@ -60,7 +60,7 @@ def test_targets_are_probabilities_and_keep_their_class():
     rng = np.random.default_rng(2)
     y = rng.integers(0, 5, 30)
     t = smoothed_labels(rng.random(30), y, classes=5, most=0.9)
-    assert np.allclose(t.sum(1), 1) and np.array_equal(t.argmax(1), y)
+    assert np.allclose(t.sum(1), 1, rtol=1e-9) and np.array_equal(t.argmax(1), y)
     assert np.array_equal(smoothed_labels(np.zeros(30), y, classes=5), np.eye(5)[y])
 
 

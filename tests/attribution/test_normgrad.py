@@ -43,7 +43,7 @@ def test_the_gradient_of_a_virtual_convolution():
     x, _ = _activations(1)
     identity = np.zeros((3, 3, 3, 3))
     identity[range(3), range(3), 1, 1] = 1
-    assert np.allclose(conv2d(x, identity, np.zeros(3), padding=1), x)
+    assert np.allclose(conv2d(x, identity, np.zeros(3), padding=1), x, rtol=1e-9)
     _, g = _score(x)
     ours = weight_gradient(x, g).reshape(3, 3, 3, 3)
     for entry in itertools.product(range(3), repeat=4):
@@ -126,15 +126,15 @@ def test_combinations_by_hand():
     """Maps 0, 1, 1/2 and 1, 0, 1/4 in shares 3/4 and 1/4."""
     maps = np.array([[[[1.0, 3.0, 2.0]]], [[[4.0, 0.0, 1.0]]]])
     weights = np.array([3.0, 1.0])
-    assert np.allclose(combine(maps, weights), [[[0.25, 0.75, 0.4375]]])
-    assert np.allclose(combine(maps, weights, rule="product"), [[[0, 0, 0.5**0.75 * 0.25**0.25]]])
+    assert np.allclose(combine(maps, weights), [[[0.25, 0.75, 0.4375]]], rtol=1e-9)
+    assert np.allclose(combine(maps, weights, rule="product"), [[[0, 0, 0.5**0.75 * 0.25**0.25]]], rtol=1e-9)
 
 
 def test_the_meta_step():
     loss = lambda theta: (float(theta @ theta) / 2, theta)  # noqa: E731
     theta = np.array([1.0, -2.0])
-    assert np.allclose(meta_parameters(loss, theta, lr=0.1), 0.9 * theta)
-    assert np.allclose(meta_parameters(loss, theta, lr=0.1, towards=False), 1.1 * theta)
+    assert np.allclose(meta_parameters(loss, theta, lr=0.1), 0.9 * theta, rtol=1e-9)
+    assert np.allclose(meta_parameters(loss, theta, lr=0.1, towards=False), 1.1 * theta, rtol=1e-9)
     assert np.array_equal(meta_parameters(loss, theta, lr=0.0), theta)
 
 

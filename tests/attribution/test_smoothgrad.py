@@ -14,16 +14,16 @@ def test_numbers_by_hand():
     score = ReluScore(np.array([[1.0, 0.0]]), np.array([-1.0]), np.array([8.0]))
     x, noise = np.array([[0.0, 2.0]]), np.zeros((4, 1, 2))
     noise[:, 0, 0] = [1.9, 2.1, -3.0, 0.0]
-    assert np.allclose(smooth_gradient(score, x, noise, level=0.25), [[2.0, 0.0]])
-    assert np.allclose(squared_gradient(score, x, noise, level=0.25), [[16.0, 0.0]])
-    assert np.allclose(gradient_variance(score, x, noise, level=0.25), [[12.0, 0.0]])
+    assert np.allclose(smooth_gradient(score, x, noise, level=0.25), [[2.0, 0.0]], rtol=1e-9)
+    assert np.allclose(squared_gradient(score, x, noise, level=0.25), [[16.0, 0.0]], rtol=1e-9)
+    assert np.allclose(gradient_variance(score, x, noise, level=0.25), [[12.0, 0.0]], rtol=1e-9)
 
 
 def test_each_row_has_noise_of_its_own_range():
     """The gradient of -|x|²/2 is -x: a copy's map says where the copy lies."""
     score, x = QuadraticScore(np.eye(2), np.zeros(2)), np.array([[0.0, 1.0], [0.0, 10.0], [3.0, 3.0]])
     noise = np.ones((1, 3, 2))
-    assert np.allclose(smooth_gradient(score, x, noise) + x, -0.15 * np.array([[1.0], [10.0], [0.0]]))
+    assert np.allclose(smooth_gradient(score, x, noise) + x, -0.15 * np.array([[1.0], [10.0], [0.0]]), rtol=1e-9)
 
 
 def test_without_noise_it_is_the_gradient():
@@ -49,7 +49,7 @@ def test_of_a_quadratic_score_the_mean_of_the_noise_decides():
     score = QuadraticScore(A, c)
     expected = -(x + sigma * noise.mean(0) - c) @ A
     assert np.allclose(smooth_gradient(score, x, noise, level=0.3), expected, rtol=0, atol=1e-13)
-    assert np.allclose(gradient_variance(score, x, noise, level=0.3), (sigma * noise @ A).var(0), atol=1e-13)
+    assert np.allclose(gradient_variance(score, x, noise, level=0.3), (sigma * noise @ A).var(0), atol=1e-13, rtol=1e-9)
 
 
 def test_the_squares_are_mean_and_variance():
@@ -78,8 +78,10 @@ def test_limits_of_little_and_of_much_noise():
     U, b, w, x = (rng.standard_normal(shape) for shape in ((6, 3), 6, 6, 3))
     value, gradient = blurred_score(U, b, w, x, sigma=1e-6)
     plain = ReluScore(U, b, w)(x[None])
-    assert np.allclose(value, plain[0][0], atol=1e-9) and np.allclose(gradient, plain[1][0], atol=1e-9)
-    assert np.allclose(blurred_score(U, b, w, x, sigma=1e9)[1], w @ U / 2, atol=1e-8)
+    assert np.allclose(value, plain[0][0], atol=1e-9, rtol=1e-9) and np.allclose(
+        gradient, plain[1][0], atol=1e-9, rtol=1e-9
+    )
+    assert np.allclose(blurred_score(U, b, w, x, sigma=1e9)[1], w @ U / 2, atol=1e-8, rtol=1e-9)
 
 
 def test_a_unit_without_weights_is_a_constant():

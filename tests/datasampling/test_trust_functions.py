@@ -107,7 +107,7 @@ def test_calibration_by_hand():
 
 def test_recovery_by_hand():
     accuracy, base, ceiling = np.array([0.5, 0.7, 0.9, 1.0]), np.full(4, 0.5), np.full(4, 0.9)
-    assert np.allclose(recovery(accuracy, base, ceiling), [0, 50, 100, 125])
+    assert np.allclose(recovery(accuracy, base, ceiling), [0, 50, 100, 125], rtol=1e-9)
 
 
 def test_bad_input():

@@ -60,7 +60,9 @@ def test_conditional_means_convert_into_each_other(given):
     means = {"data": x0, "noise": noise, "score": mixture.noised(ALPHA, SIGMA).score(x)}
     means["velocity"] = ALPHA_RATE * x0 + SIGMA_RATE * noise
     for wanted in PREDICTIONS:
-        assert np.allclose(convert_prediction(means[given], x, given=given, wanted=wanted, **PATH), means[wanted])
+        assert np.allclose(
+            convert_prediction(means[given], x, given=given, wanted=wanted, **PATH), means[wanted], rtol=1e-9
+        )
 
 
 def test_there_and_back():
@@ -76,8 +78,8 @@ def test_straight_path():
     rng, u = np.random.default_rng(3), 0.3
     v, x = rng.standard_normal((4, 2)), rng.standard_normal((4, 2))
     level = {"given": "velocity", "alpha": 1 - u, "sigma": u}
-    assert np.allclose(convert_prediction(v, x, wanted="data", **level), x - u * v)
-    assert np.allclose(convert_prediction(v, x, wanted="score", **level), -(x + (1 - u) * v) / u)
+    assert np.allclose(convert_prediction(v, x, wanted="data", **level), x - u * v, rtol=1e-9)
+    assert np.allclose(convert_prediction(v, x, wanted="score", **level), -(x + (1 - u) * v) / u, rtol=1e-9)
 
 
 def test_bad_input():

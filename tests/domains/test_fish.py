@@ -41,9 +41,13 @@ def _three_domains(seed=0, E=3):
 def test_steps_by_hand():
     """From 0: to 0.1, then back by 0.2 · 1.1; the other way round to -0.2 and -0.08."""
     start = np.array([0.0])
-    assert np.allclose(inner_trajectory(TWO, start, np.array([0, 1]), lr=0.1), [[0.0], [0.1], [-0.12]], atol=1e-15)
-    assert np.allclose(inner_trajectory(TWO, start, np.array([1, 0]), lr=0.1), [[0.0], [-0.2], [-0.08]], atol=1e-15)
-    assert np.allclose(fish_step(TWO, start, np.array([0, 1]), lr=0.1, meta=0.25), [-0.03], atol=1e-15)
+    assert np.allclose(
+        inner_trajectory(TWO, start, np.array([0, 1]), lr=0.1), [[0.0], [0.1], [-0.12]], atol=1e-15, rtol=1e-9
+    )
+    assert np.allclose(
+        inner_trajectory(TWO, start, np.array([1, 0]), lr=0.1), [[0.0], [-0.2], [-0.08]], atol=1e-15, rtol=1e-9
+    )
+    assert np.allclose(fish_step(TWO, start, np.array([0, 1]), lr=0.1, meta=0.25), [-0.03], atol=1e-15, rtol=1e-9)
 
 
 def test_the_objective_by_hand():
@@ -62,7 +66,9 @@ def test_the_inner_products_pair_by_pair():
     assert value == pytest.approx(values.mean() - 0.7 * np.mean(pairs), rel=1e-13)
     for gamma, some in ((0.0, losses), (0.7, losses.on(slice(0, 1)))):
         value, gradient = idgm_objective(some, theta, gamma=gamma)
-        assert value == pytest.approx(some(theta)[0].mean()) and np.allclose(gradient, some(theta)[1].mean(0))
+        assert value == pytest.approx(some(theta)[0].mean()) and np.allclose(
+            gradient, some(theta)[1].mean(0), rtol=1e-9
+        )
 
 
 def test_over_all_orders_fish_ascends_the_inner_products():
@@ -99,13 +105,13 @@ def test_identical_domains_are_gradient_descent():
     same, expected = losses.on(np.array([1, 1, 1])), theta
     for _ in range(3):
         expected = expected - 0.3 * losses(expected)[1][1]
-    assert np.allclose(fish_step(same, theta, np.array([2, 0, 1]), lr=0.3, meta=1.0), expected, atol=1e-14)
+    assert np.allclose(fish_step(same, theta, np.array([2, 0, 1]), lr=0.3, meta=1.0), expected, atol=1e-14, rtol=1e-9)
 
 
 def test_short_inner_steps_are_a_step_on_the_mean_loss():
     losses, theta = _three_domains()
     end = fish_step(losses, theta, np.array([2, 0, 1]), lr=1e-6, meta=0.1 / 1e-6)
-    assert np.allclose(end, theta - 0.1 * losses(theta)[1].sum(0), atol=1e-6)
+    assert np.allclose(end, theta - 0.1 * losses(theta)[1].sum(0), atol=1e-6, rtol=1e-9)
 
 
 def test_a_share_of_1_is_the_end():
@@ -113,7 +119,7 @@ def test_a_share_of_1_is_the_end():
     order = np.array([1, 2, 1, 0])
     end = inner_trajectory(losses, theta, order, lr=0.5)
     assert end.shape == (5, 6) and np.array_equal(end[0], theta)
-    assert np.allclose(fish_step(losses, theta, order, lr=0.5, meta=1.0), end[-1], atol=1e-15)
+    assert np.allclose(fish_step(losses, theta, order, lr=0.5, meta=1.0), end[-1], atol=1e-15, rtol=1e-9)
 
 
 def test_bad_input():

@@ -35,10 +35,10 @@ def test_a_bias_alone_by_hand():
     """Two classes, z = 1, logits log 3 and 0: p = 3/4 and 1/4; p (1 - p) = 3/16."""
     theta, features = np.array([[np.log(3), 0.0]]), np.ones((1, 4, 1))
     labels = np.array([[0, 0, 1, 1]])
-    assert np.allclose(head_gradient(theta, features, labels), [[[0.25, -0.25]]])
-    assert np.allclose(_matrix(theta, features), 3 / 16 * np.array([[1, -1], [-1, 1]]))
-    assert np.allclose(hessian_diagonal(theta, features), 3 / 16)
-    assert np.allclose(gradient_product(theta, features, labels), [[[3 / 32, -3 / 32]]])
+    assert np.allclose(head_gradient(theta, features, labels), [[[0.25, -0.25]]], rtol=1e-9)
+    assert np.allclose(_matrix(theta, features), 3 / 16 * np.array([[1, -1], [-1, 1]]), rtol=1e-9)
+    assert np.allclose(hessian_diagonal(theta, features), 3 / 16, rtol=1e-9)
+    assert np.allclose(gradient_product(theta, features, labels), [[[3 / 32, -3 / 32]]], rtol=1e-9)
 
 
 def test_derivatives_of_the_loss():
@@ -50,7 +50,9 @@ def test_derivatives_of_the_loss():
         slope = (loss(theta + step * V) - loss(theta - step * V)) / (2 * step)
         assert slope == pytest.approx((g[e] * V).sum(), rel=1e-7)
     ends = [head_gradient(theta + s * V, features, labels) for s in (step, -step)]
-    assert np.allclose((ends[0] - ends[1]) / (2 * step), hessian_product(theta, features, np.stack([V] * 3)), atol=1e-8)
+    assert np.allclose(
+        (ends[0] - ends[1]) / (2 * step), hessian_product(theta, features, np.stack([V] * 3)), atol=1e-8, rtol=1e-9
+    )
 
 
 def test_product_with_the_gradient_is_half_the_slope_of_its_square():
@@ -58,18 +60,18 @@ def test_product_with_the_gradient_is_half_the_slope_of_its_square():
     step, V = 1e-6, np.random.default_rng(2).standard_normal((3, 3))
     squares = [(head_gradient(theta + s * V, features, labels) ** 2).sum((1, 2)) for s in (step, -step)]
     slope = (squares[0] - squares[1]) / (2 * step)
-    assert np.allclose((gradient_product(theta, features, labels) * V).sum((1, 2)), slope / 2, atol=1e-8)
+    assert np.allclose((gradient_product(theta, features, labels) * V).sum((1, 2)), slope / 2, atol=1e-8, rtol=1e-9)
 
 
 def test_over_all_signs_hutchinson_is_exact_and_has_that_variance():
     theta, features, _ = _head(2, D=2, K=2)
     signs = np.array(list(itertools.product([-1.0, 1.0], repeat=4))).reshape(-1, 2, 2)
     each = np.stack([hutchinson_diagonal(theta, features, z[None]) for z in signs])
-    assert np.allclose(each.mean(0), hessian_diagonal(theta, features), atol=1e-14)
+    assert np.allclose(each.mean(0), hessian_diagonal(theta, features), atol=1e-14, rtol=1e-9)
     H = _matrix(theta, features)
     expected = (H**2).sum(1) - np.diag(H) ** 2
-    assert np.allclose(each[:, 0].var(0).ravel(), expected, atol=1e-14)
-    assert np.allclose(hutchinson_diagonal(theta, features, signs), each.mean(0), atol=1e-14)
+    assert np.allclose(each[:, 0].var(0).ravel(), expected, atol=1e-14, rtol=1e-9)
+    assert np.allclose(hutchinson_diagonal(theta, features, signs), each.mean(0), atol=1e-14, rtol=1e-9)
 
 
 def test_without_weights_it_is_the_mean_loss():
@@ -78,8 +80,8 @@ def test_without_weights_it_is_the_mean_loss():
     rows, classes = features.reshape(-1, 3), labels.ravel()
     expected, slopes = softmax_cross_entropy(rows @ theta, classes)
     assert value == pytest.approx(float(expected), rel=1e-13)
-    assert np.allclose(gradient.theta, rows.T @ slopes, atol=1e-14)
-    assert np.allclose(gradient.features, (slopes @ theta.T).reshape(features.shape), atol=1e-14)
+    assert np.allclose(gradient.theta, rows.T @ slopes, atol=1e-14, rtol=1e-9)
+    assert np.allclose(gradient.features, (slopes @ theta.T).reshape(features.shape), atol=1e-14, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["product", "diagonal"])
@@ -109,15 +111,15 @@ def test_at_0_the_hessian_knows_second_moments_alone():
     _, features, _ = _head(6)
     J = np.eye(3) / 3 - np.ones((3, 3)) / 9
     second = features[1].T @ features[1] / len(features[1])
-    assert np.allclose(_matrix(np.zeros((3, 3)), features, 1), np.kron(second, J), atol=1e-14)
+    assert np.allclose(_matrix(np.zeros((3, 3)), features, 1), np.kron(second, J), atol=1e-14, rtol=1e-9)
 
 
 def test_a_constant_for_all_classes_changes_nothing():
     theta, features, labels = _head(7)
     shifted = theta + np.array([[0.3], [-2.0], [1.0]])
     for f in (head_gradient, gradient_product):
-        assert np.allclose(f(shifted, features, labels), f(theta, features, labels), atol=1e-13)
-    assert np.allclose(hessian_diagonal(shifted, features), hessian_diagonal(theta, features), atol=1e-13)
+        assert np.allclose(f(shifted, features, labels), f(theta, features, labels), atol=1e-13, rtol=1e-9)
+    assert np.allclose(hessian_diagonal(shifted, features), hessian_diagonal(theta, features), atol=1e-13, rtol=1e-9)
 
 
 def _definite(rng, P):

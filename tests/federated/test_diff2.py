@@ -31,9 +31,9 @@ def _task(seed=0, N=30, P=4):
 
 
 def test_clipping_by_hand():
-    assert np.allclose(clip(np.array([[3.0, 4.0], [0.3, 0.4]]), bound=1.0), [[0.6, 0.8], [0.3, 0.4]])
+    assert np.allclose(clip(np.array([[3.0, 4.0], [0.3, 0.4]]), bound=1.0), [[0.6, 0.8], [0.3, 0.4]], rtol=1e-9)
     g = np.array([[3.0, 4.0], [0.0, 2.0]])
-    assert np.allclose(private_mean(g, np.array([1.0, 0.0]), bound=1.0, multiplier=0.5), [0.3 + 0.5, 0.9])
+    assert np.allclose(private_mean(g, np.array([1.0, 0.0]), bound=1.0, multiplier=0.5), [0.3 + 0.5, 0.9], rtol=1e-9)
     d = private_difference(
         g,
         np.array([[0.0, 0.0], [0.0, 1.5]]),
@@ -42,7 +42,7 @@ def test_clipping_by_hand():
         smoothness=0.5,
         multiplier=0.25,
     )
-    assert np.allclose(d, [0.3 + 0.25, 0.65])
+    assert np.allclose(d, [0.3 + 0.25, 0.65], rtol=1e-9)
 
 
 def test_without_noise_and_clipping_the_differences_telescope():
@@ -51,7 +51,7 @@ def test_without_noise_and_clipping_the_differences_telescope():
         samples, rng.standard_normal(4), np.zeros((9, 4)), lr=2.0, restart=5, bound=1.0, smoothness=0.25, **CLEAN
     )
     for x, v in zip(path.points[:-1], path.estimates, strict=True):
-        assert np.allclose(v, samples(x)[1], atol=1e-14)
+        assert np.allclose(v, samples(x)[1], atol=1e-14, rtol=1e-9)
 
 
 def test_a_mean_in_each_round_is_private_gradient_descent():
@@ -61,7 +61,7 @@ def test_a_mean_in_each_round_is_private_gradient_descent():
     path = descent(samples, theta, noise, lr=0.7, restart=1, **how)
     for xi, x in zip(noise, path.points[1:], strict=True):
         theta = theta - 0.7 * private_mean(samples.each(theta)[1], xi, bound=0.5, multiplier=2.0)
-        assert np.allclose(x, theta, atol=1e-14)
+        assert np.allclose(x, theta, atol=1e-14, rtol=1e-9)
 
 
 def test_what_one_sample_can_change():
@@ -126,7 +126,9 @@ def test_the_code_spends_a_little_less_well():
         spent = epsilon / (2 * alpha)
         theirs = code_multipliers(np.array([epsilon]), delta=1e-5, restarts=10, rounds=200)
         ours = noise_multipliers(np.array([spent]), restarts=10, differences=200, share=0.8)
-        assert np.allclose(theirs.mean, ours.mean) and np.allclose(theirs.difference, ours.difference)
+        assert np.allclose(theirs.mean, ours.mean, rtol=1e-9) and np.allclose(
+            theirs.difference, ours.difference, rtol=1e-9
+        )
         assert 1.005 < float(rho_of(np.array([epsilon]), delta=1e-5)[0]) / spent < 1.09
 
 

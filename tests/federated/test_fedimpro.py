@@ -42,18 +42,20 @@ def test_features_of_the_samples_themselves_count_twice():
     own = {"sampled": h, "sampled_labels": data["labels"]}
     joint = joint_loss(**weights, **data, **own, weighting="joint")
     both = joint_loss(**weights, **data, **own)
-    assert both[0] == pytest.approx(2 * joint[0]) and np.allclose(_upper(both), 2 * _upper(joint))
-    assert np.allclose(both[1].W1, 2 * joint[1].W1)
+    assert both[0] == pytest.approx(2 * joint[0]) and np.allclose(_upper(both), 2 * _upper(joint), rtol=1e-9)
+    assert np.allclose(both[1].W1, 2 * joint[1].W1, rtol=1e-9)
 
 
 def test_moments_by_hand_and_of_absent_classes():
     features, labels = np.array([[1.0], [3.0], [7.0]]), np.array([0, 0, 2])
     told = client_statistics(np.full((3, 1), 4.0), np.full((3, 1), 2.0), features, labels, beta=0.75)
-    assert np.allclose(told.means[:, 0], [3.5, 4, 4.75]) and np.allclose(told.variances[:, 0], [1.75, 2, 1.5])
+    assert np.allclose(told.means[:, 0], [3.5, 4, 4.75], rtol=1e-9) and np.allclose(
+        told.variances[:, 0], [1.75, 2, 1.5], rtol=1e-9
+    )
     told = server_statistics(
         np.zeros((1, 1)), np.ones((1, 1)), np.array([[[2.0]], [[4.0]]]), np.array([[[1.0]], [[5.0]]]), beta=0.5
     )
-    assert np.allclose(told.means, 1.5) and np.allclose(told.variances, 2)
+    assert np.allclose(told.means, 1.5, rtol=1e-9) and np.allclose(told.variances, 2, rtol=1e-9)
 
 
 def test_pooled_statistics_are_those_of_all_samples():
@@ -62,7 +64,9 @@ def test_pooled_statistics_are_those_of_all_samples():
     counts = np.array([[4.0, 4.0], [9.0, 9.0]])
     told = pooled_statistics(counts, np.stack([p.mean(0) for p in parts]), np.stack([p.var(0) for p in parts]))
     everything = np.concatenate(parts)
-    assert np.allclose(told.means, everything.mean(0)) and np.allclose(told.variances, everything.var(0))
+    assert np.allclose(told.means, everything.mean(0), rtol=1e-9) and np.allclose(
+        told.variances, everything.var(0), rtol=1e-9
+    )
 
 
 def test_drawn_features_have_these_moments():
@@ -113,7 +117,7 @@ def test_the_ratio_of_variances():
         before = own - (n[:, None] * own).sum(0) / n.sum()
         return ((mixed - whole) ** 2).sum(1) / (before**2).sum(1)
 
-    assert np.allclose(after(n), 0.25) and np.allclose(after(0.5 * n), (1 / 1.5) ** 2)
+    assert np.allclose(after(n), 0.25, rtol=1e-9) and np.allclose(after(0.5 * n), (1 / 1.5) ** 2, rtol=1e-9)
     assert np.ptp(after(np.full(4, 50.0))) > 0.1
     mixed = (own + common) / 2
     assert gradient_variance(mixed, n) == pytest.approx(float(gradient_variance(own, n)) / 4)

@@ -25,21 +25,21 @@ def test_numbers_by_hand():
     """Precisions 1 and 3 at 0 and 4: 4 at 3; at 1, (1 - 0)/0.25 - 4 (1 - 3) and 3 (1 - 4)/0.75 + 8."""
     means, precisions = np.array([[0.0], [4.0]]), np.array([[[1.0]], [[3.0]]])
     q = global_surrogate(means, precisions)
-    assert np.allclose(q.mean, [3]) and np.allclose(q.precision, [[4]])
+    assert np.allclose(q.mean, [3], rtol=1e-9) and np.allclose(q.precision, [[4]], rtol=1e-9)
     c = conducive_gradients(np.array([1.0]), means, precisions, np.array([0.25, 0.75]))
-    assert np.allclose(c, [[12], [-4]])
-    assert np.allclose(shard_drift(np.array([1.0]), np.array([[2.0], [4.0]]), count=10, share=0.5), [61])
-    assert np.allclose(langevin_step(np.array([1.0]), np.array([2.0]), np.array([3.0]), lr=0.04), [1.64])
+    assert np.allclose(c, [[12], [-4]], rtol=1e-9)
+    assert np.allclose(shard_drift(np.array([1.0]), np.array([[2.0], [4.0]]), count=10, share=0.5), [61], rtol=1e-9)
+    assert np.allclose(langevin_step(np.array([1.0]), np.array([2.0]), np.array([3.0]), lr=0.04), [1.64], rtol=1e-9)
 
 
 def test_over_shards_conducive_gradients_are_0():
     rng, means, A, shares = _shards()
     for _ in range(5):
         c = conducive_gradients(10 * rng.standard_normal(3), means, A, shares)
-        assert np.allclose(shares @ c, 0, atol=1e-11)
-    assert np.allclose(conducive_gradients(np.ones(3), means[:1], A[:1], np.ones(1)), 0, atol=1e-13)
+        assert np.allclose(shares @ c, 0, atol=1e-11, rtol=1e-9)
+    assert np.allclose(conducive_gradients(np.ones(3), means[:1], A[:1], np.ones(1)), 0, atol=1e-13, rtol=1e-9)
     same = np.stack([A[0]] * 2), np.stack([means[0]] * 2)
-    assert np.allclose(conducive_gradients(np.ones(3), same[1], same[0], np.full(2, 0.5)), 0, atol=1e-12)
+    assert np.allclose(conducive_gradients(np.ones(3), same[1], same[0], np.full(2, 0.5)), 0, atol=1e-12, rtol=1e-9)
 
 
 def test_exact_surrogates_give_every_shard_the_whole_gradient():
@@ -50,9 +50,9 @@ def test_exact_surrogates_give_every_shard_the_whole_gradient():
     drifts = np.stack(
         [shard_drift(-prior @ theta, g[None], count=1, share=f) for g, f in zip(each, shares, strict=True)]
     )
-    assert np.allclose(shares @ drifts, whole, atol=1e-11)
+    assert np.allclose(shares @ drifts, whole, atol=1e-11, rtol=1e-9)
     corrected = drifts + conducive_gradients(theta, m, A, shares)
-    assert np.allclose(corrected, whole, atol=1e-10) and np.ptp(drifts, 0).max() > 1
+    assert np.allclose(corrected, whole, atol=1e-10, rtol=1e-9) and np.ptp(drifts, 0).max() > 1
     off = drifts + conducive_gradients(theta, m + 0.02, 1.01 * A, shares)
     assert ((off - whole) ** 2).sum() < 0.05 * ((drifts - whole) ** 2).sum()
 
@@ -64,16 +64,20 @@ def test_long_stays():
     local = local_targets(m, A, prior, shares)
     for s in range(4):
         g = -A[s] @ (local.means[s] - m[s])
-        assert np.allclose(shard_drift(-prior @ local.means[s], g[None], count=1, share=shares[s]), 0, atol=1e-10)
+        assert np.allclose(
+            shard_drift(-prior @ local.means[s], g[None], count=1, share=shares[s]), 0, atol=1e-10, rtol=1e-9
+        )
     exact = conducive_targets(m, A, m, A, prior, shares)
     precision = prior + A.sum(0)
     mean = np.linalg.solve(precision, np.einsum("sij,sj->i", A, m))
-    assert np.allclose(exact.precisions, precision) and np.allclose(exact.means, mean)
+    assert np.allclose(exact.precisions, precision, rtol=1e-9) and np.allclose(exact.means, mean, rtol=1e-9)
     off = conducive_targets(m, A, m + 0.05, 0.95 * A, prior, shares)
     for s in range(4):
         g = -A[s] @ (off.means[s] - m[s])
         drift = shard_drift(-prior @ off.means[s], g[None], count=1, share=shares[s])
-        assert np.allclose(drift + conducive_gradients(off.means[s], m + 0.05, 0.95 * A, shares)[s], 0, atol=1e-10)
+        assert np.allclose(
+            drift + conducive_gradients(off.means[s], m + 0.05, 0.95 * A, shares)[s], 0, atol=1e-10, rtol=1e-9
+        )
 
 
 def test_a_surrogate_from_draws_leaves_the_prior_out():
@@ -82,7 +86,7 @@ def test_a_surrogate_from_draws_leaves_the_prior_out():
     C = np.linalg.inv(A + prior)
     draws = rng.multivariate_normal(C @ A @ m, C, size=200000)
     q = fit_surrogate(draws, prior)
-    assert np.allclose(q.precision, A, atol=0.08) and np.allclose(q.mean, m, atol=0.02)
+    assert np.allclose(q.precision, A, atol=0.08, rtol=1e-9) and np.allclose(q.mean, m, atol=0.02, rtol=1e-9)
 
 
 def test_the_stationary_law_of_the_chain():
@@ -93,7 +97,7 @@ def test_the_stationary_law_of_the_chain():
     theta = np.zeros((20000, 2))
     for _ in range(40):
         theta = theta - h / 2 * theta @ A + np.sqrt(h) * rng.standard_normal(theta.shape)
-    assert np.allclose(np.cov(theta.T), C, atol=0.02)
+    assert np.allclose(np.cov(theta.T), C, atol=0.02, rtol=1e-9)
     assert np.allclose(stationary_covariance(A, lr=1e-9), np.linalg.inv(A), rtol=1e-8)
 
 

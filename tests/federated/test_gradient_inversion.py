@@ -28,7 +28,7 @@ def _sample(seed=0):
 def test_the_gradient_is_that_of_the_network():
     x, theta, weights, target = _sample()
     expected = ClassifierLoss(x[None], np.array([1]), (5, 4, 3))(theta)[1]
-    assert np.allclose(parameter_gradient(x, **weights, target=target), expected, atol=1e-14)
+    assert np.allclose(parameter_gradient(x, **weights, target=target), expected, atol=1e-14, rtol=1e-9)
 
 
 def test_its_derivative():
@@ -36,7 +36,7 @@ def test_its_derivative():
     J, step = gradient_jacobian(x, **weights, target=target), 1e-6
     for d in range(5):
         ends = [parameter_gradient(x + s * np.eye(5)[d], **weights, target=target) for s in (step, -step)]
-        assert np.allclose((ends[0] - ends[1]) / (2 * step), J[:, d], atol=1e-8)
+        assert np.allclose((ends[0] - ends[1]) / (2 * step), J[:, d], atol=1e-8, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["squared", "cosine"])
@@ -44,7 +44,7 @@ def test_the_hessian_at_the_truth(kind):
     x, _, weights, target = _sample(2)
     seen = parameter_gradient(x, **weights, target=target)
     slope = lambda point: matching_loss(point, **weights, target=target, gradient=seen, kind=kind)[1]  # noqa: E731
-    assert np.allclose(slope(x), 0, atol=1e-14)
+    assert np.allclose(slope(x), 0, atol=1e-14, rtol=1e-9)
     J = gradient_jacobian(x, **weights, target=target)
     H = matching_hessian(J, seen, kind=kind)
     step = 1e-5
@@ -55,8 +55,8 @@ def test_the_hessian_at_the_truth(kind):
 def test_scales_and_interlacing():
     x, _, weights, target = _sample(3)
     g, J = parameter_gradient(x, **weights, target=target), gradient_jacobian(x, **weights, target=target)
-    assert np.allclose(matching_hessian(7 * J, 7 * g, kind="cosine"), matching_hessian(J, g, kind="cosine"))
-    assert np.allclose(matching_hessian(7 * J, 7 * g), 49 * matching_hessian(J, g))
+    assert np.allclose(matching_hessian(7 * J, 7 * g, kind="cosine"), matching_hessian(J, g, kind="cosine"), rtol=1e-9)
+    assert np.allclose(matching_hessian(7 * J, 7 * g), 49 * matching_hessian(J, g), rtol=1e-9)
     angle = np.linalg.eigvalsh(matching_hessian(J, g, kind="cosine")) * (g @ g)
     plain = np.linalg.eigvalsh(J.T @ J)
     assert (angle <= plain * (1 + 1e-12)).all() and (angle[1:] >= plain[:-1] * (1 - 1e-9)).all()
@@ -75,7 +75,7 @@ def test_descent_contracts_as_foreseen():
     for _ in range(30):
         point = point - lr * matching_loss(point, **weights, target=target, gradient=seen)[1]
     expected = predicted_offset(H, offset, lr=lr, steps=30)
-    assert np.allclose(expected, (1 - lr * values[2]) ** 30 * offset, atol=1e-18)
+    assert np.allclose(expected, (1 - lr * values[2]) ** 30 * offset, atol=1e-18, rtol=1e-9)
     assert np.allclose(point - x, expected, rtol=1e-3, atol=1e-10)
 
 

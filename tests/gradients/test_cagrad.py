@@ -46,7 +46,7 @@ def test_two_tasks_on_a_line_of_weights():
 
 def test_without_room_it_is_the_mean():
     G = np.random.default_rng(1).standard_normal((3, 4))
-    assert np.allclose(direction(G, np.array([0.2, 0.3, 0.5]), c=0.0), G.mean(0))
+    assert np.allclose(direction(G, np.array([0.2, 0.3, 0.5]), c=0.0), G.mean(0), rtol=1e-9)
     opposite = np.array([[1.0, -2.0], [-1.0, 2.0]])
     assert not direction(opposite, np.array([0.5, 0.5])).any()
 

@@ -18,7 +18,9 @@ def _pair(c, lengths=(2.0, 0.7)):
 
 def test_the_angle_by_hand_and_without_jumps():
     assert np.allclose(
-        conflict_angle(np.array([0.3, 0.0, -0.25, -0.5, -0.65, -0.8, -0.9])) / np.pi, [0, 0, 0.25, 0.5, 0.625, 1, 1]
+        conflict_angle(np.array([0.3, 0.0, -0.25, -0.5, -0.65, -0.8, -0.9])) / np.pi,
+        [0, 0, 0.25, 0.5, 0.625, 1, 1],
+        rtol=1e-9,
     )
     for threshold in (0.0, -0.5, -0.8):
         below, above = conflict_angle(np.array([threshold - 1e-9, threshold + 1e-9]))
@@ -37,7 +39,7 @@ def test_what_is_left_of_a_conflict():
 def test_at_the_thresholds():
     w, l = _pair(-0.9)
     pair = resolve_pair(w, l)
-    assert np.allclose(pair.winner, w, atol=1e-15) and abs(pair.loser @ w) < 1e-15
+    assert np.allclose(pair.winner, w, atol=1e-15, rtol=1e-9) and abs(pair.loser @ w) < 1e-15
     pair = resolve_pair(*_pair(-0.5))
     cosine = pair.winner @ pair.loser / np.linalg.norm(pair.winner) / np.linalg.norm(pair.loser)
     assert cosine == pytest.approx(0.5)
@@ -48,16 +50,16 @@ def test_at_the_thresholds():
 def test_two_tasks_corrected_in_full_are_those_of_pcgrad():
     G = np.stack(_pair(-0.5))
     d = _fresh(G).direction
-    assert np.allclose(d, pcgrad.surgery(G, np.array([[1, 0], [1, 0]])), atol=1e-14)
-    assert np.allclose(G @ d, (G**2).sum(1) * 0.75)
+    assert np.allclose(d, pcgrad.surgery(G, np.array([[1, 0], [1, 0]])), atol=1e-14, rtol=1e-9)
+    assert np.allclose(G @ d, (G**2).sum(1) * 0.75, rtol=1e-9)
 
 
 def test_where_it_is_the_plain_sum():
     G = np.random.default_rng(0).standard_normal((4, 3))
     assert np.array_equal(_fresh(G[:1]).direction, G[0])
-    assert np.allclose(_fresh(np.abs(G)).direction, np.abs(G).sum(0))
+    assert np.allclose(_fresh(np.abs(G)).direction, np.abs(G).sum(0), rtol=1e-9)
     told = _fresh(G, weak=-0.999, main=-0.9995, crit=-0.9999)
-    assert np.allclose(told.direction, G.sum(0)) and not told.wins.any()
+    assert np.allclose(told.direction, G.sum(0), rtol=1e-9) and not told.wins.any()
 
 
 def test_a_conflict_within_rounding_is_none():
@@ -70,19 +72,19 @@ def test_who_wins():
     G = np.stack(_pair(-0.9, (1.0, 1.0)))
     previous = np.array([[0.0, 1.0], G[1]])
     told = resolve(G, previous, np.ones(2), np.zeros((2, 2)))
-    assert np.allclose(told.gradients[1], G[1]) and told.wins[1, 0] == 1
+    assert np.allclose(told.gradients[1], G[1], rtol=1e-9) and told.wins[1, 0] == 1
     told = resolve(G, previous, np.ones(2), np.array([[0.0, 0.0], [3.0, 0.0]]))
-    assert np.allclose(told.gradients[0], G[0]) and np.array_equal(told.wins, [[0, 1], [0, 0]])
+    assert np.allclose(told.gradients[0], G[0], rtol=1e-9) and np.array_equal(told.wins, [[0, 1], [0, 0]])
     long = resolve(G, 0 * G, np.array([1.0, 0.2]), np.zeros((2, 2)))
     assert long.wins[1, 0] == 1, "unusually long, by its own mean"
-    assert np.allclose(long.norm_average, [1.0, 0.24]) and np.array_equal(long.previous, G)
+    assert np.allclose(long.norm_average, [1.0, 0.24], rtol=1e-9) and np.array_equal(long.previous, G)
 
 
 def test_rotations_do_not_matter_and_units_do():
     rng = np.random.default_rng(1)
     G = rng.standard_normal((3, 5))
     Q = np.linalg.qr(rng.standard_normal((5, 5)))[0]
-    assert np.allclose(_fresh(G @ Q).direction, _fresh(G).direction @ Q, atol=1e-12)
+    assert np.allclose(_fresh(G @ Q).direction, _fresh(G).direction @ Q, atol=1e-12, rtol=1e-9)
     scaled = _fresh(G * np.array([[5.0], [1.0], [1.0]])).direction
     assert np.linalg.norm(scaled - _fresh(G).direction) > 0.1
 
@@ -111,8 +113,8 @@ def test_momentum_without_its_bias():
     for step in (1, 2, 3):
         average, corrected = momentum(average, np.array([1.0, -2.0]), step=step, beta=0.8)
         assert np.allclose(corrected, [1, -2], rtol=1e-14)
-    assert np.allclose(signed_step(np.array([3.0, 4.0]), np.array([0.0, -2.5]), kappa=0.1), [0, -0.2])
-    assert np.allclose(signed_step(np.array([300.0, 400.0]), np.array([0.0, -2.5]), kappa=0.1), [0, -10])
+    assert np.allclose(signed_step(np.array([3.0, 4.0]), np.array([0.0, -2.5]), kappa=0.1), [0, -0.2], rtol=1e-9)
+    assert np.allclose(signed_step(np.array([300.0, 400.0]), np.array([0.0, -2.5]), kappa=0.1), [0, -10], rtol=1e-9)
 
 
 def test_bad_input():

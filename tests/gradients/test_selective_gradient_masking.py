@@ -36,7 +36,9 @@ def test_by_default_it_is_the_plain_network():
     theta, X, labels = _task()
     value, gradient = masked_objective(theta, X, labels, RESERVED)
     expected = ClassifierLoss(X, labels, (3, 4, 3))(theta)
-    assert value == pytest.approx(float(expected[0]), rel=1e-13) and np.allclose(gradient, expected[1], atol=1e-14)
+    assert value == pytest.approx(float(expected[0]), rel=1e-13) and np.allclose(
+        gradient, expected[1], atol=1e-14, rtol=1e-9
+    )
 
 
 def test_forget_data_move_the_block_alone():
@@ -44,7 +46,7 @@ def test_forget_data_move_the_block_alone():
     plain = ClassifierLoss(X, labels, (3, 4, 3))(theta)[1]
     gradient = masked_objective(theta, X, labels, RESERVED, mode="forget")[1]
     assert np.array_equal(gradient[_own() == 0], np.zeros(int((_own() == 0).sum())))
-    assert np.allclose(gradient[_own() == 1], plain[_own() == 1], atol=1e-14)
+    assert np.allclose(gradient[_own() == 1], plain[_own() == 1], atol=1e-14, rtol=1e-9)
     assert abs(plain[_own() == 0]).min() > 0
 
 
@@ -56,7 +58,7 @@ def test_retain_data_neither_see_nor_move_it():
     assert not gradient[_own() == 1].any()
     removed = ClassifierLoss(X, labels, (3, 4, 3))(ablate(theta, _own()))
     assert value == pytest.approx(float(removed[0]), rel=1e-13)
-    assert np.allclose(gradient[_own() == 0], removed[1][_own() == 0], atol=1e-14)
+    assert np.allclose(gradient[_own() == 0], removed[1][_own() == 0], atol=1e-14, rtol=1e-9)
 
 
 def test_a_pair_of_networks_that_share_an_output():
@@ -74,7 +76,7 @@ def test_routing_and_masking_agree_before_the_hidden_units():
     routed = routed_objective(theta, X, labels, RESERVED)
     masked = masked_objective(theta, X, labels, RESERVED, mode="forget")
     assert routed[0] == masked[0]
-    assert np.allclose(routed[1][:16], masked[1][:16], atol=1e-15)
+    assert np.allclose(routed[1][:16], masked[1][:16], atol=1e-15, rtol=1e-9)
     rest = (_own() == 0) & (np.arange(len(theta)) >= 16)
     assert abs(routed[1][rest]).min() > 0 and not masked[1][rest].any()
 
@@ -99,7 +101,9 @@ def test_calibration_is_a_weighted_mean():
     value, gradient = calibrate(bias, logits, labels, np.array([1.0, 2.0, 0.0]))
     rows = np.array([0, 1, 1])
     expected, slopes = softmax_cross_entropy(logits[rows] + bias, labels[rows])
-    assert value == pytest.approx(float(expected), rel=1e-13) and np.allclose(gradient, slopes.sum(0), atol=1e-15)
+    assert value == pytest.approx(float(expected), rel=1e-13) and np.allclose(
+        gradient, slopes.sum(0), atol=1e-15, rtol=1e-9
+    )
 
 
 def test_bad_input():

@@ -39,9 +39,9 @@ def test_weights_are_doubly_stochastic_and_mix(name):
 
 
 def test_weights_by_hand():
-    assert np.allclose(metropolis_weights(graphs.ring(5))[0], [1 / 3, 1 / 3, 0, 0, 1 / 3])
-    assert np.allclose(metropolis_weights(graphs.path(3)), np.array([[2, 1, 0], [1, 1, 1], [0, 1, 2]]) / 3)
-    assert np.allclose(metropolis_weights(graphs.complete(4)), 1 / 4)
+    assert np.allclose(metropolis_weights(graphs.ring(5))[0], [1 / 3, 1 / 3, 0, 0, 1 / 3], rtol=1e-9)
+    assert np.allclose(metropolis_weights(graphs.path(3)), np.array([[2, 1, 0], [1, 1, 1], [0, 1, 2]]) / 3, rtol=1e-9)
+    assert np.allclose(metropolis_weights(graphs.complete(4)), 1 / 4, rtol=1e-9)
     ring = np.linalg.eigvalsh(metropolis_weights(graphs.ring(8)))
     assert np.allclose(np.sort((1 + 2 * np.cos(2 * np.pi * np.arange(8) / 8)) / 3), ring, rtol=0, atol=1e-13)
 

@@ -18,10 +18,10 @@ def test_activation_derivatives(name):
     a = np.linspace(-6, 6, 101) + 0.013
     h = 1e-4
     first = (phi.value(a + h) - phi.value(a - h)) / (2 * h)
-    assert np.allclose(phi.first(a, phi.value(a)), first, atol=1e-7)
+    assert np.allclose(phi.first(a, phi.value(a)), first, atol=1e-7, rtol=1e-9)
     derivative = lambda a: phi.first(a, phi.value(a))  # noqa: E731
     second = (derivative(a + h) - derivative(a - h)) / (2 * h)
-    assert np.allclose(phi.second(a, phi.value(a)), second, atol=1e-6)
+    assert np.allclose(phi.second(a, phi.value(a)), second, atol=1e-6, rtol=1e-9)
 
 
 def test_softplus_at_extremes():
@@ -43,11 +43,11 @@ def test_mlp_derivatives(activation, sizes):
     h = 1e-6
     move = lambda s: mlp.forward(theta + s * v, loss.X + s * tangent_X, sizes, activation)[0]  # noqa: E731
     pushed = mlp.jvp(cache, v, tangent_X)
-    assert np.allclose(pushed, (move(h) - move(-h)) / (2 * h), atol=1e-8)
+    assert np.allclose(pushed, (move(h) - move(-h)) / (2 * h), atol=1e-8, rtol=1e-9)
     d_theta, d_X = mlp.vjp(cache, w)
     assert d_theta @ v + (d_X * tangent_X).sum() == pytest.approx((w * pushed).sum(), rel=1e-12)
     Hv = loss.hessian_product(theta, v)
-    assert np.allclose(Hv, (loss(theta + h * v)[1] - loss(theta - h * v)[1]) / (2 * h), atol=1e-7)
+    assert np.allclose(Hv, (loss(theta + h * v)[1] - loss(theta - h * v)[1]) / (2 * h), atol=1e-7, rtol=1e-9)
 
 
 def test_gauss_newton_is_positive_and_exact_for_a_linear_network():
@@ -55,10 +55,10 @@ def test_gauss_newton_is_positive_and_exact_for_a_linear_network():
     loss = random_classifier(rng, points=8)
     theta = mlp.init(rng, loss.sizes)
     G = np.stack([loss.gauss_newton_product(theta, e) for e in np.eye(theta.size)])
-    assert np.allclose(G, G.T, atol=1e-13) and np.linalg.eigvalsh(G).min() > -1e-12
+    assert np.allclose(G, G.T, atol=1e-13, rtol=1e-9) and np.linalg.eigvalsh(G).min() > -1e-12
     linear = ClassifierLoss(loss.X, loss.labels, (3, 3))
     theta, v = rng.standard_normal(12), rng.standard_normal(12)
-    assert np.allclose(linear.gauss_newton_product(theta, v), linear.hessian_product(theta, v), atol=1e-14)
+    assert np.allclose(linear.gauss_newton_product(theta, v), linear.hessian_product(theta, v), atol=1e-14, rtol=1e-9)
 
 
 def test_curvature_is_the_top_eigenvalue():
@@ -66,7 +66,7 @@ def test_curvature_is_the_top_eigenvalue():
     loss = random_classifier(rng, points=20)
     theta = mlp.init(rng, loss.sizes)
     H = np.stack([loss.hessian_product(theta, e) for e in np.eye(theta.size)])
-    assert np.allclose(H, H.T, atol=1e-12)
+    assert np.allclose(H, H.T, atol=1e-12, rtol=1e-9)
     eigenvalues = np.linalg.eigvalsh(H)
     assert curvature(loss, theta, rtol=1e-8, iterations=1000) == pytest.approx(eigenvalues[-1], rel=1e-4)
 
@@ -100,8 +100,8 @@ def test_categorical_head():
     _by_rows(lambda z: heads.categorical_kl(z, q)[0], z, d_z)
     _by_rows(lambda q: heads.categorical_kl(z, q)[0], q, d_q)
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
-    assert np.allclose(heads.categorical_entropy(z)[0], -(p * np.log(p)).sum(1))
-    assert (kl > 0).all() and np.allclose(heads.categorical_kl(z, z)[0], 0, atol=1e-15)
+    assert np.allclose(heads.categorical_entropy(z)[0], -(p * np.log(p)).sum(1), rtol=1e-9)
+    assert (kl > 0).all() and np.allclose(heads.categorical_kl(z, z)[0], 0, atol=1e-15, rtol=1e-9)
 
 
 def test_categorical_head_at_extremes():
@@ -109,7 +109,7 @@ def test_categorical_head_at_extremes():
     assert heads.categorical_log_prob(z, np.array([2]))[0] == pytest.approx([-1800.0])
     assert np.isfinite(heads.categorical_entropy(z)[0]).all()
     loss, gradient = losses.softmax_cross_entropy(z, np.array([2]))
-    assert loss == 1800.0 and np.allclose(gradient, [[1, 0, -1]])
+    assert loss == 1800.0 and np.allclose(gradient, [[1, 0, -1]], rtol=1e-9)
 
 
 def test_gaussian_head():
@@ -121,17 +121,17 @@ def test_gaussian_head():
     oracle = [
         multivariate_normal(m, np.diag(np.exp(2 * s))).logpdf(x) for m, s, x in zip(mean, log_std, a, strict=True)
     ]
-    assert np.allclose(value, oracle)
+    assert np.allclose(value, oracle, rtol=1e-9)
     _by_rows(lambda m: heads.gaussian_log_prob(m, log_std, a)[0], mean, gradient.mean)
     _by_rows(lambda s: heads.gaussian_log_prob(mean, s, a)[0], log_std, gradient.log_std)
     entropy, d_log_std = heads.gaussian_entropy(log_std)
-    assert np.allclose(entropy, norm(scale=np.exp(log_std)).entropy().sum(1)) and (d_log_std == 1).all()
+    assert np.allclose(entropy, norm(scale=np.exp(log_std)).entropy().sum(1), rtol=1e-9) and (d_log_std == 1).all()
     kl, ours, theirs = heads.gaussian_kl(mean, log_std, other_mean, other_log_std)
     _by_rows(lambda m: heads.gaussian_kl(m, log_std, other_mean, other_log_std)[0], mean, ours.mean)
     _by_rows(lambda s: heads.gaussian_kl(mean, s, other_mean, other_log_std)[0], log_std, ours.log_std)
     _by_rows(lambda m: heads.gaussian_kl(mean, log_std, m, other_log_std)[0], other_mean, theirs.mean)
     _by_rows(lambda s: heads.gaussian_kl(mean, log_std, other_mean, s)[0], other_log_std, theirs.log_std)
-    assert (kl > 0).all() and np.allclose(heads.gaussian_kl(mean, log_std, mean, log_std)[0], 0, atol=1e-15)
+    assert (kl > 0).all() and np.allclose(heads.gaussian_kl(mean, log_std, mean, log_std)[0], 0, atol=1e-15, rtol=1e-9)
 
 
 def _adjoint(f, vjp, arrays):
@@ -176,7 +176,7 @@ def test_layer_norm():
     _adjoint(norm.layer_norm, lambda c: norm.layer_norm_vjp(x, gain, c), [x, gain, bias])
     t, h = rng.standard_normal(x.shape), 1e-6
     difference = (norm.layer_norm(x + h * t, gain, bias) - norm.layer_norm(x - h * t, gain, bias)) / (2 * h)
-    assert np.allclose(norm.layer_norm_jvp(x, gain, t), difference, atol=1e-8)
+    assert np.allclose(norm.layer_norm_jvp(x, gain, t), difference, atol=1e-8, rtol=1e-9)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -44,7 +44,7 @@ def test_hessian_product_along_parameters_and_input():
     out, cache = mlp.forward(theta, X, sizes)
     cotangent = losses.squared_error(out, target)[1]
     product = mlp.hessian_product(cache, v, cotangent, lambda u: losses.squared_error_hessian(out, u), tangent)
-    assert np.allclose(product, (gradient(h) - gradient(-h)) / (2 * h), atol=1e-8)
+    assert np.allclose(product, (gradient(h) - gradient(-h)) / (2 * h), atol=1e-8, rtol=1e-9)
 
 
 @pytest.mark.parametrize("sizes", [(3, 2), (3, 5, 4, 2)])
@@ -132,7 +132,7 @@ def test_rms_norm():
     rng = _rng(6)
     x, gain, cotangent = rng.standard_normal((2, 3, 5)), rng.standard_normal(5), rng.standard_normal((2, 3, 5))
     out = norm.rms_norm(x, np.ones(5), eps=0.0)
-    assert np.allclose(np.sqrt((out**2).mean(-1)), 1) and np.allclose(out / x, (out / x)[..., :1])
+    assert np.allclose(np.sqrt((out**2).mean(-1)), 1, rtol=1e-9) and np.allclose(out / x, (out / x)[..., :1], rtol=1e-9)
     d_x, d_gain = norm.rms_norm_vjp(x, gain, cotangent, eps=0.1)
     check_gradient(lambda x: (cotangent * norm.rms_norm(x, gain, eps=0.1)).sum(), x, d_x, rng=rng)
     check_gradient(lambda g: (cotangent * norm.rms_norm(x, g, eps=0.1)).sum(), gain, d_gain, rng=rng)
@@ -153,14 +153,16 @@ def test_binary_cross_entropy(weights):
     check_gradient(lambda z: losses.binary_cross_entropy(z, t, weights)[0], z, gradient, rng=rng)
     h = 1e-6
     ahead, behind = (losses.binary_cross_entropy(z + s * u, t, weights)[1] for s in (h, -h))
-    assert np.allclose(losses.binary_cross_entropy_hessian(z, u, weights), (ahead - behind) / (2 * h), atol=1e-9)
+    assert np.allclose(
+        losses.binary_cross_entropy_hessian(z, u, weights), (ahead - behind) / (2 * h), atol=1e-9, rtol=1e-9
+    )
 
 
 def test_binary_cross_entropy_is_softmax_of_two_classes_and_survives_extremes():
     z, labels = _rng(8).standard_normal(5), np.array([0, 1, 1, 0, 1])
     two = losses.softmax_cross_entropy(np.stack([np.zeros(5), z], 1), labels)
     loss, gradient = losses.binary_cross_entropy(z, labels.astype(float))
-    assert loss == pytest.approx(two[0], rel=1e-14) and np.allclose(gradient, two[1][:, 1], atol=1e-16)
+    assert loss == pytest.approx(two[0], rel=1e-14) and np.allclose(gradient, two[1][:, 1], atol=1e-16, rtol=1e-9)
     loss, gradient = losses.binary_cross_entropy(np.array([900.0, -900.0]), np.array([0.0, 0.0]))
     assert loss == 450.0 and gradient.tolist() == [0.5, 0.0]
 
@@ -184,8 +186,8 @@ def test_each_head_alone_is_a_perceptron():
         cotangent = rng.standard_normal(out.shape)
         both = [cotangent, np.zeros_like(second)] if i == 0 else [np.zeros_like(first), cotangent]
         gradient, expected = two_heads.vjp(cache, *both), mlp.gradient(plain_cache, cotangent)
-        assert np.allclose(out, plain, atol=1e-15)
-        assert np.allclose(np.concatenate([gradient[:body], gradient[head]]), expected, atol=1e-13)
+        assert np.allclose(out, plain, atol=1e-15, rtol=1e-9)
+        assert np.allclose(np.concatenate([gradient[:body], gradient[head]]), expected, atol=1e-13, rtol=1e-9)
         rest = np.ones(theta.size, bool)
         rest[:body] = rest[head] = False
         assert not gradient[rest].any()
@@ -210,8 +212,8 @@ def test_both_heads_together():
     gradient = two_heads.vjp(cache, np.stack([a, a]), np.stack([b, b]))
     for s in range(2):
         one, two, alone = two_heads.forward(several[s], X, SIZES, "silu")
-        assert np.allclose(first[s], one) and np.allclose(second[s], two)
-        assert np.allclose(gradient[s], two_heads.vjp(alone, a, b), atol=1e-13)
+        assert np.allclose(first[s], one, rtol=1e-9) and np.allclose(second[s], two, rtol=1e-9)
+        assert np.allclose(gradient[s], two_heads.vjp(alone, a, b), atol=1e-13, rtol=1e-9)
 
 
 # ---- the strict device computes all of it, bit for bit

@@ -25,9 +25,9 @@ def _value(step, g, B):
 
 def test_cauchy_point_by_hand():
     g, B = np.array([3.0, 4.0]), np.diag([1.0, 2.0])
-    assert np.allclose(cauchy_point(g, B, radius=1.0).p, [-0.6, -0.8])  # unconstrained at 125/41 > 1
-    assert np.allclose(cauchy_point(g, B, radius=10.0).p, -25 / 41 * g)
-    assert np.allclose(cauchy_point(g, -B, radius=10.0).p, [-6, -8])
+    assert np.allclose(cauchy_point(g, B, radius=1.0).p, [-0.6, -0.8], rtol=1e-9)  # unconstrained at 125/41 > 1
+    assert np.allclose(cauchy_point(g, B, radius=10.0).p, -25 / 41 * g, rtol=1e-9)
+    assert np.allclose(cauchy_point(g, -B, radius=10.0).p, [-6, -8], rtol=1e-9)
     assert not cauchy_point(0 * g, B, radius=1.0).p.any()
 
 
@@ -129,7 +129,7 @@ def test_model_value_sees_the_symmetric_part():
     rng = np.random.default_rng(9)
     g, p, A = rng.standard_normal(4), rng.standard_normal(4), rng.standard_normal((4, 4))
     value, gradient = model_value(g, A, p)
-    assert value == pytest.approx(g @ p + p @ A @ p / 2) and np.allclose(gradient, g + (A + A.T) @ p / 2)
+    assert value == pytest.approx(g @ p + p @ A @ p / 2) and np.allclose(gradient, g + (A + A.T) @ p / 2, rtol=1e-9)
 
 
 def test_values_start_at_zero():

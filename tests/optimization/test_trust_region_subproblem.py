@@ -32,7 +32,7 @@ def problems(number, seed):
         Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
         B = (Q * w) @ Q.T
         c = rng.standard_normal(n) * 10 ** rng.uniform(-3, 3)
-        softest = np.isclose(w, w.min())
+        softest = np.isclose(w, w.min(), rtol=1e-9)
         if kind not in ("any", "convex"):
             k = int(rng.integers(0, 18))
             c[softest] *= 10.0**-k if k < 17 else 0

@@ -86,9 +86,9 @@ def test_one_row_along_its_gradient_stops_the_rows_and_the_layer_is_tried():
     w, g = np.eye(2), np.array([[0.5, 0.0], [0.0, -0.5]])
     assert largest_cosine(w, g) == 1.0
     out = _run(sgdp_update, [g], w, lr=1.0)[1]
-    assert np.allclose(out, w - g), "the step is across the layer"
+    assert np.allclose(out, w - g, rtol=1e-9), "the step is across the layer"
     half = _run(sgdp_update, [g], w, lr=0.1, weight_decay=1.0, decay_ratio=0.5)[1]
-    assert np.allclose(half, 0.95 * w - 0.1 * g), "and the decay is that of weights without a length"
+    assert np.allclose(half, 0.95 * w - 0.1 * g, rtol=1e-9), "and the decay is that of weights without a length"
     by_rows = _run(sgdp_update, [g], w, lr=1.0, threshold=2.0)[1]
     assert np.allclose(by_rows, w, rtol=0, atol=1e-7), "by rows nothing is left of the step"
 
@@ -106,9 +106,9 @@ def test_decays_by_hand():
     """Zero gradients pass: weights shrink by 1 - ηλρ, vectors by 1 - ηλ; SGDP's decay is divided by 1 - μ."""
     for shape, share in (((2, 3), 0.1), ((6,), 1.0)):
         w, zero = np.ones(shape), np.zeros(shape)
-        assert np.allclose(_run(update, [zero], w, lr=0.1, weight_decay=0.5)[1], 1 - 0.05 * share)
+        assert np.allclose(_run(update, [zero], w, lr=0.1, weight_decay=0.5)[1], 1 - 0.05 * share, rtol=1e-9)
         sgdp = _run(sgdp_update, [zero], w, lr=0.1, weight_decay=0.5, momentum=0.8)[1]
-        assert np.allclose(sgdp, 1 - 0.25 * share)
+        assert np.allclose(sgdp, 1 - 0.25 * share, rtol=1e-9)
 
 
 def test_the_projection_is_orthogonal_and_idempotent():

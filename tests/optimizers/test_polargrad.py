@@ -121,7 +121,7 @@ def test_orders_by_hand():
         params, state = [np.zeros((2, 2))], init([np.zeros((2, 2))])
         for G, wanted in zip(grads, path, strict=True):
             params, state = rule(params, [G], state, lr=1.0, momentum=0.5)
-            assert np.allclose(params[0], wanted, atol=1e-13)
+            assert np.allclose(params[0], wanted, atol=1e-13, rtol=1e-9)
 
 
 def test_on_logistic_regression_and_completion():

@@ -65,7 +65,7 @@ def test_the_exact_identity():
     mean = [np.average(z[: t + 1], axis=0, weights=w[: t + 1]) for t in range(T)]
     bregman = lambda p, q: f(p)[0] - f(q)[0] - f(q)[1] @ (p - q)  # noqa: E731
     for t in range(T):
-        assert np.allclose(x[t], (1 - shares[t]) * mean[t] + shares[t] * z[t], atol=1e-13)
+        assert np.allclose(x[t], (1 - shares[t]) * mean[t] + shares[t] * z[t], atol=1e-13, rtol=1e-9)
     regret = sum(w[t] * g[t] @ (z[t] - u) for t in range(T))
     lost = sum(
         w[t] / shares[t] * (bregman(x[t], mean[t]) + (1 - shares[t]) * bregman(mean[t], x[t])) for t in range(T - 1)
@@ -131,10 +131,10 @@ def test_medians_take_spikes_away_and_leave_slopes():
 def test_usual_schedules_by_hand():
     times = np.arange(4.0)
     shape = lambda **how: usual_schedule(times, total=4, **how)  # noqa: E731
-    assert np.allclose(shape(), [1, 0.75, 0.5, 0.25]) and np.allclose(shape(kind="constant"), 1)
-    assert np.allclose(shape(kind="cosine"), [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])
-    assert np.allclose(shape(kind="inverse"), [1, 1 / 2, 1 / 3, 1 / 4])
-    assert np.allclose(shape(kind="root", warmup=2), [0.5, 0.5**0.5, 3**-0.5, 0.5])
+    assert np.allclose(shape(), [1, 0.75, 0.5, 0.25], rtol=1e-9) and np.allclose(shape(kind="constant"), 1, rtol=1e-9)
+    assert np.allclose(shape(kind="cosine"), [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2], rtol=1e-9)
+    assert np.allclose(shape(kind="inverse"), [1, 1 / 2, 1 / 3, 1 / 4], rtol=1e-9)
+    assert np.allclose(shape(kind="root", warmup=2), [0.5, 0.5**0.5, 3**-0.5, 0.5], rtol=1e-9)
     assert not usual_schedule(np.array([9.0]), total=4) and not usual_schedule(np.array([9.0]), total=4, kind="cosine")
 
 

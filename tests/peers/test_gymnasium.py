@@ -20,7 +20,9 @@ def test_cartpole(seed):
         action = int(state[0, 2] + 0.3 * state[0, 3] + 0.3 * rng.standard_normal() > 0)
         observation, reward, terminated, _, _ = env.step(action)
         step = control.cartpole_step(state, np.array([action]))
-        assert np.allclose(step.state[0], env.state, atol=1e-6) and np.allclose(observation, step.state[0], atol=1e-5)
+        assert np.allclose(step.state[0], env.state, atol=1e-6, rtol=1e-9) and np.allclose(
+            observation, step.state[0], atol=1e-5, rtol=1e-9
+        )
         assert step.terminated[0] == terminated
         if not ended:
             assert step.reward[0] == reward
@@ -35,7 +37,7 @@ def test_cartpole_past_termination():
     for _ in range(60):
         env.step(1)
         state, _, terminated = control.cartpole_step(state, np.array([1]))
-        assert np.allclose(state[0], env.state, atol=1e-6 * max(1, abs(state).max()))
+        assert np.allclose(state[0], env.state, atol=1e-6 * max(1, abs(state).max()), rtol=1e-9)
         ends.append(terminated[0])
     assert ends[0] == 0 and ends[-1] == 1
 
@@ -49,8 +51,8 @@ def test_pendulum(seed):
         torque = rng.uniform(-3, 3)
         observation, reward, terminated, _, _ = env.step(np.array([torque]))
         step = control.pendulum_step(state, np.array([torque]))
-        assert np.allclose(step.state[0], env.state, atol=1e-6)
-        assert np.allclose(control.pendulum_observation(step.state)[0], observation, atol=1e-5)
+        assert np.allclose(step.state[0], env.state, atol=1e-6, rtol=1e-9)
+        assert np.allclose(control.pendulum_observation(step.state)[0], observation, atol=1e-5, rtol=1e-9)
         assert step.reward[0] == pytest.approx(reward, abs=1e-6) and not terminated
         state = step.state
 

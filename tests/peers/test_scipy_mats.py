@@ -68,4 +68,4 @@ def test_least_squares_in_one_matrix(rows):
     shifted = np.concatenate([root @ (w - x0).ravel() for root, w in zip(roots, layers, strict=True)])
     step = np.linalg.lstsq(np.concatenate(roots), shifted, rcond=1e-6)[0]
     ours = mats(layers, G, H, x0=x0, rtol=1e-13, max_iter=500).x
-    assert np.allclose(ours.ravel(), x0.ravel() + step, atol=1e-6)
+    assert np.allclose(ours.ravel(), x0.ravel() + step, atol=1e-6, rtol=1e-9)

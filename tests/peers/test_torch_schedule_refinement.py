@@ -26,4 +26,4 @@ def test_usual_schedules(kind, make):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    assert np.allclose(usual_schedule(np.arange(20.0), total=20, kind=kind), rates, atol=1e-12)
+    assert np.allclose(usual_schedule(np.arange(20.0), total=20, kind=kind), rates, atol=1e-12, rtol=1e-9)

@@ -41,7 +41,7 @@ def test_a_trial_that_is_not_finite_is_rejected():
     values = iter([(0.0, 0.0), (np.nan, 0.0), (1.0, np.nan), (1.0, 0.0)])
     theta = np.zeros(2)
     result = backtracking_line_search(lambda _: next(values), theta, theta + 1, theta + 1)
-    assert result.converged and result.iterations == 3 and np.allclose(result.theta, 0.25)
+    assert result.converged and result.iterations == 3 and np.allclose(result.theta, 0.25, rtol=1e-9)
 
 
 class Spoiled(CategoricalPolicy):

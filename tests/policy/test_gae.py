@@ -35,7 +35,9 @@ def test_lambda_one():
     reward, value, following, *flags = _segment(1)
     discounted = np.array([sum(0.9**l * reward[t + l] for l in range(50 - t)) for t in range(50)])
     bootstrap = 0.9 ** np.arange(50, 0, -1) * following[-1]
-    assert np.allclose(gae(reward, value, following, *flags, gamma=0.9, lam=1.0), discounted + bootstrap - value)
+    assert np.allclose(
+        gae(reward, value, following, *flags, gamma=0.9, lam=1.0), discounted + bootstrap - value, rtol=1e-9
+    )
 
 
 def test_termination_and_truncation_differ_by_the_bootstrap():
@@ -43,9 +45,9 @@ def test_termination_and_truncation_differ_by_the_bootstrap():
     end = np.array([0.0, 0, 1, 0, 0, 0])
     terminated = gae(reward, value, following, end, zeros)
     truncated = gae(reward, value, following, zeros, end)
-    assert np.allclose(terminated[3:], truncated[3:])
+    assert np.allclose(terminated[3:], truncated[3:], rtol=1e-9)
     decay = (0.99 * 0.95) ** np.array([2, 1, 0])
-    assert np.allclose(truncated[:3] - terminated[:3], decay * 0.99 * following[2])
+    assert np.allclose(truncated[:3] - terminated[:3], decay * 0.99 * following[2], rtol=1e-9)
 
 
 def test_nothing_flows_back_over_an_end():
@@ -118,7 +120,7 @@ def test_expected_estimate_is_the_advantage_for_true_values(lam):
     rng = np.random.default_rng(7)
     mdp, policy = random_mdp(rng, states=5, actions=3), rng.dirichlet(np.ones(3), size=5)
     V, advantage, *_ = mdp(policy)
-    assert np.allclose(_expected_estimates(mdp, policy, V, lam), advantage, atol=1e-12)
+    assert np.allclose(_expected_estimates(mdp, policy, V, lam), advantage, atol=1e-12, rtol=1e-9)
 
 
 def test_wrong_values_bias_the_gradient_less_for_larger_lambda_and_not_at_one():
@@ -148,13 +150,13 @@ def test_the_discounted_response_is_the_advantage_whatever_the_potential():
     mdp, policy, rng = _process(11)
     for potential in (np.zeros(5), rng.standard_normal(5)):
         chi = response(policy, potential, mdp, steps=150)
-        assert np.allclose(np.tensordot(0.8 ** np.arange(150), chi, 1), mdp(policy).advantage, atol=1e-12)
+        assert np.allclose(np.tensordot(0.8 ** np.arange(150), chi, 1), mdp(policy).advantage, atol=1e-12, rtol=1e-9)
 
 
 def test_with_the_true_values_the_response_comes_at_once():
     mdp, policy, _ = _process(12)
     chi = response(policy, mdp(policy).value, mdp, steps=6)
-    assert np.allclose(chi[0], mdp(policy).advantage, atol=1e-12) and abs(chi[1:]).max() < 1e-12
+    assert np.allclose(chi[0], mdp(policy).advantage, atol=1e-12, rtol=1e-9) and abs(chi[1:]).max() < 1e-12
     assert abs(response(policy, np.zeros(5), mdp, steps=6)[1:]).max() > 0.01, "unshaped it lasts"
 
 
@@ -165,7 +167,7 @@ def test_the_estimate_discounts_the_response_by_gamma_lambda(lam):
     wrong = rng.standard_normal(5)
     discounted = np.tensordot((0.8 * lam) ** np.arange(150), response(policy, wrong, mdp, steps=150), 1)
     expected = _expected_estimates(mdp, policy, wrong, lam)
-    assert np.allclose(discounted, expected - (policy * expected).sum(1, keepdims=True), atol=1e-12)
+    assert np.allclose(discounted, expected - (policy * expected).sum(1, keepdims=True), atol=1e-12, rtol=1e-9)
 
 
 def test_response_by_hand():
@@ -215,7 +217,7 @@ def test_the_discounted_estimate_is_the_gradient_of_the_return():
     differences = [
         (total(log_policy + h * e) - total(log_policy - h * e)) / (2 * h) for e in np.eye(S * A).reshape(-1, S, A)
     ]
-    assert np.allclose(expected, differences, atol=1e-9)
+    assert np.allclose(expected, differences, atol=1e-9, rtol=1e-9)
 
 
 def test_public_slip_on_the_last_step():

@@ -49,7 +49,7 @@ def test_slsqp_finds_the_same_step(seed):
         constraints={"type": "ineq", "fun": lambda x: 100 * (0.005 - _divergence(*batch, x))},
         options={"ftol": 1e-15, "maxiter": 500},
     ).x
-    assert np.allclose(ours, exact, atol=1e-5)
+    assert np.allclose(ours, exact, atol=1e-5, rtol=1e-9)
 
 
 def test_beyond_the_fit_when_the_constraint_is_not_active():

@@ -89,11 +89,11 @@ def _prior(bias):
 def test_the_gate():
     """Shut it leaves the base, open it adds the whole projection, and in between the logistic share of it."""
     shut, opened, half = (_prior(b) for b in (-60.0, 60.0, 0.0))
-    assert np.allclose(gated_prior_mean(**shut), shut["base_mean"], atol=1e-15)
+    assert np.allclose(gated_prior_mean(**shut), shut["base_mean"], atol=1e-15, rtol=1e-9)
     whole = opened["embedding"] @ opened["projection"]
-    assert np.allclose(gated_prior_mean(**opened), opened["base_mean"] + whole)
+    assert np.allclose(gated_prior_mean(**opened), opened["base_mean"] + whole, rtol=1e-9)
     x = np.concatenate([half["features"], half["embedding"]], 1) @ half["gate"].T
-    assert np.allclose(gated_prior_mean(**half), half["base_mean"] + whole / (1 + np.exp(-x)))
+    assert np.allclose(gated_prior_mean(**half), half["base_mean"] + whole / (1 + np.exp(-x)), rtol=1e-9)
 
 
 def test_the_gate_backwards_by_differences():

@@ -53,7 +53,7 @@ def test_training_on_transformed_inputs_is_a_penalty_on_variance():
     assert parts.squared_error + parts.variance == pytest.approx(((q - y) ** 2).mean())
     loss, gradient = critic_loss(q, q, y)
     assert loss == pytest.approx(2 * float(parts.squared_error + parts.variance))
-    assert np.allclose(gradient.q1, 2 * (q - y) / 35) and np.array_equal(gradient.q1, gradient.q2)
+    assert np.allclose(gradient.q1, 2 * (q - y) / 35, rtol=1e-9) and np.array_equal(gradient.q1, gradient.q2)
 
 
 def test_the_variance_of_small_transformations():
@@ -77,7 +77,7 @@ def test_tangent_prop_by_differences(sizes):
     slope = critic(theta, x, t)[0]
     e = 1e-6
     by_differences = (critic.value(theta, x + e * t)[0] - critic.value(theta, x - e * t)[0]) / (2 * e)
-    assert np.allclose(slope, by_differences, atol=1e-8)
+    assert np.allclose(slope, by_differences, atol=1e-8, rtol=1e-9)
     loss, gradient = tangent_prop_loss(theta, critic, x, t, counts)
     assert loss == pytest.approx((counts * slope**2).mean())
     for k in range(len(theta)):
@@ -94,10 +94,10 @@ def test_one_layer_in_closed_form():
     hidden = (1 - H**2) * (t @ W)
     slope = hidden @ w
     _, gradient = tangent_prop_loss(theta, critic, x, t, np.ones(6))
-    assert np.allclose(gradient[20:25], hidden.T @ (2 * slope / 6)) and gradient[25] == 0
+    assert np.allclose(gradient[20:25], hidden.T @ (2 * slope / 6), rtol=1e-9) and gradient[25] == 0
     curve = np.outer(2 * slope / 6, w)
     through = curve * (t @ W) * (-2 * H * (1 - H**2))
-    assert np.allclose(gradient[:15].reshape(3, 5), t.T @ (curve * (1 - H**2)) + x.T @ through)
+    assert np.allclose(gradient[:15].reshape(3, 5), t.T @ (curve * (1 - H**2)) + x.T @ through, rtol=1e-9)
 
 
 def test_an_invariant_critic_pays_nothing():

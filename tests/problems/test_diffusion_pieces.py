@@ -29,7 +29,7 @@ def test_schedules():
     t = np.linspace(0, 1, 5)
     assert [a.tolist() for a in mixtures.flow_schedule(t)] == [(1 - t).tolist(), t.tolist()]
     alpha, sigma = mixtures.ve_schedule(t, 0.1, 10.0)
-    assert (alpha == 1).all() and np.allclose(np.diff(np.log(sigma)), np.log(100) / 4)
+    assert (alpha == 1).all() and np.allclose(np.diff(np.log(sigma)), np.log(100) / 4, rtol=1e-9)
     assert sigma[0] == pytest.approx(0.1) and sigma[-1] == pytest.approx(10.0)
     alpha_bar = mixtures.ddpm_schedule()
     assert alpha_bar[0] == pytest.approx(1 - 1e-4) and (np.diff(alpha_bar) < 0).all()
@@ -80,14 +80,16 @@ def test_vjp(kind, schedule):
 def test_noise_is_minus_sigma_times_the_score():
     mixture, x = mixtures.ring(), _rng(3).standard_normal((6, 2))
     alpha, sigma = mixtures.vp_schedule(np.array(0.4))
-    assert np.allclose(MixtureNoise(mixture)(x, _at(0.4)), -sigma * mixture.noised(alpha, sigma).score(x), atol=1e-12)
+    assert np.allclose(
+        MixtureNoise(mixture)(x, _at(0.4)), -sigma * mixture.noised(alpha, sigma).score(x), atol=1e-12, rtol=1e-9
+    )
 
 
 def test_ends_of_time():
     mixture, x = mixtures.three_components(), _rng(4).standard_normal((6, 2))
     velocity = MixtureVelocity(mixture)
-    assert np.allclose(velocity(x, _at(1.0)), x - mixture.mean(), atol=1e-12), "at pure noise the noise is x"
-    assert np.allclose(velocity(x, _at(0.0)), -x, atol=1e-12), "at the data the data are x"
+    assert np.allclose(velocity(x, _at(1.0)), x - mixture.mean(), atol=1e-12, rtol=1e-9), "at pure noise the noise is x"
+    assert np.allclose(velocity(x, _at(0.0)), -x, atol=1e-12, rtol=1e-9), "at the data the data are x"
     assert np.isfinite(velocity.vjp(x, _at(1.0), x)).all() and np.isfinite(velocity.vjp(x, _at(0.0), x)).all()
     with pytest.raises(ValueError, match="schedule must be one of"):
         MixtureNoise(mixture, "linear")
@@ -96,8 +98,8 @@ def test_ends_of_time():
 def test_moments_of_a_mixture_by_its_samples():
     mixture = mixtures.three_components()
     x = mixture.sample(_rng(13), 200_000)
-    assert np.allclose(x.mean(0), mixture.mean(), atol=0.01) and np.allclose(
-        np.cov(x.T), mixture.covariance(), atol=0.02
+    assert np.allclose(x.mean(0), mixture.mean(), atol=0.01, rtol=1e-9) and np.allclose(
+        np.cov(x.T), mixture.covariance(), atol=0.02, rtol=1e-9
     )
 
 
@@ -108,17 +110,17 @@ def test_conditions_and_guidance():
     x, c = rng.standard_normal((6, 2)), rng.standard_normal((6, 2))
     conditional, plain = MixtureNoise(some), MixtureNoise(mixture)
     model = mixtures.GuidedModel(conditional, plain, 3.0)
-    assert np.allclose(model(x, _at(0.3)), 3 * conditional(x, _at(0.3)) - 2 * plain(x, _at(0.3)))
+    assert np.allclose(model(x, _at(0.3)), 3 * conditional(x, _at(0.3)) - 2 * plain(x, _at(0.3)), rtol=1e-9)
     check_gradient(lambda x: (c * model(x, _at(0.3))).sum(), x, model.vjp(x, _at(0.3), c), rng=rng)
     one = mixtures.GuidedModel(conditional, plain, 1.0)
-    assert np.allclose(one(x, _at(0.3)), conditional(x, _at(0.3)), atol=1e-14)
+    assert np.allclose(one(x, _at(0.3)), conditional(x, _at(0.3)), atol=1e-14, rtol=1e-9)
     same_on_strict(lambda m, x, t: (m(x, t), m.vjp(x, t, x)), model, x, _at(0.3))
 
 
 def test_mixtures_of_subspaces_and_of_images():
     low = mixtures.low_rank_mixture(_rng(6), components=3, dims=10, rank=2, spread=0.1)
     values = np.linalg.eigvalsh(low.covariances)
-    assert np.allclose(values[:, :8], 0.01) and np.allclose(values[:, 8:], 1.01)
+    assert np.allclose(values[:, :8], 0.01, rtol=1e-9) and np.allclose(values[:, 8:], 1.01, rtol=1e-9)
     images = mixtures.template_images(_rng(7))
     assert images.means.shape == (60, 64) and set(np.unique(images.means)) == {-1.0, 1.0}
     # a row or a column, both, a frame or a block of 3 or 4 by 3 or 4 pixels
@@ -144,7 +146,7 @@ def test_network_of_time():
     check_gradient(lambda w: (c * network.forward(w, x, t)[0]).sum(), theta, d_theta, rng=rng)
     check_gradient(lambda x: (c * network.forward(theta, x, t)[0]).sum(), x, d_x, rng=rng)
     inputs = np.column_stack([x, t, np.cos(np.pi * t), np.sin(np.pi * t)])
-    assert np.allclose(network.forward(theta, x, t)[0], mlp.forward(theta, inputs, (5, 8, 8, 2), "silu")[0])
+    assert np.allclose(network.forward(theta, x, t)[0], mlp.forward(theta, inputs, (5, 8, 8, 2), "silu")[0], rtol=1e-9)
     with pytest.raises(ValueError, match="x and t must have shapes"):
         network.forward(theta, x, t[:3])
     same_on_strict(lambda w, x, t: network.vjp(network.forward(w, x, t)[1], x), theta, x, t)
@@ -175,8 +177,10 @@ def test_rewards():
     for f in (true, reward, reward.bump):
         check_gradient(lambda x, f=f: (w * f(x)[0]).sum(), x, w[:, None] * f(x)[1], rng=rng)
     assert true(true.goal[None])[0] == 0 and reward.bump(reward.centre[None])[0] == 3.0
-    assert np.allclose(true(x)[0], [-2 * ((r - true.goal) ** 2).sum() for r in x])
-    assert np.allclose(reward(x)[0] - reward.true(x)[0], 3 * np.exp(-((x - reward.centre) ** 2).sum(1) / 0.32))
+    assert np.allclose(true(x)[0], [-2 * ((r - true.goal) ** 2).sum() for r in x], rtol=1e-9)
+    assert np.allclose(
+        reward(x)[0] - reward.true(x)[0], 3 * np.exp(-((x - reward.centre) ** 2).sum(1) / 0.32), rtol=1e-9
+    )
     same_on_strict(lambda f, x: (f(x), f.true(x)), reward, x)
     with pytest.raises(ValueError, match=r"x must have shape \(N, 2\)"):
         reward(x[:, :1])
@@ -185,9 +189,9 @@ def test_rewards():
 def test_linear_measurement():
     rng = _rng(12)
     f, x, y = LinearMeasurement(rng.standard_normal((3, 5))), rng.standard_normal((4, 5)), rng.standard_normal((4, 3))
-    assert np.allclose(f(x), [f.A @ r for r in x])
+    assert np.allclose(f(x), [f.A @ r for r in x], rtol=1e-9)
     assert (f(x) * y).sum() == pytest.approx((x * f.adjoint(y)).sum(), rel=1e-12)
-    assert np.allclose(f.normal(x), x @ f.A.T @ f.A)
+    assert np.allclose(f.normal(x), x @ f.A.T @ f.A, rtol=1e-9)
     w = rng.standard_normal(4)
     check_gradient(lambda x: (w * f.misfit(x, y)[0]).sum(), x, w[:, None] * f.misfit(x, y)[1], rng=rng)
     same_on_strict(lambda f, x, y: (f(x), f.adjoint(y), f.normal(x), f.misfit(x, y)), f, x, y)

@@ -53,10 +53,10 @@ def test_losses_are_those_of_each_domain():
     for e in range(len(f)):
         alone = SoftmaxSamples(f.features[e], f.labels[e], 2)
         assert values[e] == pytest.approx(alone(theta)[0], rel=1e-13)
-        assert np.allclose(gradients[e], alone(theta)[1], atol=1e-14)
+        assert np.allclose(gradients[e], alone(theta)[1], atol=1e-14, rtol=1e-9)
         check_gradient(lambda t, e=e: f(t)[0][e], theta, gradients[e], rng=rng)
         difference = (f(theta + h * V[e])[1][e] - f(theta - h * V[e])[1][e]) / (2 * h)
-        assert np.allclose(products[e], difference, atol=1e-8)
+        assert np.allclose(products[e], difference, atol=1e-8, rtol=1e-9)
     assert np.array_equal(f.on(np.array([2, 0]))(theta)[0], values[[2, 0]])
     same_on_strict(lambda f, t, V: (f(t), f.hessian_products(t, V), f.on(slice(2))(t)), f, theta, V)
     with pytest.raises(ValueError, match="theta must have length 16"):
@@ -105,8 +105,8 @@ def test_several_networks_and_batches():
     thetas, phis = np.stack([theta, 2 * theta]), np.stack([phi, -phi])
     together, apart = f.domain(thetas, phis), [f.domain(t, p) for t, p in zip(thetas, phis, strict=True)]
     for a, b in zip(together, zip(*apart, strict=True), strict=True):
-        assert np.allclose(a, np.stack(b), atol=1e-13)
-    assert np.allclose(f.task(thetas)[0], [f.task(t)[0] for t in thetas])
+        assert np.allclose(a, np.stack(b), atol=1e-13, rtol=1e-9)
+    assert np.allclose(f.task(thetas)[0], [f.task(t)[0] for t in thetas], rtol=1e-9)
     assert f.predict(thetas, f.target).shape == (2, 5)
     some = f.on(np.array([1, 3]), np.array([0]))
     assert len(some.source) == len(some.labels) == 2 and len(some.target) == 1

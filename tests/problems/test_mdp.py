@@ -27,11 +27,11 @@ def test_soft_values_are_the_fixed_point(gamma, temperature, scale):
     value, q, log_action_prob = problems.soft_values(mdp, reward, temperature)
     again = temperature * np.log(np.exp((q - q.max(1, keepdims=True)) / temperature).sum(1)) + q.max(1)
     size = scale / (1 - gamma)  # of the values; rounding is relative to them
-    assert np.allclose(value, again, atol=1e-13 * size)
-    assert np.allclose(q, reward + gamma * mdp.transition @ value, atol=1e-13 * size)
-    assert np.allclose(log_action_prob, (q - value[:, None]) / temperature, atol=1e-13 * size / temperature)
+    assert np.allclose(value, again, atol=1e-13 * size, rtol=1e-9)
+    assert np.allclose(q, reward + gamma * mdp.transition @ value, atol=1e-13 * size, rtol=1e-9)
+    assert np.allclose(log_action_prob, (q - value[:, None]) / temperature, atol=1e-13 * size / temperature, rtol=1e-9)
     more = problems.soft_values(mdp, reward, temperature, steps=40)
-    assert np.allclose(more.q, q, atol=1e-12 * size), "15 steps are enough"
+    assert np.allclose(more.q, q, atol=1e-12 * size, rtol=1e-9), "15 steps are enough"
 
 
 def test_soft_values_by_value_iteration():
@@ -40,7 +40,7 @@ def test_soft_values_by_value_iteration():
     V = np.zeros(4)
     for _ in range(200):  # 0.7^200 is 1e-31
         V = np.log(np.exp(mdp.reward + 0.7 * mdp.transition @ V).sum(1))
-    assert np.allclose(problems.soft_values(mdp, mdp.reward).value, V, atol=1e-12)
+    assert np.allclose(problems.soft_values(mdp, mdp.reward).value, V, atol=1e-12, rtol=1e-9)
     with pytest.raises(ValueError, match=r"reward must have shape \(4, 3\)"):
         problems.soft_values(mdp, mdp.reward[:2])
 
@@ -54,7 +54,7 @@ def test_occupancy_is_where_one_is():
     for _ in range(250):  # 0.8^250 is 1e-24
         expected += weight * state[:, None] * policy
         state, weight = np.einsum("s,sa,sat->t", state, policy, mdp.transition), 0.8 * weight
-    assert np.allclose(found, expected, atol=1e-14) and found.sum() == pytest.approx(1, rel=1e-13)
+    assert np.allclose(found, expected, atol=1e-14, rtol=1e-9) and found.sum() == pytest.approx(1, rel=1e-13)
     assert (found * mdp.reward).sum() / 0.2 == pytest.approx(mdp(policy).expected_return, rel=1e-12)
 
 
@@ -71,7 +71,7 @@ def test_gridworld():
     # . # .
     # S . .
     mdp = problems.gridworld(3, 3, goal=(0, 2), start=(2, 0), walls=[(1, 1)], gamma=0.9)
-    assert np.allclose(mdp.transition.sum(2), 1)
+    assert np.allclose(mdp.transition.sum(2), 1, rtol=1e-9)
     evaluation = mdp(problems.optimal_policy(mdp))
     assert evaluation.expected_return == pytest.approx(0.9**3), "four moves, the last of which is paid"
     assert evaluation.value.reshape(3, 3)[0].tolist() == pytest.approx([0.9, 1.0, 0.0])

@@ -29,9 +29,11 @@ def test_gradient_and_hessian_product(kind):
     v = rng.standard_normal(theta.size)
     check_gradient(lambda t: f(t)[0], theta, f(theta)[1], rng=rng)
     difference = (f(theta + h * v)[1] - f(theta - h * v)[1]) / (2 * h)
-    assert np.allclose(f.hessian_product(theta, v), difference, atol=1e-7)
+    assert np.allclose(f.hessian_product(theta, v), difference, atol=1e-7, rtol=1e-9)
     both = f(np.stack([theta, v]))
-    assert np.allclose(both[0], [f(theta)[0], f(v)[0]]) and np.allclose(both[1], [f(theta)[1], f(v)[1]])
+    assert np.allclose(both[0], [f(theta)[0], f(v)[0]], rtol=1e-9) and np.allclose(
+        both[1], [f(theta)[1], f(v)[1]], rtol=1e-9
+    )
     some = f.on(np.array([2, 4]))
     assert len(f) == 6 and len(some) == 2
     same_on_strict(lambda f, t, v: (f(t), f.hessian_product(t, v), f.on(slice(3))(t)), f, theta, v)

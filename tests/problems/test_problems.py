@@ -79,7 +79,7 @@ def test_density_by_scipy():
         w * multivariate_normal(m, S).pdf(x)
         for w, m, S in zip(mixture.weights, mixture.means, mixture.covariances, strict=True)
     )
-    assert np.allclose(mixture.log_density(x), np.log(density))
+    assert np.allclose(mixture.log_density(x), np.log(density), rtol=1e-9)
 
 
 def test_score_and_its_jacobian():
@@ -102,17 +102,17 @@ def test_noised_mixture_and_noise_model():
     alpha, sigma = mixtures.vp_schedule(np.array(0.3))
     x = alpha * x0 + sigma * noise
     noised = mixture.noised(alpha, sigma)
-    assert np.allclose(np.cov(x.T), noised.covariance(), atol=0.02)
+    assert np.allclose(np.cov(x.T), noised.covariance(), atol=0.02, rtol=1e-9)
     # the model is the conditional mean of the noise: its error is orthogonal to itself
     predicted = mixtures.MixtureNoise(mixture)(x, np.full(len(x), 0.3))
     assert abs(((noise - predicted) * predicted).mean()) < 0.005
     near = np.linalg.norm(x - x[0], axis=1) < 0.1
-    assert np.allclose(noise[near].mean(0), predicted[near].mean(0), atol=5 / np.sqrt(near.sum()))
+    assert np.allclose(noise[near].mean(0), predicted[near].mean(0), atol=5 / np.sqrt(near.sum()), rtol=1e-9)
 
 
 def test_schedule():
     alpha, sigma = mixtures.vp_schedule(np.array([0.0, 0.5, 1.0]))
-    assert np.allclose(alpha**2 + sigma**2, 1) and alpha[0] == 1 and sigma[0] == 0 and alpha[2] < 0.01
+    assert np.allclose(alpha**2 + sigma**2, 1, rtol=1e-9) and alpha[0] == 1 and sigma[0] == 0 and alpha[2] < 0.01
     t, h = 0.4, 1e-6
     rate = -2 * (np.log(mixtures.vp_schedule(np.array(t + h))[0]) - np.log(mixtures.vp_schedule(np.array(t - h))[0]))
     assert rate / (2 * h) == pytest.approx(0.1 + t * 19.9, rel=1e-6)
@@ -141,7 +141,7 @@ def test_rosenbrock_by_scipy():
 
     x = _rng(5).standard_normal(7)
     value, gradient = convex.Rosenbrock()(x)
-    assert value == pytest.approx(rosen(x)) and np.allclose(gradient, rosen_der(x))
+    assert value == pytest.approx(rosen(x)) and np.allclose(gradient, rosen_der(x), rtol=1e-9)
 
 
 def test_logistic_at_extremes():
@@ -202,9 +202,9 @@ def test_samples_follow_the_policy(task):
     theta = _rng(8).standard_normal(task.size)
     responses = task.sample(_rng(9), theta, np.repeat([0, 1], 20_000))
     share = task.reward(responses).reshape(2, -1).mean(1)
-    assert np.allclose(share, task.success_probability(theta), atol=0.015)
+    assert np.allclose(share, task.success_probability(theta), atol=0.015, rtol=1e-9)
     again = task.log_prob(theta, responses.prompts, responses.tokens) * responses.mask
-    assert np.allclose(again, responses.log_prob, atol=1e-14)
+    assert np.allclose(again, responses.log_prob, atol=1e-14, rtol=1e-9)
 
 
 def test_log_prob_gradient(task):

@@ -49,12 +49,14 @@ def test_values_by_hand():
     z = f["score"].logits(x)
     assert np.array_equal(f["score"](x)[0], z[np.arange(6), f["score"].labels])
     A, c = f["quadratic"].A, f["quadratic"].c
-    assert np.allclose(f["quadratic"](x)[0], [-(r - c) @ A @ (r - c) / 2 for r in x])
+    assert np.allclose(f["quadratic"](x)[0], [-(r - c) @ A @ (r - c) / 2 for r in x], rtol=1e-9)
     value, gradient = f["quadratic"](c[None])
     assert value == 0 and not gradient.any()
     g = f["relu"]
-    assert np.allclose(g(x)[0], [sum(w * max(u @ r + b, 0) for u, b, w in zip(g.U, g.b, g.w, strict=True)) for r in x])
-    assert np.allclose(f["linear"](x)[0], x @ f["linear"].w + 0.7)
+    assert np.allclose(
+        g(x)[0], [sum(w * max(u @ r + b, 0) for u, b, w in zip(g.U, g.b, g.w, strict=True)) for r in x], rtol=1e-9
+    )
+    assert np.allclose(f["linear"](x)[0], x @ f["linear"].w + 0.7, rtol=1e-9)
     kink = ReluScore(np.eye(2), np.zeros(2), np.ones(2))(np.array([[0.0, 1.0]]))
     assert kink[0] == 1 and kink[1].tolist() == [[0, 1]], "on a kink the inactive side"
 
@@ -62,9 +64,9 @@ def test_values_by_hand():
 def test_tangents_of_the_logits():
     rng, h = _rng(3), 1e-6
     f, x, t = _all(rng)["score"], rng.standard_normal((6, 3)), rng.standard_normal((6, 3))
-    assert np.allclose(f.jvp(x, t), (f.logits(x + h * t) - f.logits(x - h * t)) / (2 * h), atol=1e-8)
+    assert np.allclose(f.jvp(x, t), (f.logits(x + h * t) - f.logits(x - h * t)) / (2 * h), atol=1e-8, rtol=1e-9)
     rows = np.array([4, 1])
-    assert np.allclose(f.on(rows)(x[rows])[1], f(x)[1][rows], atol=1e-15) and len(f.on(rows)) == 2
+    assert np.allclose(f.on(rows)(x[rows])[1], f(x)[1][rows], atol=1e-15, rtol=1e-9) and len(f.on(rows)) == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -38,7 +38,7 @@ def test_each_sample_by_differences(kind):
     product = samples.each_product(theta, V)
     for i in range(len(samples)):
         ahead, behind = (samples.each(theta + s * V[i])[1][i] for s in (h, -h))
-        assert np.allclose(product[i], (ahead - behind) / (2 * h), atol=1e-7)
+        assert np.allclose(product[i], (ahead - behind) / (2 * h), atol=1e-7, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -49,12 +49,12 @@ def test_the_mean_is_that_of_each(kind):
     losses, gradients = samples.each(theta)
     value, gradient = samples(theta)
     assert value == pytest.approx(losses.mean(), rel=1e-13)
-    assert np.allclose(gradient, gradients.mean(0), atol=1e-14)
+    assert np.allclose(gradient, gradients.mean(0), atol=1e-14, rtol=1e-9)
     product = samples.each_product(theta, np.tile(v, (7, 1)))
-    assert np.allclose(samples.hessian_product(theta, v), product.mean(0), atol=1e-14)
+    assert np.allclose(samples.hessian_product(theta, v), product.mean(0), atol=1e-14, rtol=1e-9)
     rows = np.array([5, 0])
     assert len(samples.on(rows)) == 2
-    assert np.allclose(samples.on(rows).each(theta)[1], gradients[rows], atol=1e-15)
+    assert np.allclose(samples.on(rows).each(theta)[1], gradients[rows], atol=1e-15, rtol=1e-9)
     with pytest.raises(ValueError, match="theta must have shape"):
         samples(theta[1:])
 
@@ -64,7 +64,7 @@ def test_logistic_is_the_convex_problem_and_softmax_of_two_classes_too():
     X, y, theta = rng.standard_normal((6, 3)), np.sign(rng.standard_normal(6)), rng.standard_normal(3)
     value, gradient = LogisticSamples(X, y, 0.1)(theta)
     expected = Logistic(X, y, 0.1)(theta)
-    assert value == pytest.approx(expected[0], rel=1e-13) and np.allclose(gradient, expected[1], atol=1e-14)
+    assert value == pytest.approx(expected[0], rel=1e-13) and np.allclose(gradient, expected[1], atol=1e-14, rtol=1e-9)
     two = SoftmaxSamples(X, (y > 0).astype(int), 2)(np.stack([0 * theta, theta], 1).ravel())
     assert two[0] == pytest.approx(LogisticSamples(X, y)(theta)[0], rel=1e-13)
 
@@ -73,7 +73,7 @@ def test_least_squares_in_closed_form():
     rng = _rng(4)
     X, y = rng.standard_normal((9, 3)), rng.standard_normal(9)
     best = np.linalg.lstsq(X, y, rcond=None)[0]
-    assert np.allclose(LinearSamples(X, y)(best)[1], 0, atol=1e-14)
+    assert np.allclose(LinearSamples(X, y)(best)[1], 0, atol=1e-14, rtol=1e-9)
 
 
 def test_a_network_knows_each_sample():
@@ -83,7 +83,9 @@ def test_a_network_knows_each_sample():
     losses, gradients = loss.each(theta)
     for i in range(len(loss)):
         value, gradient = loss.on(np.array([i]))(theta)
-        assert losses[i] == pytest.approx(value, rel=1e-12) and np.allclose(gradients[i], gradient, atol=1e-13)
+        assert losses[i] == pytest.approx(value, rel=1e-12) and np.allclose(
+            gradients[i], gradient, atol=1e-13, rtol=1e-9
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)

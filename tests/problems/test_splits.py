@@ -84,7 +84,7 @@ def images():
 @pytest.mark.parametrize("kind", corruptions.KINDS)
 def test_severity_zero_is_the_identity_and_more_is_further(kind, images):
     X, noise = images
-    assert np.allclose(corruptions.corrupt(X, kind, 0.0, noise), X, atol=1e-14)
+    assert np.allclose(corruptions.corrupt(X, kind, 0.0, noise), X, atol=1e-14, rtol=1e-9)
     distances = [np.linalg.norm(corruptions.corrupt(X, kind, s, noise) - X) for s in (0.02, 0.2, 0.6)]
     assert 0 <= distances[0] <= distances[1] < distances[2]
     same_on_strict(lambda X, noise: corruptions.corrupt(X, kind, 0.4, noise), X, noise)
@@ -96,20 +96,22 @@ def test_corruptions_by_hand(images):
     X, noise = images
     image = X.reshape(5, 8, 8)
     corrupted = {k: corruptions.corrupt(X, k, 1.0, noise).reshape(5, 8, 8) for k in corruptions.KINDS}
-    assert np.allclose(corrupted["noise"], image + noise.reshape(5, 8, 8))
-    assert np.allclose(corrupted["contrast"], image.mean((1, 2), keepdims=True))
-    assert np.allclose(corrupted["invert"], 1 - image)
+    assert np.allclose(corrupted["noise"], image + noise.reshape(5, 8, 8), rtol=1e-9)
+    assert np.allclose(corrupted["contrast"], image.mean((1, 2), keepdims=True), rtol=1e-9)
+    assert np.allclose(corrupted["invert"], 1 - image, rtol=1e-9)
     assert not corrupted["occlusion"].any() and not corrupted["blank"].any()
-    assert np.allclose(corrupted["shift"][:, :, 4:], image[:, :, :4]) and not corrupted["shift"][:, :, :4].any()
-    assert np.allclose(corrupted["rotation"], np.rot90(image, axes=(1, 2)), atol=1e-12)
+    assert (
+        np.allclose(corrupted["shift"][:, :, 4:], image[:, :, :4], rtol=1e-9) and not corrupted["shift"][:, :, :4].any()
+    )
+    assert np.allclose(corrupted["rotation"], np.rot90(image, axes=(1, 2)), atol=1e-12, rtol=1e-9)
     back = corruptions.rotate(X, -90.0).reshape(5, 8, 8)
-    assert np.allclose(back, np.rot90(image, -1, axes=(1, 2)), atol=1e-12)
+    assert np.allclose(back, np.rot90(image, -1, axes=(1, 2)), atol=1e-12, rtol=1e-9)
     half = corruptions.corrupt(X, "blank", 0.3, noise)
     assert np.array_equal(half == 0, norm.cdf(noise) < 0.3)
     flat = corruptions.corrupt(np.ones((1, 64)), "blur", 0.7, noise[:1])
-    assert np.allclose(flat, 1, atol=1e-13)
+    assert np.allclose(flat, 1, atol=1e-13, rtol=1e-9)
     moved = corruptions.corrupt(X, "shift", 1 / 8, noise).reshape(5, 8, 8)
-    assert np.allclose(moved[:, :, 1], (image[:, :, 0] + image[:, :, 1]) / 2)
+    assert np.allclose(moved[:, :, 1], (image[:, :, 0] + image[:, :, 1]) / 2, rtol=1e-9)
 
 
 def test_a_square_of_the_right_size(images):
@@ -139,10 +141,10 @@ def test_moons_are_half_circles_and_rotate():
     assert np.bincount(labels).tolist() == [201, 200]
     for label, centre, side in ((0, (-0.5, -0.25), 1), (1, (0.5, 0.25), -1)):
         moon = X[labels == label] - centre
-        assert np.allclose(np.linalg.norm(moon, axis=1), 1) and (side * moon[:, 1] >= 0).all()
+        assert np.allclose(np.linalg.norm(moon, axis=1), 1, rtol=1e-9) and (side * moon[:, 1] >= 0).all()
     # the middle of all points is the origin: a mean over a half circle is (0, 2/π), the offsets ±(0.5, 0.25) cancel
-    assert np.allclose(X.mean(0), 0, atol=5 / np.sqrt(401))
+    assert np.allclose(X.mean(0), 0, atol=5 / np.sqrt(401), rtol=1e-9)
     noisy = moons.two_moons(_rng(9), 401)[0] - X
     assert noisy.std() == pytest.approx(0.1, rel=5 / np.sqrt(2 * 802)), "noise of standard deviation 0.1 by default"
     turned, _ = moons.two_moons(_rng(9), 401, noise=0.0, angle=90.0)
-    assert np.allclose(turned, np.stack([-X[:, 1], X[:, 0]], 1))
+    assert np.allclose(turned, np.stack([-X[:, 1], X[:, 0]], 1), rtol=1e-9)

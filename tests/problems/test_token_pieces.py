@@ -45,7 +45,7 @@ def test_states_and_log_probabilities(kind):
     p = np.exp(theta.reshape(-1, 3))
     p /= p.sum(1, keepdims=True)
     log_prob = tree.log_prob(theta, SEQUENCES)
-    assert np.allclose(np.exp(log_prob), p[states, SEQUENCES])
+    assert np.allclose(np.exp(log_prob), p[states, SEQUENCES], rtol=1e-9)
     assert np.exp(log_prob.sum(1)).sum() == pytest.approx(1, rel=1e-13)
     with pytest.raises(ValueError, match="theta must have shape"):
         tree.logits(theta[1:], SEQUENCES)
@@ -60,7 +60,7 @@ def test_visits_and_divergences_by_enumeration(kind):
     reach = np.zeros(len(tree.children))
     for row, weight in zip(tree.states(SEQUENCES), p, strict=True):
         np.add.at(reach, row, weight)
-    assert np.allclose(tree.reach(theta), reach, atol=1e-14)
+    assert np.allclose(tree.reach(theta), reach, atol=1e-14, rtol=1e-9)
     assert tree.kl(theta, other) == pytest.approx((p * (log_prob - log_other)).sum(), rel=1e-12)
     assert tree.kl(theta, theta) == pytest.approx(0, abs=1e-14)
 
@@ -78,7 +78,7 @@ def test_samples_follow_the_tree_and_the_mixture():
     tree, draws = TREES["full"], 20_000
     theta, teacher = _rng(4).standard_normal((2, tree.size))
     tokens, log_prob = tree.sample(_rng(5), theta, draws)
-    assert np.allclose(log_prob, tree.log_prob(theta, tokens), atol=1e-13)
+    assert np.allclose(log_prob, tree.log_prob(theta, tokens), atol=1e-13, rtol=1e-9)
     counts = np.bincount(tokens @ [9, 3, 1], minlength=27) / draws
     p = np.exp(tree.log_prob(theta, SEQUENCES).sum(1))
     assert (abs(counts - p) < 5 * np.sqrt(p / draws)).all()
@@ -92,7 +92,7 @@ def test_the_teacher_of_a_gold_path():
     tree, theta = token_trees.gold_path(gold, 8), token_trees.gold_teacher(gold, 8)
     assert np.exp(tree.log_prob(theta, np.array([gold]))).tolist() == [pytest.approx([0.9] * 4)]
     astray = np.exp(tree.logits(theta, np.array([[1, 2, 0, 3]])))[0]
-    assert astray[1].tolist() == pytest.approx([0.1 / 7] * 7 + [0.9]) and np.allclose(astray[2:], 1 / 8)
+    assert astray[1].tolist() == pytest.approx([0.1 / 7] * 7 + [0.9]) and np.allclose(astray[2:], 1 / 8, rtol=1e-9)
 
 
 def test_trees_on_the_strict_device():
@@ -132,7 +132,7 @@ def test_prefixes_are_kept_and_mixtures_sampled_from(task):
     responses = task.sample(_rng(11), theta, prompts, prefix=(tokens, given))
     assert np.array_equal(responses.tokens[:, :2], tokens[:, :2])
     log_prob = task.log_prob(theta, prompts, responses.tokens) * responses.mask
-    assert np.allclose(responses.log_prob, log_prob, atol=1e-13)
+    assert np.allclose(responses.log_prob, log_prob, atol=1e-13, rtol=1e-9)
     plain = task.sample(_rng(11), theta, prompts)
     free = task.sample(_rng(11), theta, prompts, prefix=(tokens, np.zeros((60, 4))))
     assert np.array_equal(free.tokens, plain.tokens)
@@ -165,7 +165,7 @@ def test_sampling_on_the_strict_device(task):
 def test_preferences_follow_bradley_and_terry():
     bandit = PreferenceBandit(np.array([[0.0, 1.0, -0.5], [2.0, 2.0, 0.0]]))
     p = bandit.preference()
-    assert p[0, 1, 0] == pytest.approx(1 / (1 + np.exp(-1.0))) and np.allclose(p + np.swapaxes(p, 1, 2), 1)
+    assert p[0, 1, 0] == pytest.approx(1 / (1 + np.exp(-1.0))) and np.allclose(p + np.swapaxes(p, 1, 2), 1, rtol=1e-9)
     assert bandit.expected_reward(np.array([[0.5, 0.5, 0], [0, 0, 1.0]])) == pytest.approx(0.25)
     draws = 30_000
     prompt, chosen, rejected = bandit.compare(_rng(15), draws)
@@ -190,11 +190,13 @@ def test_policies_of_answers():
     rng = _rng(17)
     policy, w = AnswerPolicy(rng.standard_normal((2, 4, 3))), rng.standard_normal((2, 4))
     theta = rng.standard_normal(3)
-    assert np.allclose(np.exp(policy.log_prob(theta)).sum(1), 1)
+    assert np.allclose(np.exp(policy.log_prob(theta)).sum(1), 1, rtol=1e-9)
     check_gradient(lambda t: (w * policy.log_prob(t)).sum(), theta, policy.log_prob_vjp(theta, w), rng=rng)
     table = AnswerPolicy.table(2, 4)
     z = rng.standard_normal(8)
-    assert np.allclose(np.exp(table.log_prob(z)), np.exp(z.reshape(2, 4)) / np.exp(z.reshape(2, 4)).sum(1)[:, None])
+    assert np.allclose(
+        np.exp(table.log_prob(z)), np.exp(z.reshape(2, 4)) / np.exp(z.reshape(2, 4)).sum(1)[:, None], rtol=1e-9
+    )
     same_on_strict(lambda f, t, w: (f.log_prob(t), f.log_prob_vjp(t, w)), policy, theta, w)
     with pytest.raises(ValueError, match="theta must have shape"):
         policy.log_prob(z)

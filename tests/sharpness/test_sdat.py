@@ -116,7 +116,9 @@ def test_reversal_by_hand():
 
 
 def test_features_and_classes_by_hand():
-    assert np.allclose(condition_features(np.array([[1.0, 2.0]]), np.array([[0.25, 0.75]])), [[0.25, 0.5, 0.75, 1.5]])
+    assert np.allclose(
+        condition_features(np.array([[1.0, 2.0]]), np.array([[0.25, 0.75]])), [[0.25, 0.5, 0.75, 1.5]], rtol=1e-9
+    )
 
 
 def test_bad_input():

@@ -51,7 +51,7 @@ def test_expected_global_gradient():
         scores = np.eye(V)[list(group)] - p
         R = prompt_reward(right[list(group)], np.zeros(G, int))
         mean += p[list(group)].prod() * (R[:, None] * scores).mean(0)
-    assert np.allclose(mean, p * (right - p @ right) / G, atol=1e-15)
+    assert np.allclose(mean, p * (right - p @ right) / G, atol=1e-15, rtol=1e-9)
 
 
 def test_unanimous_groups():

@@ -107,7 +107,7 @@ def test_without_a_budget_the_threshold_only_falls():
     c = prefix_threshold(np.ones_like(D), D, mean_radius=0.0)
     w = position_weight(np.ones_like(D))
     assert (np.diff(c, axis=1) <= 1e-15).all()
-    assert np.allclose(c[:, 1:], 0.15 - np.cumsum(w * D, axis=1)[:, :-1], atol=1e-14)
+    assert np.allclose(c[:, 1:], 0.15 - np.cumsum(w * D, axis=1)[:, :-1], atol=1e-14, rtol=1e-9)
 
 
 def test_a_large_budget_leaves_one_threshold():

@@ -43,9 +43,9 @@ def test_gate_by_hand():
     """C = 0.3, T = 2: passes up to 0.3, falls to 0 at 0.45 with slope -2, is odd."""
     x = np.array([0.0, 0.1, 0.3, 0.35, 0.4, 0.45, 0.6])
     value, slope = _gate(x, 0.3, 2)
-    assert np.allclose(value, [0, 0.1, 0.3, 0.2, 0.1, 0, 0], atol=1e-15)
+    assert np.allclose(value, [0, 0.1, 0.3, 0.2, 0.1, 0, 0], atol=1e-15, rtol=1e-9)
     assert slope.tolist() == [1, 1, 1, -2, -2, 0, 0]
-    assert np.allclose(_gate(-x, 0.3, 2)[0], -value)
+    assert np.allclose(_gate(-x, 0.3, 2)[0], -value, rtol=1e-9)
 
 
 def test_the_gate_is_continuous():
@@ -106,7 +106,7 @@ def test_the_jacobians_entries():
             for e in np.eye(4)
         ]
     ).T
-    assert np.allclose(actual, expected, atol=1e-8)
+    assert np.allclose(actual, expected, atol=1e-8, rtol=1e-9)
     G = np.exp(_log_gate(x, C_up, C_down, clip))
     for A in np.eye(4):
         gradient = fiberpo(
@@ -128,10 +128,10 @@ def test_unsaturated_it_is_the_importance_ratio():
     up, down, _ = sign_channels(mask * (log_prob - old), mask)
     x = mask * (log_prob - old)
     residual, own, other = fiber_residual(x, up, down, 0.2)
-    assert own.all() and other.all() and np.allclose((up - down)[:, None] + residual, x, atol=1e-15)
+    assert own.all() and other.all() and np.allclose((up - down)[:, None] + residual, x, atol=1e-15, rtol=1e-9)
     loss, gradient = fiberpo(log_prob, old, A, mask)
     unclipped = grpo(log_prob, old, A, mask, clip=1e9)
-    assert loss == pytest.approx(unclipped[0], rel=1e-12) and np.allclose(gradient, unclipped[1], atol=1e-14)
+    assert loss == pytest.approx(unclipped[0], rel=1e-12) and np.allclose(gradient, unclipped[1], atol=1e-14, rtol=1e-9)
 
 
 def test_the_gated_ratio_is_bounded():
@@ -161,7 +161,7 @@ def test_rollback_is_a_restoring_force():
     loss, gradient = fiberpo(x, np.zeros((1, T)), np.ones(1), mask)
     base = (T + 1) * 0.3 - T * drift
     assert loss == pytest.approx(-math.exp(base))
-    assert np.allclose(gradient.sum(), T * math.exp(base)), "to earn more, go back: every log-ratio by -1"
+    assert np.allclose(gradient.sum(), T * math.exp(base), rtol=1e-9), "to earn more, go back: every log-ratio by -1"
 
 
 def test_switched_off_channels_leave_the_residual():
@@ -191,7 +191,7 @@ def test_open_gates_clip_around_the_drift():
     _, gradient = fiberpo(x, 0 * x, np.ones(1), np.ones((1, 4)), **WIDE, residual_clip=0.1)
     log_G = 0.8 + np.array([0.05, -0.05, 0.1, -0.1])
     through_mean = np.exp(log_G[2:]).sum() / 4
-    assert np.allclose(-4 * gradient[0], np.append(np.exp(log_G[:2]), [0, 0]) + through_mean)
+    assert np.allclose(-4 * gradient[0], np.append(np.exp(log_G[:2]), [0, 0]) + through_mean, rtol=1e-9)
 
 
 def test_pullback_is_the_adjoint():

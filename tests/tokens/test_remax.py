@@ -12,7 +12,7 @@ from trref.tokens.remax import remax_advantage
 def test_by_hand():
     """Charges 0.5 and 0.25, a reward of 2 at the end, greedy reward 1; the last position is padding."""
     token_reward, mask = np.array([[-0.5, -0.25, 2.0, 9.0]]), np.array([[1.0, 1.0, 1.0, 0.0]])
-    assert np.allclose(remax_advantage(token_reward, np.ones(1), mask), [[0.25, 0.75, 1.0, 0.0]])
+    assert np.allclose(remax_advantage(token_reward, np.ones(1), mask), [[0.25, 0.75, 1.0, 0.0]], rtol=1e-9)
 
 
 @pytest.mark.parametrize("greedy", [0.0, 1.0, -3.0])
@@ -25,14 +25,14 @@ def test_it_is_unbiased(greedy):
         return remax_advantage(reward[chosen][:, None], np.full(len(chosen), greedy), one)[:, 0]
 
     mean, true = expected_gradient(advantage, reward, logits, 2)
-    assert np.allclose(mean, true, atol=1e-14)
+    assert np.allclose(mean, true, atol=1e-14, rtol=1e-9)
 
 
 def test_a_constant_has_to_be_added_to_both():
     rng = np.random.default_rng(1)
     token_reward, greedy, mask = rng.standard_normal((3, 4)), rng.standard_normal(3), np.ones((3, 4))
     moved = token_reward + np.array([0, 0, 0, 5.0])
-    assert np.allclose(remax_advantage(moved, greedy + 5, mask), remax_advantage(token_reward, greedy, mask))
+    assert np.allclose(remax_advantage(moved, greedy + 5, mask), remax_advantage(token_reward, greedy, mask), rtol=1e-9)
     assert not np.allclose(remax_advantage(moved, greedy, mask), remax_advantage(token_reward, greedy, mask))
 
 
@@ -40,10 +40,10 @@ def test_own_charges_forget_what_follows():
     own = find("remax.remax_advantage").deviations[0].f
     mask, greedy = np.array([[1.0, 1.0, 1.0, 0.0]]), np.array([0.5])
     end = np.array([[0.0, 0.0, 2.0, 0.0]])
-    assert np.allclose(own(end, greedy, mask), remax_advantage(end, greedy, mask))
+    assert np.allclose(own(end, greedy, mask), remax_advantage(end, greedy, mask), rtol=1e-9)
     charged = end - np.array([[0.1, 0.2, 0.0, 0.0]])
-    assert np.allclose(own(charged, greedy, mask), [[1.4, 1.3, 1.5, 0]])
-    assert np.allclose(remax_advantage(charged, greedy, mask), [[1.2, 1.3, 1.5, 0]])
+    assert np.allclose(own(charged, greedy, mask), [[1.4, 1.3, 1.5, 0]], rtol=1e-9)
+    assert np.allclose(remax_advantage(charged, greedy, mask), [[1.2, 1.3, 1.5, 0]], rtol=1e-9)
 
 
 def _mine(token_reward, greedy_reward, mask):

@@ -21,13 +21,13 @@ def test_weights_by_hand():
     def weight(**hyper):
         return rollout_weight(old, sampler, mask, **hyper)[0]
 
-    assert np.allclose(weight(upper=3.0), [3, 0.5, 0])
-    assert np.allclose(weight(upper=3.0, lower=0.7), [3, 0.7, 0])
-    assert np.allclose(weight(rule="mask", lower=0.6, upper=5.0), [4, 0, 0])
-    assert np.allclose(weight(level="sequence", upper=5.0), [2, 2, 0])
-    assert np.allclose(weight(level="sequence", upper=1.5), [1.5, 1.5, 0])
-    assert np.allclose(weight(level="geometric"), [math.sqrt(2), math.sqrt(2), 0])
-    assert np.allclose(weight(level="geometric", rule="mask", upper=1.4), 0)
+    assert np.allclose(weight(upper=3.0), [3, 0.5, 0], rtol=1e-9)
+    assert np.allclose(weight(upper=3.0, lower=0.7), [3, 0.7, 0], rtol=1e-9)
+    assert np.allclose(weight(rule="mask", lower=0.6, upper=5.0), [4, 0, 0], rtol=1e-9)
+    assert np.allclose(weight(level="sequence", upper=5.0), [2, 2, 0], rtol=1e-9)
+    assert np.allclose(weight(level="sequence", upper=1.5), [1.5, 1.5, 0], rtol=1e-9)
+    assert np.allclose(weight(level="geometric"), [math.sqrt(2), math.sqrt(2), 0], rtol=1e-9)
+    assert np.allclose(weight(level="geometric", rule="mask", upper=1.4), 0, rtol=1e-9)
 
 
 def test_loss_by_hand():
@@ -35,7 +35,7 @@ def test_loss_by_hand():
     old, sampler = np.log([[0.4, 0.2]]), np.log([[0.1, 0.4]])
     log_prob = old + np.log([[1.1, 1.5]])
     loss, gradient = rollout_corrected(log_prob, old, np.ones(1), np.ones((1, 2)), sampler)
-    assert loss == pytest.approx(-(2 * 1.1 + 0.5 * 1.2) / 2) and np.allclose(gradient, [[-1.1, 0]])
+    assert loss == pytest.approx(-(2 * 1.1 + 0.5 * 1.2) / 2) and np.allclose(gradient, [[-1.1, 0]], rtol=1e-9)
 
 
 def test_rejection_by_hand():
@@ -93,7 +93,7 @@ def _expectations(seed, scale=0.7, **hyper):
 @pytest.mark.parametrize("seed", range(3))
 def test_only_the_answers_weight_is_unbiased(seed):
     mean, true = _expectations(seed, level="sequence", upper=1e12)
-    assert np.allclose(mean, true, atol=1e-12)
+    assert np.allclose(mean, true, atol=1e-12, rtol=1e-9)
     for hyper in (
         {"upper": 1e12},
         {"level": "geometric", "upper": 1e12},
@@ -122,7 +122,7 @@ def test_rules_and_levels_agree_where_they_should():
     weights = [
         rollout_weight(old, sampler, one[0], level=x, **one[1])[:, 0] for x in ("token", "sequence", "geometric")
     ]
-    assert np.allclose(weights[0], weights[1]) and np.allclose(weights[0], weights[2])
+    assert np.allclose(weights[0], weights[1], rtol=1e-9) and np.allclose(weights[0], weights[2], rtol=1e-9)
     assert rollout_corrected(log_prob, old, advantage, mask, old)[0] == pytest.approx(
         dapo_over_batch(log_prob, old, advantage, mask, clip_high=0.2)[0]
     )

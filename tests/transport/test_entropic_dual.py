@@ -111,7 +111,7 @@ def test_shift_changes_nothing():
     f, g = 0.1 * rng.standard_normal(6), 0.1 * rng.standard_normal(9)
     one, two = (dual_value(f + s, g - s, cost, a, b, reg=REG) for s in (0.0, 0.9))
     assert one[0] == pytest.approx(two[0], rel=1e-12)
-    assert np.allclose(one[1].f, two[1].f) and np.allclose(one[1].g, two[1].g)
+    assert np.allclose(one[1].f, two[1].f, rtol=1e-9) and np.allclose(one[1].g, two[1].g, rtol=1e-9)
 
 
 def test_too_large_a_plan():

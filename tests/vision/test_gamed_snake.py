@@ -68,7 +68,7 @@ def test_differences_of_a_ramp_are_constant_and_of_a_constant_nothing():
         assert np.ptp(ramp) < 1e-12
         assert abs(difference_conv(np.full((1, 1, 5, 6), 7.0), weights, *_pairs(kind))).max() < 1e-14
     step = difference_conv(j[None, None], np.ones((1, 1, 12)), *_pairs("stepped"))
-    assert np.allclose(step, -6)  # six pairs of horizontal neighbours
+    assert np.allclose(step, -6, rtol=1e-9)  # six pairs of horizontal neighbours
 
 
 def test_the_ring():
@@ -92,7 +92,7 @@ def test_between_pixels_with_scipy():
     for d, slope in enumerate((found.by_row, found.by_column)):
         step = 1e-6 * np.eye(2)[d][:, None]
         ends = [bilinear(image[None], *(at + s * step)).value for s in (1, -1)]
-        assert np.allclose((ends[0] - ends[1]) / 2e-6, slope, atol=1e-8)
+        assert np.allclose((ends[0] - ends[1]) / 2e-6, slope, atol=1e-8, rtol=1e-9)
 
 
 def test_attention():
@@ -134,7 +134,7 @@ def test_on_a_quadratic_ridge_steps_below_the_limit_converge():
 
 def test_losses_by_hand():
     value, gradient = smooth_l1(np.array([[0.5, 3.0]]), np.zeros((1, 2)))
-    assert value == pytest.approx((0.125 + 2.5) / 2) and np.allclose(gradient, [[0.25, 0.5]])
+    assert value == pytest.approx((0.125 + 2.5) / 2) and np.allclose(gradient, [[0.25, 0.5]], rtol=1e-9)
 
 
 def test_regions():

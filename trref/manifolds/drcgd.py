@@ -132,6 +132,7 @@ def drcgd(
         beta_cap=beta_cap,
         restart=restart,
     )
+    # eq. drcgd-problem
     return follow(steps, loss_and_grad, network, tol=tol, max_iter=max_iter)
 
 
