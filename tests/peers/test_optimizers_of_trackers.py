@@ -1,4 +1,4 @@
-"""NAdam, AdaMax and AdaBelief against torch.optim, optax and pytorch_optimizer, step by step in float64."""
+"""Update rules that trackers dispute against torch.optim, optax and pytorch_optimizer, step by step in float64."""
 
 import types
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trref import catalog
-from trref.optimizers import adabelief, adafactor, adamax, nadam, shampoo
+from trref.optimizers import adabelief, adafactor, adamax, nadam, shampoo, soap
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -107,3 +107,14 @@ def test_shampoo():
     shapes = [(3, 2), (4, 4), (2, 5)]
     make = lambda p: public.Shampoo(p, **theirs)  # noqa: E731
     _with_torch(make, shampoo, {"lr": 0.05, "eps": 0.1}, shapes=shapes, steps=15, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_soap(every):
+    """Its eigenvectors are of single precision: 1e-7 of a basis, a few times more where eigenvalues are close."""
+    public = pytest.importorskip("pytorch_optimizer")
+    theirs = {"lr": 0.05, "betas": (0.8, 0.7), "shampoo_beta": 0.6, "eps": 1e-3, "weight_decay": 0.2}
+    ours = {"lr": 0.05, "beta1": 0.8, "beta2": 0.7, "shampoo_beta": 0.6, "eps": 1e-3, "weight_decay": 0.2}
+    make = lambda p: public.SOAP(p, **theirs, precondition_frequency=every)  # noqa: E731
+    shapes = [(3, 3), (4, 3), (5,)]
+    _with_torch(make, soap, {**ours, "every": every}, shapes=shapes, steps=12, rtol=0, atol=2e-5)
