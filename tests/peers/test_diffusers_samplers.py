@@ -17,6 +17,7 @@ from trref.diffusion.edm_heun import churned_path, karras_levels
 from trref.diffusion.flow_euler import euler_step, stochastic_step
 from trref.diffusion.noise_schedules import time_at
 from trref.diffusion.time_grids import sampling_levels, zero_terminal_snr
+from trref.diffusion.v_prediction import angular_step
 from trref.problems.mixtures import MixtureDenoiser, ddpm_schedule, three_components
 
 torch = pytest.importorskip("torch")
@@ -265,3 +266,19 @@ def test_zero_terminal_snr_of_ddim():
     mended = _module("ddim").rescale_zero_terminal_snr(rates)
     released = torch.cumprod(1 - mended, 0).numpy()
     assert np.allclose(zero_terminal_snr(LEVELS), released, rtol=1e-9, atol=1e-14)
+
+
+# ---- velocities
+
+
+def test_ddim_by_velocity():
+    module = _module("ddim")
+    scheduler = module.DDIMScheduler.__new__(module.DDIMScheduler)
+    scheduler.config = types.SimpleNamespace(
+        num_train_timesteps=2, prediction_type="v_prediction", thresholding=False, clip_sample=False
+    )
+    scheduler.num_inference_steps, scheduler.alphas_cumprod = 2, torch.tensor([0.8, 0.3], dtype=torch.float64)
+    scheduler.final_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64)
+    released = scheduler.step(torch.tensor(NOISE), 1, torch.tensor(X), return_dict=False)[0]
+    angle, then = (float(np.arccos(np.sqrt(level))) for level in (0.3, 0.8))
+    assert np.allclose(angular_step(X, NOISE, angle=angle, next_angle=then), released.numpy(), rtol=1e-12)
