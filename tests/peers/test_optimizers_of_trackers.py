@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trref import catalog
-from trref.optimizers import adabelief, adafactor, adamax, nadam, shampoo, soap
+from trref.optimizers import adabelief, adafactor, adamax, adamw, nadam, shampoo, soap
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -118,3 +118,19 @@ def test_soap(every):
     make = lambda p: public.SOAP(p, **theirs, precondition_frequency=every)  # noqa: E731
     shapes = [(3, 3), (4, 3), (5,)]
     _with_torch(make, soap, {**ours, "every": every}, shapes=shapes, steps=12, rtol=0, atol=2e-5)
+
+
+def test_adamw_along_a_schedule():
+    """The paper's form is PyTorch's with the decay over the rate, while a schedule multiplies both."""
+    params, sequence = _gradients(SHAPES, 20)
+    theirs = [torch.tensor(p, requires_grad=True) for p in params]
+    optimizer, state = torch.optim.AdamW(theirs, **IN_TORCH, weight_decay=0.02 / 0.05), adamw.init(params)
+    falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1 - k / 25)
+    for k, gradients in enumerate(sequence):
+        params, state = adamw.update(params, gradients, state, **RATES, weight_decay=0.02, schedule=1 - k / 25)
+        for p, g in zip(theirs, gradients, strict=True):
+            p.grad = torch.tensor(g)
+        optimizer.step()
+        falling.step()
+        for ours, p in zip(params, theirs, strict=True):
+            assert np.allclose(ours, p.detach().numpy(), rtol=1e-11, atol=1e-12), k
