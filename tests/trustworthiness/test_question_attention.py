@@ -84,7 +84,7 @@ def test_every_derivative(question, layers):
     by = question_attention_vjp(**inputs, cotangent=C, **sizes)
     step = 1e-5
     for name, gradient in by._asdict().items():
-        if gradient is None:
+        if gradient.size == 0:
             assert name == "question" and not question
             continue
         for _ in range(8):

@@ -316,4 +316,4 @@ def dominated(scores: Real[M, K]) -> Mask[M]:
     # eq. decoding-trust-dominated
     nowhere_worse = (scores >= scores[:, None]).all(2)
     better = (scores > scores[:, None]).any(2)
-    return (nowhere_worse & better).any(1).astype(scores.dtype)
+    return (nowhere_worse & better).astype(scores.dtype).max(1)

@@ -77,7 +77,7 @@ Yan, Qi, Hsu and Lee, *TRUST-VL: An Explainable News Assistant for General Multi
 arXiv:2509.04448.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trref.backend import xp
 from trref.nn import activations, flat
@@ -91,14 +91,14 @@ from trref.nn.norm import layer_norm, layer_norm_vjp
 from trref.signature import D, H, L, M, Mask, N, P, PositiveInt, Q, R, Real, V, checked
 
 EPS = 1e-12
-GELU = activations.ACTIVATIONS["gelu"]
+GELU: Any = activations.ACTIVATIONS["gelu"]
 
 
 class Amplified(NamedTuple):
-    """Derivatives by the queries, the question, the patches and the weights."""
+    """Derivatives by the queries, the question (of no tokens where there is none), the patches and the weights."""
 
     queries: Real[R, D]
-    question: Real[N, L, D] | None
+    question: Real[N, L, D]
     patches: Real[N, P, V]
     theta: Real[Q]
 
@@ -352,9 +352,8 @@ def question_attention_vjp(
 
     d_S = _norm_vjp(steps.pop(), w, "embedding", d_S, d_w)
     d_patches = _norm_vjp(patches, w, "vision", d_image, d_w)
-    d_question = None if question is None else d_S[:, R:].copy()
-    if question is not None:
-        d_w["position"] = d_question.sum(0)
+    d_question = d_S[:, R:].copy()
+    d_w["position"] = d_question.sum(0)
     return Amplified(
         d_S[:, :R].sum(0), d_question, d_patches, flat.join(list(d_w.values()))
     )
