@@ -11,7 +11,7 @@ SPACINGS = ("leading", "trailing", "linspace")
 
 
 def _index(steps, spacing, offset=0, levels=LEVELS):
-    return sampling_levels(levels, steps=steps, spacing=spacing, offset=offset).index.tolist()
+    return sampling_levels(levels, steps=steps, spacing=spacing, offset=offset).indices.tolist()
 
 
 def test_ten_of_a_thousand():

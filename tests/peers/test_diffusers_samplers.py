@@ -250,7 +250,7 @@ def test_grids(name, kind, spacing, offset, steps):
     if (spacing, steps) == ("linspace", 1) or (offset and steps == 1000):
         return  # one of two ends; an index that does not exist: refused here
     ours = sampling_levels(LEVELS, steps=steps, spacing=spacing, offset=offset)
-    assert _released_grid(name, kind, steps, spacing, offset) == ours.index.tolist()
+    assert _released_grid(name, kind, steps, spacing, offset) == ours.indices.tolist()
 
 
 @pytest.mark.parametrize("steps", [61, 103, 201])
@@ -258,7 +258,7 @@ def test_trailing_grids_with_an_entry_too_many(steps):
     released = _released_grid("ddim", "DDIMScheduler", steps, "trailing")
     assert len(released) == steps + 1 and released[-1] == -1
     counted = _deviation("time_grids.sampling_levels", "a floating range")
-    assert counted(LEVELS, steps=steps).index.tolist() == released
+    assert counted(LEVELS, steps=steps).indices.tolist() == released
 
 
 def test_zero_terminal_snr_of_ddim():

@@ -136,10 +136,9 @@ def ancestral_step(
     if next_alpha_bar == 1:
         return mean
     small, large = _variances(alpha_bar, next_alpha_bar)
-    if variance == "range":
+    spread = math.sqrt(small if variance == "small" else large)
+    if variance == "range" and v is not None:
         spread = xp.sqrt(range_variance.unchecked(v, **levels))
-    else:
-        spread = math.sqrt(small if variance == "small" else large)
     return mean + spread * z  # eq. ddpm-step
 
 

@@ -212,7 +212,11 @@ def _of_model(model):
         validate.finite_on_the_host("model", prediction)
         return prediction, (x, time)
 
-    return ask, lambda cache, cotangent: pulled(model, *cache, cotangent)
+    def pull(cache, cotangent):
+        x, time = cache
+        return pulled(model, x, time, cotangent)
+
+    return ask, pull
 
 
 @checked(also=_falling)

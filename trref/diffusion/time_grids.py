@@ -64,7 +64,7 @@ Spacing = Literal["leading", "trailing", "linspace"]
 class Levels(NamedTuple):
     """Indices of the levels that are visited, these levels, and where each step leads."""
 
-    index: Index[K]
+    indices: Index[K]
     alpha_bar: Real[K]
     next_alpha_bar: Real[K]
 
@@ -125,11 +125,11 @@ def sampling_levels(
     final
         Where the last step leads: to the data, or to the first level.
     """
-    index = xp.asarray(_indices(len(alpha_bar), steps, spacing, offset))
-    now = alpha_bar[index]
+    indices = xp.asarray(_indices(len(alpha_bar), steps, spacing, offset))
+    now = alpha_bar[indices]
     last = xp.ones_like(now[:1]) if final == "data" else alpha_bar[:1]
     # eq. time-grids-pairs
-    return Levels(index, now, xp.concatenate([now[1:], last]))
+    return Levels(indices, now, xp.concatenate([now[1:], last]))
 
 
 @checked(also=_falls)

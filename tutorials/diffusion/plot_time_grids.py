@@ -71,7 +71,7 @@ for axis in axes:
 stride = []
 for seed in seeds:
     levels = sampling_levels(schedule, steps=10, spacing="linspace")
-    below = levels.index - 100
+    below = levels.indices - 100
     then = np.where(below >= 0, schedule[below], 1.0)
     x = sample(np.random.default_rng(seed).standard_normal((20000, 1)), levels.alpha_bar, then)
     stride.append((x.mean() - centre, x.std() / width))

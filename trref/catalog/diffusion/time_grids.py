@@ -70,7 +70,7 @@ def _floating_range(alpha_bar, *, steps=10, spacing="trailing", offset=0, final=
 def _stride_below(alpha_bar, *, steps=10, spacing="trailing", offset=0, final="data"):
     hyper = {"spacing": spacing, "offset": offset, "final": final}
     levels = sampling_levels(alpha_bar, steps=steps, **hyper)
-    below = levels.index - len(alpha_bar) // steps
+    below = levels.indices - len(alpha_bar) // steps
     end = 1.0 if final == "data" else alpha_bar[0]
     return levels._replace(next_alpha_bar=xp.where(below >= 0, alpha_bar[below], end))
 
