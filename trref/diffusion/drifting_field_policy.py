@@ -72,7 +72,7 @@ round, and divides the field by its own root mean square: the value of its loss 
 Koo et al., *Drifting Field Policy: A One-Step Generative Policy via Wasserstein Gradient Flow*, 2026, arXiv:2605.07727.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from trref.backend import xp
 from trref.signature import (
@@ -90,7 +90,7 @@ from trref.signature import (
 Bandwidth = Annotated[float, "[1e-3, 1e6]"]
 
 
-def _shift(x, targets, bandwidth, excluded=0):
+def _shift(x, targets, bandwidth, excluded: Any = 0):
     """The mean shift; an infinity among the excluded takes a target from an action."""
     away = targets - x[:, None]
     square = (away * away).sum(2) + excluded

@@ -86,13 +86,13 @@ Two divergences hold the policy, one to a reference that is refreshed every few 
 
     \beta_{k+1} = \mathrm{clip}\big( \beta_k f^{\pm 1},\; \beta_{min},\; \beta_{max} \big) .
 
-======================================  ==============================================
-:math:`c`                               `cap`
-:math:`a_m, a_s`                        `moving_weight, step_weight`
-:math:`\epsilon`                        `clip`
-:math:`\beta, \beta_{min}, \beta_{max}`  `kl_weight, smallest, largest`
-:math:`f`                               `factor`
-======================================  ==============================================
+=========================================  ==============================
+:math:`c`                                  `cap`
+:math:`a_m, a_s`                           `moving_weight, step_weight`
+:math:`\epsilon`                           `clip`
+:math:`\beta, \beta_{min}, \beta_{max}`    `kl_weight, smallest, largest`
+:math:`f`                                  `factor`
+=========================================  ==============================
 
 The first step is an exception to "less noise": with the cap at 0.997 a step from 1 to 0.875 has :math:`\Sigma = 3.6\,
 \eta^2`, and Flow-GRPO's substitute :math:`1.0\, \eta^2`. The variance is exact, the drift still of first order: from

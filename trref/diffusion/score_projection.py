@@ -190,8 +190,15 @@ def moving_distance(
     huber: Level = 0.5,
 ) -> tuple[Scalar, GeneratorGradient]:
     """Sum over generators of the mean distance of scores, on samples of their own law."""
-    levels = {"ref_std": ref_std, "alpha": alpha, "sigma": sigma, "huber": huber}
-    value, frozen = frozen_distance.unchecked(mean, scale, ref_means, **levels)
+    value, frozen = frozen_distance.unchecked(
+        mean,
+        scale,
+        ref_means,
+        ref_std=ref_std,
+        alpha=alpha,
+        sigma=sigma,
+        huber=huber,
+    )
     z, weight = _noise(mean)
     m, s = _spread(mean), _spread(scale)
     root = xp.sqrt(alpha**2 * s**2 + sigma**2)
