@@ -24,12 +24,16 @@ and by the envelope theorem its gradient, with y a minimiser of :math:`h_\sigma`
 
 Where the lower level has an error bound that holds for all small :math:`\sigma`, value and gradient are within
 :math:`O(\sigma)` of those of :math:`\psi`. What that bound compares with the distance from the solutions is the
-residual of a proximal step, of length :math:`\rho`:
+residual of a proximal step, of length :math:`\rho`, within what y may be (all of space, or a box):
 
 .. math::
     :label: bilevel-penalty-residual
 
     r = \frac1\rho \big\| y - \mathrm{prox}_{\rho h_\sigma(x, \cdot)}(y) \big\|
+
+If :math:`r \ge \mu\, \mathrm{dist}(y, T(x, \sigma))` near the solutions T for all small :math:`\sigma`, then these
+move by at most :math:`\frac1\mu (L_g \|x_1 - x_2\| + L_f |\sigma_1 - \sigma_2|)` (up to constants), which is where the
+orders come from.
 
 By second derivatives the gradient of :math:`\psi` itself is
 
@@ -47,6 +51,16 @@ eigenvalue counts as 0 up to 1e-6 of the largest one). Then
 
     \frac{\psi - \psi_\sigma}\sigma \to \frac12\, \nabla_y f^\top (\nabla^2_{yy} g)^+\, \nabla_y f .
 
+Where y is under constraints of which those that are active have the gradients G, one a row, and keep them (G is
+constant here), multipliers join:
+
+.. math::
+    :label: bilevel-penalty-constrained
+
+    \nabla \psi = \nabla_x f - [0,\ \nabla^2_{xy} g]
+    \begin{pmatrix} 0 & G \\ G^\top & \nabla^2_{yy} g \end{pmatrix}^{\!+}
+    \begin{pmatrix} 0 \\ \nabla_y f \end{pmatrix} .
+
 The method descends on :math:`\psi_\sigma`. Both lower levels go on from where they were by
 
 .. math::
@@ -54,28 +68,44 @@ The method descends on :math:`\psi_\sigma`. Both lower levels go on from where t
 
     y \leftarrow y - \eta_y\, \nabla_y h_\sigma(x, y), \qquad z \leftarrow z - \eta_y\, \nabla_y g(x, z)
 
-and, after some such steps,
+(projected on the box), or, smoothed by Moreau envelopes, by a share of a proximal step,
+
+.. math::
+    :label: bilevel-penalty-moreau
+
+    y \leftarrow (1 - \beta)\, y + \beta\, \mathrm{prox}_{\rho h_\sigma(x, \cdot)}(y)
+
+and, after some such steps (one, in a single loop),
 
 .. math::
     :label: bilevel-penalty-outer
 
     x \leftarrow x - \eta\, \nabla \psi_\sigma(x; y, z) .
 
-An error of y or z counts :math:`1/\sigma` times in the gradient: below 1e-4 little is left of it in float64.
+An error of y or z counts :math:`1/\sigma` times in the gradient: below 1e-4 little is left of it in float64. So does
+the noise of samples, unless y and z see the same ones. In a single loop each of the gradients is averaged with a
+correction, where both gradients are of the same sample, at this point and at the one before:
+
+.. math::
+    :label: bilevel-penalty-momentum
+
+    d_k = G_k + (1 - \eta_k) (d_{k-1} - G_{k-1})
 
 ==================  ==============
 :math:`\eta`        ``lr``
 :math:`\eta_y`      ``inner_lr``
+:math:`\beta`       ``mixing``
+:math:`\eta_k`      ``forget``
 ==================  ==============
 
 **Where implementations differ.** Written as :math:`f + \lambda\, (g - \min g)` with :math:`\lambda = 1/\sigma`, y has
 the same minimiser and the objective the same value. Dropping z, that is the minimum of g, from the gradient is right
 only where g does not depend on x.
 
-**Provenance.** Value, gradient, residual and implicit gradient are confirmed by published summaries and reviews of the
-paper; the limit of the gap is derived here. The loops are reconstructed: the paper smooths both lower levels by Moreau
-envelopes, and its step sizes are not transcribed. Constraints of the lower level, samples, and the bound of how far its
-solutions move are left out.
+**Provenance.** Value, gradient, residual and implicit gradients are confirmed by published summaries, a reading note
+and reviews of the paper; the limit of the gap is derived here. The loops are reconstructed, and so is the share of a
+proximal step: step sizes and their decay are not transcribed. Constraints of the lower level are a box in the loops,
+and linear where they are active.
 
 Kwon, Kwon, Wright and Nowak, *On Penalty Methods for Nonconvex Bilevel Optimization and First-Order Stochastic
 Approximation*, 2024, arXiv:2309.01753.
@@ -90,6 +120,8 @@ from trref.backend import linalg, xp
 from trref.krylov.terms import floats
 from trref.problems.protocols import TwoLevels
 from trref.signature import (
+    Fraction,
+    K,
     M,
     N,
     NonNegativeFloat,
@@ -167,6 +199,7 @@ def lower_steps(
     sigma: NonNegativeFloat = 0.1,
     steps: PositiveInt = 20,
     inner_lr: PositiveFloat = 0.3,
+    bound: PositiveFloat | None = None,
 ) -> Real[M]:
     """Lower level after some steps.
 
@@ -176,10 +209,51 @@ def lower_steps(
         Where they begin.
     inner_lr
         Step size of the lower level.
+    bound
+        Largest magnitude of an entry of the lower level; any if None.
     """
     for _ in range(steps):
         y = y - inner_lr * _slope(problem, x, y, sigma)  # eq. bilevel-penalty-inner
+        y = _boxed(y, bound)
     return y
+
+
+def _boxed(y, bound):
+    """The nearest point in the box."""
+    return y if bound is None else xp.clip(y, -bound, bound)
+
+
+@checked
+def prox_step(
+    problem: TwoLevels,
+    x: Real[N],
+    y: Real[M],
+    *,
+    sigma: NonNegativeFloat = 0.1,
+    rho: PositiveFloat = 0.5,
+    mixing: Fraction = 1.0,
+    steps: PositiveInt = 200,
+    inner_lr: PositiveFloat = 0.3,
+    bound: PositiveFloat | None = None,
+) -> Real[M]:
+    """Lower level after a proximal step, or a share of one.
+
+    Parameters
+    ----------
+    y
+        Where it begins, in the box.
+    rho
+        Length of the proximal step.
+    mixing
+        Share of the step that is taken.
+    steps
+        By which it is computed.
+    """
+    w = y
+    for _ in range(steps):
+        w = w - inner_lr * (rho * _slope(problem, x, w, sigma) + w - y)
+        w = _boxed(w, bound)
+    return (1 - mixing) * y + mixing * w  # eq. bilevel-penalty-moreau
 
 
 @checked
@@ -192,19 +266,11 @@ def prox_residual(
     rho: PositiveFloat = 0.5,
     steps: PositiveInt = 200,
     inner_lr: PositiveFloat = 0.3,
+    bound: PositiveFloat | None = None,
 ) -> Scalar:
-    """How far a lower level is from its solution, by a proximal step.
-
-    Parameters
-    ----------
-    rho
-        Length of the proximal step.
-    steps
-        By which it is computed.
-    """
-    w = y
-    for _ in range(steps):
-        w = w - inner_lr * (rho * _slope(problem, x, w, sigma) + w - y)
+    """How far a lower level is from its solution, by a proximal step."""
+    inner = {"rho": rho, "steps": steps, "inner_lr": inner_lr, "bound": bound}
+    w = prox_step.unchecked(problem, x, y, sigma=sigma, **inner)
     return xp.sqrt(((y - w) ** 2).sum()) / rho  # eq. bilevel-penalty-residual
 
 
@@ -221,6 +287,55 @@ def hypergradient(problem: TwoLevels, x: Real[N], y: Real[M]) -> Real[N]:
     # eq. bilevel-penalty-implicit
     inverse = linalg.pinv(problem.lower_hessian(x, y), rcond=CUTOFF)
     return f_x - problem.lower_cross(x, y) @ (inverse @ f_y)
+
+
+@checked
+def constrained_hypergradient(
+    problem: TwoLevels, x: Real[N], y: Real[M], active: Real[K, M]
+) -> Real[N]:
+    """Gradient of the outer loss by second derivatives, where constraints of the lower level are active.
+
+    Parameters
+    ----------
+    y
+        The lower level's solution.
+    active
+        Gradients by y of the constraints that are active, independent of each other.
+    """
+    _, f_x, f_y = problem.upper(x, y)
+    none = xp.zeros((len(active),) * 2, dtype=y.dtype)
+    # eq. bilevel-penalty-constrained
+    upper = xp.concatenate([none, active], 1)
+    lower = xp.concatenate([active.T, problem.lower_hessian(x, y)], 1)
+    inverse = linalg.pinv(xp.concatenate([upper, lower]), rcond=CUTOFF)
+    return f_x - problem.lower_cross(x, y) @ (
+        inverse[len(active) :, len(active) :] @ f_y
+    )
+
+
+@checked
+def momentum_estimate(
+    estimate: Real[N],
+    gradient: Real[N],
+    last_gradient: Real[N],
+    *,
+    forget: Fraction = 0.1,
+) -> Real[N]:
+    """Average of noisy gradients, corrected for how far the point has moved.
+
+    Parameters
+    ----------
+    estimate
+        The one before.
+    gradient
+        At this point, of a sample.
+    last_gradient
+        At the point before, of the same sample.
+    forget
+        Share of the new gradient alone; 1 for no memory.
+    """
+    # eq. bilevel-penalty-momentum
+    return gradient + (1 - forget) * (estimate - last_gradient)
 
 
 @checked
@@ -241,6 +356,9 @@ def descend(
     lr: PositiveFloat = 0.1,
     inner_lr: PositiveFloat = 0.3,
     steps: PositiveInt = 20,
+    rho: PositiveFloat | None = None,
+    mixing: Fraction = 0.5,
+    bound: PositiveFloat | None = None,
     gtol: PositiveFloat = 1e-3,
     max_iter: PositiveInt = 1000,
 ) -> PenaltyResult:
@@ -251,9 +369,11 @@ def descend(
     x0, y0
         Starts of the levels.
     steps
-        Of both lower levels before each of the outer one.
+        Of both lower levels before each of the outer one; 1 for a single loop.
+    rho
+        Length of the proximal steps that these compute; plain steps if None.
     gtol
-        Of the outer gradient's norm, and `sigma` times of those of the lower levels.
+        Of the outer gradient's norm, and `sigma` times of those of the lower levels, projected on the box.
 
     Warns
     -----
@@ -261,13 +381,23 @@ def descend(
         `max_iter` was reached, or the numbers grew too large.
     """
     x, y, z, norms = x0.copy(), y0.copy(), y0.copy(), []
-    inner, converged = {"steps": steps, "inner_lr": inner_lr}, False
+    inner, converged = {"steps": steps, "inner_lr": inner_lr, "bound": bound}, False
+    move = lower_steps.unchecked
+    if rho is not None:
+        move, inner = prox_step.unchecked, inner | {"rho": rho, "mixing": mixing}
+    y, z = _boxed(y, bound), _boxed(z, bound)
     last = x, y, z
     while True:
-        y = lower_steps.unchecked(problem, x, y, sigma=sigma, **inner)
-        z = lower_steps.unchecked(problem, x, z, sigma=0.0, **inner)
+        y = move(problem, x, y, sigma=sigma, **inner)
+        z = move(problem, x, z, sigma=0.0, **inner)
         gradient = penalty_objective.unchecked(problem, x, y, z, sigma=sigma)[1]
-        slopes = gradient, _slope(problem, x, y, sigma), _slope(problem, x, z, 0.0)
+        slopes = (
+            gradient,
+            *(
+                v - _boxed(v - _slope(problem, x, v, weight), bound)
+                for v, weight in ((y, sigma), (z, 0.0))
+            ),
+        )
         outer, with_penalty, without = floats(*(v @ v for v in slopes))
         if not outer + with_penalty + without < 1e200:
             x, y, z = last
