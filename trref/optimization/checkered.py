@@ -79,11 +79,10 @@ from trref.signature import (
 
 def _together(log_p, log_q):
     """Logs of the distribution of the sum of two outcomes, modulo their number."""
-    C, total = log_p.shape[-1], None
-    for j in range(C):
+    C, total = log_p.shape[-1], log_p + log_q[:, :1]
+    for j in range(1, C):
         moved = xp.concatenate([log_p[:, C - j :], log_p[:, : C - j]], -1)
-        term = moved + log_q[:, j : j + 1]
-        total = term if total is None else xp.logaddexp(total, term)
+        total = xp.logaddexp(total, moved + log_q[:, j : j + 1])
     return total
 
 

@@ -206,8 +206,9 @@ def xgd(
         # eq. sum-log-concave-xgd
         g = cross_gradient.unchecked(partials, points[-1], mixture)
         points.append(points[-1] - lengths[-1] * g)
-    mean = sum(length * x for length, x in zip(lengths, points[:-1], strict=True))
-    return Path(xp.stack(points), mean / sum(lengths))
+    weights = xp.asarray([x / sum(lengths) for x in lengths], dtype=theta.dtype)
+    path = xp.stack(points)
+    return Path(path, weights @ path[:-1])
 
 
 @checked

@@ -289,6 +289,10 @@ def _bent(slope, pairs):
     return slope
 
 
+def _on(whole, rows):
+    return whole.on(rows)
+
+
 def _rows_there_are(network, theta, target_loss, batches, **_):
     """Batches of rows that there are not."""
     if batches is None:
@@ -327,7 +331,7 @@ def sso(
     for t, eta in enumerate(etas.tolist()):
         model, loss = network, target_loss
         if batches is not None:
-            model, loss = network.on(batches[t]), target_loss.on(batches[t])
+            model, loss = _on(network, batches[t]), _on(target_loss, batches[t])
         z = model.logits(points[-1])
         _, g = validate.loss_and_grad(loss, z, "target_loss", finite=True)
         # eq. target-surrogates-rounds
