@@ -33,11 +33,6 @@ def _slope(v, alpha_bar=0.5, next_alpha_bar=0.8):
 # ---- places
 
 
-def _fully_drawn(inputs):
-    """DDIM draws all of its noise afresh"""
-    return inputs, {k: inputs[k] for k in ("x", "noise", "z")}
-
-
 def _at_the_small(inputs):
     """v is -1"""
     return {**inputs, "v": 0 * inputs["x"] - 1}
@@ -152,7 +147,7 @@ METHOD = Method(
                 "probe": {**PROBE, "variance": "range"},
             },
             limits=(
-                Limit("score_models.ddim_step", {}, {"eta": 1.0}, where=_fully_drawn),
+                Limit("score_models.ddim_step", {}, {"eta": 1.0}),
                 Limit(
                     "ddpm.ancestral_step",
                     {"variance": "range"},
