@@ -113,7 +113,7 @@ Approximation*, 2024, arXiv:2309.01753.
 
 import math
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trref import validate
 from trref.backend import linalg, xp
@@ -381,7 +381,8 @@ def descend(
         `max_iter` was reached, or the numbers grew too large.
     """
     x, y, z, norms = x0.copy(), y0.copy(), y0.copy(), []
-    inner, converged = {"steps": steps, "inner_lr": inner_lr, "bound": bound}, False
+    inner: dict[str, Any] = {"steps": steps, "inner_lr": inner_lr, "bound": bound}
+    converged = False
     move = lower_steps.unchecked
     if rho is not None:
         move, inner = prox_step.unchecked, inner | {"rho": rho, "mixing": mixing}

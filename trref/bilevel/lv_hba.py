@@ -260,10 +260,8 @@ def lv_hba(
     """
     shared = {"gamma1": gamma1, "gamma2": gamma2, "radius": radius}
     rates = {"lr": lr, "multiplier_lr": multiplier_lr}
-    levels = Levels(
-        *problem.project(x0, y0),
-        project_multiplier.unchecked(problem, z0, radius=radius),
-    )
+    x, y = problem.project(x0, y0)
+    levels = Levels(x, y, project_multiplier.unchecked(problem, z0, radius=radius))
     saddle = Saddle(problem.project_lower(levels.y), levels.z)
     residuals, converged, c = [], False, c0
     while not converged and len(residuals) < max_iter:

@@ -217,7 +217,9 @@ def saddle_point(
     gammas = {"gamma1": gamma1, "gamma2": gamma2}
 
     def moved(at):
-        slopes = proximal_lagrangian.unchecked(problem, *at, x, y, z, **gammas)[1]
+        slopes = proximal_lagrangian.unchecked(
+            problem, at[0], at[1], x, y, z, **gammas
+        )[1]
         multiplier = point[1] + inner_lr * slopes.multiplier
         return (
             problem.project_lower(point[0] - inner_lr * slopes.theta),

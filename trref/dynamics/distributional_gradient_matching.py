@@ -76,7 +76,7 @@ from trref.dynamics.gradient_smoother import (
     smoother,
     weighed_smoother,
 )
-from trref.nn import activations, mlp
+from trref.nn import mlp
 from trref.problems.ode import rk4
 from trref.signature import (
     D,
@@ -172,6 +172,11 @@ def _network(theta, x):
     return output[:, :dims], output[:, dims:], cache
 
 
+def _softplus(raw):
+    """log(1 + e^raw), whose derivative is 1 less e to the minus it."""
+    return xp.maximum(raw, 0) + xp.log1p(xp.exp(-abs(raw)))
+
+
 @checked(also=_light)
 def drift(theta: Real[P], x: Real[N, D]) -> Drift:
     """What the network takes the derivative to be.
@@ -185,7 +190,7 @@ def drift(theta: Real[P], x: Real[N, D]) -> Drift:
     """
     mean, raw, _ = _network(theta, x)
     # eq. distributional-gradient-matching-network
-    return Drift(mean.copy(), activations.get("softplus").value(raw))
+    return Drift(mean.copy(), _softplus(raw))
 
 
 def _matched(theta, y, **arguments):
@@ -231,11 +236,10 @@ def joint_objective(
     each = [smoother.unchecked(t, x, t2, *hyper) for x, *hyper in states_of]
     states, slopes, variances = (xp.stack(part, 1) for part in zip(*each, strict=True))
     mean, raw, cache = _network(theta, states)
-    softplus = activations.get("softplus")
-    sigma_S, sigma_D = xp.sqrt(xp.maximum(variances, floor)), softplus.value(raw)
+    sigma_S, sigma_D = xp.sqrt(xp.maximum(variances, floor)), _softplus(raw)
     match, d = w2.unchecked(slopes, sigma_S, mean, sigma_D)
 
-    back = xp.concatenate([d.drift, d.drift_std * softplus.first(raw, sigma_D)], 1)
+    back = xp.concatenate([d.drift, d.drift_std * -xp.expm1(-sigma_D)], 1)
     d_theta, d_states = mlp.vjp(cache, share * back)
     # eq. distributional-gradient-matching-variance
     d_variances = xp.where(variances > floor, d.slope_std / (2 * sigma_S), 0)
