@@ -284,7 +284,12 @@ METHOD = Method(
                 "no guidance": {"scale": 1.0},
                 "probe": PROBE,
             },
-            limits=(Limit("adaptive_projected_guidance.cfg", NAMED["plain guidance"]),),
+            limits=(
+                Limit("adaptive_projected_guidance.cfg", NAMED["plain guidance"]),
+                Limit(
+                    "adaptive_projected_guidance.cfg", {"scale": 1.0}, {"scale": 1.0}
+                ),
+            ),
             deviations=(
                 Deviation(
                     "added to the unconditional prediction",

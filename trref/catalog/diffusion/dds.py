@@ -78,6 +78,10 @@ MEASURED = Interface(
             [[0.0, 0.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]]
         ),
         "one number": lambda: _edge([[0.5]], [[2.0], [-1.0]]),
+        "more measurements than steps": lambda: _edge(
+            xp.linspace(0.5, 1.5, 7)[:, None] * xp.eye(7, 8),
+            xp.sin(1 + xp.arange(16.0).reshape(2, 8) ** 2),
+        ),
     },
 )
 """``f(measurement or A, x0 or x (N D), y (N M), …)``."""
