@@ -73,7 +73,7 @@ arXiv:2310.03739.
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from trref import validate
 from trref.backend import xp
@@ -117,7 +117,7 @@ def _coefficients(alpha_bar, eta):
     return c, d, xp.sqrt(variance)
 
 
-def _stepper(model, theta, z, times, alpha_bar, eta, kept=None, held=None):
+def _stepper(model, theta, z, times, alpha_bar, eta, kept: Any = None, held=None):
     """The chain's step ``(x, k) -> (x, prediction, cache)``."""
     asked = AskedNetwork("model", model)
     c, d, spread = _coefficients(alpha_bar, eta)

@@ -352,21 +352,17 @@ def rocm_objective(
     asked, N = AskedNetwork("model", model), len(x)
     run = _run(asked, theta, x, z, times, signal, spread)
     value, g = validate.rows(reward, run.guesses[-1], "reward")
-    J, dJ = value.sum() / N, xp.zeros_like(theta)
-    q = r = pull = None
-    for n in reversed(range(len(times))):
-        if n < len(z):
-            gap, pull = _gap(reference, run.guesses[n], run.states[n], times[n])
-            D, slope = _pulls(gap, signal[n], spread[n], kind)
-            J = J - beta * D.sum() / N  # eq. rocm-objective
-            r = -beta * slope
-            g = signal[n] * q + r
+    d_theta, q = asked.vjp(run.caches[-1], g)
+    J, dJ = value.sum() / N, d_theta / N
+    for n in reversed(range(len(z))):
+        gap, pull = _gap(reference, run.guesses[n], run.states[n], times[n])
+        D, slope = _pulls(gap, signal[n], spread[n], kind)
+        J = J - beta * D.sum() / N  # eq. rocm-objective
 
         # eq. rocm-backward
-        d_theta, q = asked.vjp(run.caches[n], g)
-        dJ = dJ + d_theta / N
-        if n < len(z):
-            q = q - pull(r)
+        r = -beta * slope
+        d_theta, q = asked.vjp(run.caches[n], signal[n] * q + r)
+        dJ, q = dJ + d_theta / N, q - pull(r)
 
     return -J, -dJ
 

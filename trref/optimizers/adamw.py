@@ -81,8 +81,9 @@ def update(
     params
     state
     """
-    moments = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps}
-    moved, after = adam_update.unchecked(params, grads, state, **moments)
+    moved, after = adam_update.unchecked(
+        params, grads, state, lr=lr, beta1=beta1, beta2=beta2, eps=eps
+    )
     steps = [p - q for p, q in zip(params, moved, strict=True)]
     # eq. adamw-step
     params = [

@@ -49,9 +49,9 @@ IDEAS = {
     },
     "optimizers": {
         "Momentum and signs": "sgd lion",
-        "A second moment": "adam amsgrad adamomentum diffgrad adan",
+        "A second moment": "adam adamw amsgrad adamax nadam adabelief adamomentum diffgrad adan adafactor",
         "Geometry of the weights": "adamp polar_decomposition noneuclidean_trust_region muon",
-        "Second order": "oasis",
+        "Second order": "oasis shampoo soap",
     },
     "sharpness": {
         "Ascent before descent": "sam asam adversarial_model_perturbation gam tram",
