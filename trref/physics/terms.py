@@ -1,7 +1,7 @@
 """What exchange and correlation of r²SCAN share: the grid's densities, the switch, and the regularised ratio."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trref.backend import xp
 from trref.signature import N, Real, Three, Two
@@ -146,7 +146,7 @@ def total(density, sigma, tau):
     return density.sum(1), s, tau.sum(1)
 
 
-def ratio(n, sigma, tau, share=1.0):
+def ratio(n, sigma, tau, share: Any = 1.0):
     """The regularised ratio, and its derivatives by n, sigma, tau, and by `share`, which multiplies the uniform gas's
     part."""
     # eq. r2scan-ratio, r2scan-ratio-derivatives
