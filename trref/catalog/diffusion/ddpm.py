@@ -148,6 +148,7 @@ METHOD = Method(
             },
             limits=(
                 Limit("score_models.ddim_step", {}, {"eta": 1.0}),
+                Limit("score_models.denoise", {"next_alpha_bar": 1.0}),
                 Limit(
                     "ddpm.ancestral_step",
                     {"variance": "range"},

@@ -298,6 +298,7 @@ METHOD = Method(
             interface=STEP,
             **_scaling(_of_ddim, "x"),
             settings=STEP_SETTINGS,
+            limits=(Limit("score_models.denoise", {"next_alpha_bar": 1.0}),),
             deviations=STEP_DEVIATIONS,
         ),
         Transform(
@@ -307,7 +308,7 @@ METHOD = Method(
             settings={
                 name: {k: v for k, v in hyper.items() if k != "eta"}
                 for name, hyper in STEP_SETTINGS.items()
-                if name != "DDPM"
+                if name in ("default", "probe")
             },
             limits=(
                 Limit(
