@@ -9,7 +9,10 @@ IDEAS = {
     "policy": {
         "Estimates of the advantage": "gae gae_value_trust_region",
         "Trust regions": "trpo_improvement natural_gradient trpo",
-        "Clips and penalties": "ppo ppo_penalty",
+        "Clips and penalties": "ppo ppo_penalty carl",
+        "Other ways to stay near": "spo mdpo bpo fixpo",
+        "Rewards that are learned or designed": "trirl parl odice",
+        "Models and explanations": "girl counterpol rl_augmentation",
     },
     "tokens": {
         "Gradients, baselines and advantages": "reinforce rloo remax reinforce_plus_plus opo grpo dr_grpo maxrl",
@@ -27,6 +30,10 @@ IDEAS = {
         "A classification of pairs": "dpo ipo cpo rpo tr_dpo",
         "Without a reference": "simpo orpo",
         "From single answers and from rules": "kto trpa",
+    },
+    "distillation": {
+        "A teacher's tokens, within a region": "tropd trb rlad",
+        "Fine-tuning on given answers": "psft trapo erpd",
     },
     "krylov": {
         "Linear systems": "cg minres gmres",
@@ -46,17 +53,65 @@ IDEAS = {
         "The Stiefel manifold": "stiefel stiefel_gradient stiefel_retraction stiefel_transport stiefel_exponential",
         "Minimisation": "riemannian_cg",
         "Several agents": "drcgd_consensus drdgd drcgd",
+        "Hyperbolic space": "hyperbolic_head histogram_loss hyperpp",
+        "Functions on a manifold": "weighted_laplacian globally_smooth",
     },
     "optimizers": {
         "Momentum and signs": "sgd lion",
         "A second moment": "adam adamw amsgrad adamax nadam adabelief adamomentum diffgrad adan adafactor",
-        "Geometry of the weights": "adamp polar_decomposition noneuclidean_trust_region muon",
-        "Second order": "oasis shampoo soap",
+        "Geometry of the weights": "adamp polar_decomposition noneuclidean_trust_region muon polargrad fismo"
+        " weight_conditioning induced_metric",
+        "Second order": "oasis shampoo soap psgd",
+        "Learning rates": "schedule_refinement",
     },
     "sharpness": {
         "Ascent before descent": "sam asam adversarial_model_perturbation gam tram",
         "Penalties and volumes": "gradient_regularization entropy_sgd ignite",
         "Between domains": "sdat",
+    },
+    "diffusion": {
+        "Models and what they tell": "noise_schedules score_models score_matching tweedie v_prediction",
+        "Samplers": "probability_flow ddpm edm_heun dpm_solver_pp flow_euler time_grids",
+        "Gradients through a sampler": "symplectic_adjoint adjoint_dpm lora alignprop rocm",
+        "Steps of a flow as policies": "flow_grpo grpo_guard sage_grpo gardo",
+        "One-step generators": "drifting_field_policy score_projection diff_instruct_star",
+        "Guidance": "adaptive_projected_guidance cfg_manifold_projection self_attention_guidance",
+        "Measurements and goals": "dds optimal_gaussian_diffusion",
+        "How scores are learned": "two_layer tangent_kernel score_estimation_ntk dual_adversarial_jem",
+    },
+    "gradients": {
+        "Several tasks": "pcgrad cagrad gradnorm gcond",
+        "Samples and batches that disagree": "gradient_agreement_filtering cg2a",
+        "What is to be forgotten": "geometric_unlearning selective_gradient_masking",
+    },
+    "domains": {
+        "Penalties": "domain_penalties hessian_alignment",
+        "Gradients that agree": "fish pgrad",
+    },
+    "federated": {
+        "Averages of clients": "fedavg fedimpro",
+        "Clients that are not to be trusted": "fedagain fedclean",
+        "What gradients give away": "gradient_inversion diff2",
+        "Late workers and long stays": "sequential_gradient_coding fsgld",
+    },
+    "shift": {
+        "Is it in the distribution?": "conjnorm trustvlm",
+        "How accurate is it there?": "gdscore",
+        "Adapting": "recap trust_ssl",
+    },
+    "adversarial": {
+        "Attacks": "pgd level_set_traversal",
+        "Training and margins": "regional_adversarial_training elasticface",
+    },
+    "trustworthiness": {
+        "Scores and what they stand on": "calibration toxicity fairness decoding_trust trustgen dynamic_evaluation",
+        "Votes and attention": "orchestrator_trust question_attention trust_vl",
+        "Robust learning": "robust_reweighting causal_ladder trustworthy_erm",
+        "Compression": "quantisation pruning compressed_trust",
+    },
+    "physics": {
+        "An energy functional": "local_correlation r2scan_exchange r2scan_correlation r2scan",
+        "Constraints that hold": "levenberg_marquardt implicit_layer hard_constraint_moe",
     },
 }
 
