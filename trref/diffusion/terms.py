@@ -49,3 +49,10 @@ def a_step(**grid):
     for name, numbers in grid.items():
         if len(numbers) < 2:
             raise ValueError(f"{name} must hold at least two numbers")
+
+
+def falling_times(times, **_):
+    """Fewer than two times, or steps that are shorter than 1e-4."""
+    a_step(times=times)
+    message = f"times must fall by at least {SHORTEST:g} at each step"
+    return [(lambda: (times[:-1] - times[1:] >= SHORTEST).all(), message)]

@@ -72,7 +72,8 @@ IDEAS = {
     "diffusion": {
         "Models and what they tell": "noise_schedules score_models score_matching tweedie v_prediction",
         "Samplers": "probability_flow ddpm edm_heun dpm_solver_pp flow_euler time_grids",
-        "Gradients through a sampler": "symplectic_adjoint adjoint_dpm lora alignprop rocm",
+        "Gradients through a sampler": "symplectic_adjoint adjoint_dpm lora alignprop rocm"
+        " trqam trust_region_temperature",
         "Steps of a flow as policies": "flow_grpo grpo_guard sage_grpo gardo",
         "One-step generators": "drifting_field_policy score_projection diff_instruct_star",
         "Guidance": "adaptive_projected_guidance cfg_manifold_projection self_attention_guidance",
@@ -108,6 +109,7 @@ IDEAS = {
         "Votes and attention": "orchestrator_trust question_attention trust_vl",
         "Robust learning": "robust_reweighting causal_ladder trustworthy_erm",
         "Compression": "quantisation pruning compressed_trust",
+        "Problems with proofs": "horn trustgeogen",
     },
     "physics": {
         "An energy functional": "local_correlation r2scan_exchange r2scan_correlation r2scan",
