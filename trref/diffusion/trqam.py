@@ -1,8 +1,9 @@
 r"""TRQAM: a flow policy follows its critic by regression, so that no gradient passes through its sampler.
 
 A flow's velocity :math:`v`, of noise time as everywhere here, was trained on data, and a critic :math:`Q` says which
-samples are good. What is wanted is the base law tilted by the critic, :math:`p^* \propto p_0\, e^{Q/\lambda}`. Trust Region Q Adjoint Matching reads that as optimal control of a path with noise, and regresses the
-velocity on what the control should be. The temperature :math:`\lambda` is moved by a trust region
+samples are good. What is wanted is the base law tilted by the critic, :math:`p^* \propto p_0\, e^{Q/\lambda}`. Trust
+Region Q Adjoint Matching reads that as optimal control of a path with noise, and regresses the velocity on what the
+control should be. The temperature :math:`\lambda` is moved by a trust region
 (:mod:`trref.diffusion.trust_region_temperature`); with a fixed one it is QAM.
 
 Paths go through noise times :math:`u_0 = 1 > \dots > u_K = 0`, and :math:`\delta_k = u_k - u_{k+1}`. Their noise is so
