@@ -12,7 +12,7 @@ decisions        control (cart-pole, pendulum), mdp (finite processes, known exa
 tokens           tokens (a verifiable task), token_trees (students and teachers), preferences
 diffusion        mixtures (exact models of noise, data and velocity), denoisers (small networks), rewards,
                  measurements
-structure        graphs, dags, ode (with adjoint), pde (residuals on a grid)
+structure        graphs, dags, geometry (scenes, facts and rules), ode (with adjoint), pde (residuals on a grid)
 ================ =========================================================================================
 
 Callables are frozen dataclasses with arrays as fields, never closures: the checks can cast, move and export them.
