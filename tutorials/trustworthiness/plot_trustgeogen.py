@@ -130,10 +130,10 @@ for label, row, more, left in zip(ROUNDS, longest, far, kept, strict=True):
 # %%
 # Every line of every problem follows from those above, and every fact is true, exactly, on a redraw; one wrong rule is
 # caught by that. Bootstrapping makes longer proofs, as the paper says. But it is the new construction that does it:
-# what was derived and becomes a premise need not be proved any more, so that with the same construction proofs are
-# never longer than without, and the many premises leave no problem that needs half of them. Lengths that grow by
-# derived premises must count the steps that led there, too. And long is not deep: much of the printed proof says that
-# points of one line lie on it.
+# what was derived and becomes a premise need not be proved any more, so that with the same construction the longest
+# proof of a scene is here never longer than without, and among so many premises hardly a proof needs half of them.
+# Lengths that grow by derived premises must count the steps that led there, too. And long is not deep: much of the
+# printed proof says that points of one line lie on it.
 
 assert all(valid), "all emitted lines are valid"
 assert false == 0 < sum(spoiled), "no false fact, unless a rule is wrong"
