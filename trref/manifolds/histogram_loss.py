@@ -25,7 +25,7 @@ and what is read off is the mean of the bins' centres:
     \hat V = \sum_j \mathrm{softmax}(z)_j\, \frac{e_j + e_{j+1}}2
 
 A gradient is never larger than :math:`\sqrt 2/N`, however far off the value is; this is what steadies training. Well
-inside the range the mean of the target is t again, up to 1e-6 of a bin; at its ends the missing half of the Gaussian
+inside the range the mean of the target is t again, up to 5e-6 of a bin; at its ends the missing half of the Gaussian
 pulls it in, by 0.27 at the end of the default range.
 
 ================  =====================

@@ -94,8 +94,8 @@ no direction, and is refused, as are lengths :math:`\sqrt c\, n` above 40 and of
 :math:`c`         ``curvature``
 ================  ===================
 
-**Where implementations differ.** The authors' code clamps q smoothly to :math:`\pm \log(2/\epsilon)` (36 in double
-precision, 15.9 in single) before arsinh, so that no logit exceeds about 4.3 lengths of its normal; the equations have
+**Where implementations differ.** The authors' code clamps q smoothly to :math:`\pm \log(2/\epsilon)` (36.7 in double
+precision, 16.6 in single) before arsinh, so that no logit exceeds about 4.3 lengths of its normal; the equations have
 no such bound.
 
 **Provenance.** Confirmed by the authors' code (Probabilistic-and-Interactive-ML/hyper-rl), which takes the two logits

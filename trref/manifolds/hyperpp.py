@@ -32,9 +32,11 @@ Then come the two heads, both on the hyperboloid: one for the actions, and one f
 :math:`c`             ``curvature``
 ====================  =======================================
 
-**Where implementations differ.** The scaling is an option of the authors' code; the method that they compare with ends
-at u, which is at most 0.76 long whatever is learned. Their epsilon is the machine's, 1.2e-7 in
-single precision. The layers of Keras and transformers have 1e-6, which shrinks what was small before.
+**Where implementations differ.** The learned scaling is one of several options of the authors' code; with that for
+the dimension alone the features are u, at most 0.76 long whatever is learned. The method that they compare with takes
+this option, but has ReLU for tanh and spectral norms for the division: nothing bounds its features. On Atari their own
+has ReLU as well, and its u is at most 1 long. Their epsilon is the machine's, 1.2e-7 in single precision. The layers of
+Keras and transformers have 1e-6, which shrinks what was small before.
 
 **Provenance.** Confirmed by the authors' code (Probabilistic-and-Interactive-ML/hyper-rl, networks.py and its
 configurations). The sharper bound and the derivative are worked out here.

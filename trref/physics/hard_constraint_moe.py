@@ -33,9 +33,10 @@ where it begins; in an elliptic problem the inner parts would not. One expert is
 :math:`k(x)`           ``owner``
 =====================  ============
 
-**Where implementations differ.** The paper's code differentiates each solve as a root, as
-:func:`trref.physics.implicit_layer.root_gradient` does, though the residual of few basis functions is not 0; its
-initial rows are divided by the initial values, which must then not be 0.
+**Where implementations differ.** The paper's text differentiates each solve as a root, as
+:func:`trref.physics.implicit_layer.root_gradient` does, though the residual of few basis functions is not 0; its code
+leaves that to its solver's library, which has the stationary form. Its initial rows are divided by the initial values,
+which must then not be 0.
 
 **Provenance.** Confirmed: experts on one basis and their sum by the paper's text and code
 (ASK-Berkeley/physics-NNs-hard-constraints, spatial_temporal_router.py). The gradient of the stationary form is derived

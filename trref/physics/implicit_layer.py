@@ -47,11 +47,12 @@ where basis functions are as many as points, u does not depend on them, and the 
 :math:`\rho`      ``ridge``
 ================  =======================
 
-**Where implementations differ.** The paper's code differentiates with a library's rule for roots: where the equation
-cannot be solved exactly by the basis, that gradient is another one, and may have the other sign.
+**Where implementations differ.** The root form is that of the paper's text. Its code leaves the derivative to the
+library of its solver, whose rule takes :math:`J^\top R` to be 0, not the rows: the stationary form. Where the equation
+cannot be solved exactly by the basis, the root form is another gradient, and may have the other sign.
 
-**Provenance.** The root form is confirmed by the paper's text and code (ASK-Berkeley/physics-NNs-hard-constraints);
-the stationary form is derived here, and checked by solving again.
+**Provenance.** The root form is confirmed by the paper's text, the solve and its loss by its code, too
+(ASK-Berkeley/physics-NNs-hard-constraints); the stationary form is derived here, and checked by solving again.
 
 Chalapathi, Du and Krishnapriyan, *Scaling Physics-Informed Hard Constraints with Mixture-of-Experts*, 2024,
 arXiv:2402.13412.

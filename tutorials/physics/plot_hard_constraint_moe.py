@@ -71,7 +71,7 @@ print("best of the basis", dict(zip(EXPERTS, np.round(fitted, 4).tolist(), stric
 # A tanh network gives six functions of time and place. The solves see the start and a sample of 40 % of the points, the
 # network is trained on the residual of all rows, without the solution, by Adam on the exact gradient
 # (:eq:`implicit-layer-gradient`) with one expert and with four, and with one expert by the root form of the paper's
-# code (:eq:`implicit-layer-root`). Three starts.
+# text (:eq:`implicit-layer-root`). Three starts.
 
 SMALL = truth(16, 9)
 SEEDS, SIZES, UPDATES = range(3), (5, 16, 6), 60

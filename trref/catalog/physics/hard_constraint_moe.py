@@ -3,10 +3,9 @@
 import math
 
 from trref.backend import xp
-from trref.catalog import Deviation, Estimator, Limit, Method, Objective, Solver
+from trref.catalog import Estimator, Limit, Method, Objective, Solver
 from trref.catalog.physics.equations import EQUATION, stationarity
 from trref.physics.hard_constraint_moe import mixture, mixture_loss, partition
-from trref.physics.implicit_layer import root_gradient, settled
 
 
 def _partition(coordinate, *, experts=4):
@@ -50,19 +49,6 @@ def _remains(result, **inputs):
     """All but the size of the gradients."""
     figures = _certificate(result, **inputs)
     return {n: (v, TOLERANCES[n]) for n, v in figures.items() if "gradient" not in n}
-
-
-def _roots(equation, basis, w0, owner, rows, *, ridge=1e-4, steps=16, polish=3):
-    solved = [settled(equation, basis, w0, own, ridge, steps, polish) for own in rows]
-    u = xp.zeros_like(basis[:, 0])
-    for k, w in enumerate(solved):
-        u = xp.where(owner == k, basis @ w, u)
-    residual = equation.residual(u)
-    by_u, gradient = equation.vjp(u, residual), xp.zeros_like(basis)
-    for k, (w, own) in enumerate(zip(solved, rows, strict=True)):
-        part = xp.where(owner == k, by_u, 0)
-        gradient = gradient + root_gradient(equation, basis, w, part, own, ridge=ridge)
-    return (residual * residual).sum() / 2, gradient
 
 
 def _one_expert(inputs):
@@ -130,14 +116,6 @@ METHOD = Method(
                     {"ridge": 0.01},
                     {"ridge": 0.01},
                     where=_one_expert,
-                ),
-            ),
-            deviations=(
-                Deviation(
-                    "differentiated as roots",
-                    _roots,
-                    seen_in="ASK-Berkeley/physics-NNs-hard-constraints, models/MoE/spatial_temporal_router.py",
-                    computes="the gradient as if no expert's solve left a residual",
                 ),
             ),
         ),

@@ -4,13 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from trref.catalog import Deviation, Estimator, Limit, Method, Objective
+from trref.catalog import Estimator, Limit, Method, Objective
 from trref.catalog.physics.equations import EQUATION, stationarity
 from trref.physics.implicit_layer import (
     constrained_loss,
     implicit_gradient,
     root_gradient,
-    settled,
 )
 
 
@@ -60,23 +59,6 @@ def _no_residual(inputs):
     return {**inputs, "equation": solved}
 
 
-def _root(equation, basis, w0, rows, *, ridge=1e-4, steps=16, polish=3):
-    w = settled(equation, basis, w0, rows, ridge, steps, polish)
-    residual = equation.residual(basis @ w)
-    by_u = equation.vjp(basis @ w, residual)
-    gradient = root_gradient(equation, basis, w, by_u, rows, ridge=ridge)
-    return (residual * residual).sum() / 2, gradient
-
-
-def _as_root(f):
-    return Deviation(
-        "differentiated as a root",
-        f,
-        seen_in="ASK-Berkeley/physics-NNs-hard-constraints, models/constraints/hard_constraint.py",
-        computes="the gradient as if the solve left no residual",
-    )
-
-
 METHOD = Method(
     key="chalapathi2024scaling",
     provenance={
@@ -98,7 +80,6 @@ METHOD = Method(
                     where=_no_residual,
                 ),
             ),
-            deviations=(_as_root(root_gradient),),
         ),
         Estimator(
             f=root_gradient,
@@ -118,7 +99,6 @@ METHOD = Method(
             tolerance=1e-12,
             sizes=(4, 7),
             seeds=(0,),
-            deviations=(_as_root(_root),),
         ),
     ),
 )
