@@ -79,7 +79,7 @@ size :math:`\gamma/(D s)`, proportional to :math:`\sqrt\delta/\varsigma`: late s
 =================================  =============
 
 Where all rewards of a prompt are equal the advantages are 0. The first step's noise does not shrink with the step:
-:math:`s = a` (nearly), and it leaves noise with the variance :math:`1 + a^4/4`, which later steps mend.
+:math:`s = a`, and a short one leaves noise with the variance :math:`1 + a^4/4`, which later steps mend.
 
 **Where implementations differ.** The paper's log-probability is that of a density, a sum over dimensions; the authors'
 code takes the mean, and everything here follows the code: with tens of thousands of dimensions the sum would leave any

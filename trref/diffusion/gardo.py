@@ -79,7 +79,7 @@ than 15 rounds have passed since it last did:
 ========================  ========================
 
 Ties may leave the gate empty. A sample without another one of its prompt has the distance 0; where all distances are 0,
-good samples have no advantage. Features of length 0 are at the distance 1/2 from all others.
+good samples have no advantage. Features of length 0 are at the distance 1/2 from all that have one.
 
 **Where implementations differ.** The released scripts rank each reward from the best, and gate large values of the
 proxy's rank less the mean of the auxiliary ones: with that sign the most over-rated sample has the most negative value

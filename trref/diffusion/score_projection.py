@@ -48,8 +48,8 @@ the law held constant   `law_mean, law_scale`
 
 Means are sums over equally spaced noise within ±10, which for such smooth functions is right to many digits.
 
-**Where implementations differ.** A trainer that keeps the generator's samples in the graph of the auxiliary score gets
-the gradient of neither. SiD's parameter a interpolates between the two: 1 is the law held constant, 1/2 the moving one.
+**Where implementations differ.** A trainer that holds the noisy samples constant where the scores are evaluated gets
+the gradient of neither. For squared distances SiD's parameter a is 1 for the law held constant, 1/2 for the moving one.
 
 **Provenance.** Confirmed in a later paper that states and proves all three (its theorem 1 and equations 15 and 18); the
 closed forms on a line are derived here.

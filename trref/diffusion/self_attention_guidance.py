@@ -50,7 +50,7 @@ condition, classifier-free guidance of scale w is added; mask and estimate are t
 and to first order :math:`\bar D - \bar x_0 = (I - \sqrt{\bar\alpha}\, J)(\hat x_0 - \bar x_0)`, where
 :math:`\sqrt{\bar\alpha}\, J = \tfrac{\bar\alpha}{1-\bar\alpha} \mathrm{Cov}(x_0|x)` is the model's Jacobian. So the
 detail that was blurred away is exaggerated in directions in which the posterior is wider than the noise, between modes,
-and *weakened* in all others: everywhere, if the data are one Gaussian narrower than the noise.
+and *weakened* in all others: everywhere, if the data are one Gaussian, however wide.
 
 Attention that is flat, within 1e-5, masks nothing. Where nothing is masked, or nothing is blurred, the noise stays.
 
