@@ -187,6 +187,13 @@ def test_a_start_is_an_order():
     assert order_of(np.zeros((3, 3))).tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("dtype", "weight"), [(float, 1e-200), (np.float32, 0.1)])
+def test_the_order_of_a_weak_chain(dtype, weight):
+    """Products of its weights are below all numbers; its order is backwards."""
+    W = np.diag(np.full(59, weight, dtype=dtype), -1)
+    assert order_of(W).tolist() == list(range(60))[::-1]
+
+
 def test_many_are_tried_when_few_fail():
     """A search that may look at all pairs once is never worse, and scores more orders."""
     better = 0
