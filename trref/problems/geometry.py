@@ -362,7 +362,8 @@ class _Spelled:
 
     def add(self, fact):
         name = fact[0]
-        self.all.setdefault(name, []).extend(s[1:] for s in spellings(fact))
+        # sorted, so that the order of rules is the same in every run
+        self.all.setdefault(name, []).extend(s[1:] for s in sorted(spellings(fact)))
         for key in [key for key in self.tables if key[0] == name]:
             del self.tables[key]
 
