@@ -125,6 +125,23 @@ def test_old_roots_serve_until_they_are_renewed():
     assert np.allclose(b[1:3], a[1:3] / 2, rtol=1e-12) and not np.allclose(b[3], a[3], rtol=1e-3)
 
 
+def test_zero_gradients_move_nothing_without_a_memory():
+    """Nothing of ε is left where the average forgets all, or has long forgotten it: the root of zero is zero."""
+    zero, start = np.zeros((3, 2)), np.ones((3, 2))
+    path, state = _run([zero, zero], start, beta2=0.0)
+    assert (path == 1).all()
+    params, _ = update([start], [zero], state._replace(step=1100), beta2=0.5, graft=True)
+    assert (params[0] == 1).all()
+    path, _ = _run([start], start, lr=0.1, beta2=0.0)
+    assert np.allclose(path[1], 1 - 0.1 / np.sqrt(6), rtol=1e-7)
+
+
+def test_numbers_need_an_axis():
+    with pytest.raises(ValueError, match=r"params\[1\] must have an axis"):
+        two = [np.ones(1), np.array(1.0)]
+        update(two, two, init(two))
+
+
 @pytest.mark.parametrize("bad", [{"lr": 0.0}, {"eps": 0.0}, {"beta2": 1.1}, {"root": 0.0}, {"every": 0}])
 def test_out_of_range(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))} must lie in"):

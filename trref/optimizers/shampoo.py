@@ -82,10 +82,14 @@ def _unfolded(G, axis):
 
 
 def inverse_root(H, power):
-    """H to the power of minus `power`, of a positive definite matrix; rounding counts as the least it can be."""
+    """H to the power of minus `power`, of a positive definite matrix; rounding counts as the least it can be.
+
+    The root of zero is zero: an average that forgets everything has only zero gradients there.
+    """
     values, Q = linalg.eigh(H)
     least = xp.finfo(H.dtype).eps * values[-1]
-    return (Q * xp.maximum(values, least) ** -power) @ Q.T
+    values = xp.where(values[-1] > 0, xp.maximum(values, least), xp.inf)
+    return (Q * values**-power) @ Q.T
 
 
 def _preconditioned(G, roots):
@@ -94,7 +98,15 @@ def _preconditioned(G, roots):
     return G
 
 
-@checked
+def _with_axes(params, **_):
+    """A parameter that is a number without an axis."""
+    for i, p in enumerate(params):
+        if p.ndim == 0:
+            raise ValueError(f"params[{i}] must have an axis; give one number as [x]")
+    return []
+
+
+@checked(also=_with_axes)
 def update(
     params: Arrays,
     grads: Arrays,
