@@ -10,8 +10,8 @@ of them. Three grids are in use,
     \text{trailing: } \mathrm{round}\Big( T - (K-1-i) \frac TK \Big) - 1, \qquad
     \text{linspace: } \mathrm{round}\Big( i\, \frac{T-1}{K-1} \Big), \qquad i = K-1, \dots, 0,
 
-rounded half to even. Trailing and linspace begin at the noisiest level; leading with offset o and linspace (without)
-end at level 0 and take an idle last step. A step leads to the next entry of its grid, and the last one
+rounded half to even. Trailing and linspace begin at the noisiest level; linspace and, without an offset o, leading end
+at level 0. A step leads to the next entry of its grid, and the last one
 
 .. math::
     :label: time-grids-pairs
@@ -19,8 +19,8 @@ end at level 0 and take an idle last step. A step leads to the next entry of its
     \bar\alpha_{i_0} \to \bar\alpha_{i_1} \to \dots \to \bar\alpha_{i_{K-1}} \to 1,
 
 to the data, or ("first") to :math:`\bar\alpha_0`, which leaves noise of deviation :math:`\sqrt{1-\bar\alpha_0}` in the
-sample. Common schedules end at a level with some signal left, and samplers start there from noise that has none.
-Shifting and scaling the root of the levels mends it,
+sample, and is an idle step for a grid that ends at level 0. Common schedules end at a level with some signal left, and
+samplers start there from noise that has none. Shifting and scaling the root of the levels mends it,
 
 .. math::
     :label: time-grids-zero

@@ -39,9 +39,9 @@ and the step is relative to the weights, with a rate that falls:
     M_t = \beta_1 M_{t-1} + (1 - \beta_1)\, \alpha_t \hat U_t, \qquad X_t = (1 - \alpha_t \lambda)\, X_{t-1} - M_t .
 
 The paper has no momentum, :math:`\beta_1 = 0`. Not relative, :math:`\rho_t = \eta`; not scaled, :math:`\alpha_t =
-\rho_t`. The vision variant has :math:`\beta_1 = 0.9`, b = 0.999, and neither. No step is longer than :math:`d\,
-\alpha_t` in the root mean square. Weights that are all 0 move by :math:`\varepsilon_2 \rho_t`; zero gradients move
-nothing.
+\rho_t`. The vision variant has :math:`\beta_1 = 0.9`, b = 0.999, and neither. Without momentum and decay no step is
+longer than :math:`d\, \alpha_t` in the root mean square. Weights that are all 0 move by :math:`\varepsilon_2 \rho_t`;
+zero gradients move nothing.
 
 =====================================  ==========================
 :math:`\eta`                           `lr`
