@@ -66,7 +66,7 @@ it starts from 0 with each trajectory. Where :math:`D_c = 0`, nothing is paralle
 **Where implementations differ.** diffusers adds :math:`w` times the update to the *unconditional* prediction by
 default, which for :math:`\eta \ne 1` misses :math:`1-\eta` times the parallel part, and projects whatever the model
 predicts, such as noise; its defaults are :math:`\eta = 1` and no momentum. ComfyUI's node ends one unit of guidance too
-strong, and ignores a negative momentum.
+strong; in an earlier version it ignores a negative momentum.
 
 **Provenance.** Confirmed by public code that agrees line by line, diffusers' guider among it, which was read: the
 order momentum, bound, projection, and the weight :math:`w - 1`. The paper's text was not read; :math:`\eta = 0`,
