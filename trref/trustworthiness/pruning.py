@@ -42,8 +42,8 @@ and lets the columns that are left make up for what goes:
 A share prunes the whole part of share times number: over the matrix by size, per row by Wanda, over the block by
 SparseGPT. Of equal scores those go first that come first. Where all inputs have one length, Wanda is size row by row.
 
-**Where implementations differ.** Wanda's repository prunes by size all that are at most the sorted score at the place
-of the whole part: one weight more.
+**Where implementations differ.** Wanda's repository prunes by size, and in its SparseGPT, all that are at most the
+sorted score at the place of the whole part: one weight more.
 
 **Provenance.** Confirmed by the repositories (locuslab/wanda, with its SparseGPT), which the study uses
 (decoding-comp-trust/comp-trust). The usual N:M counts the weights that are kept; here `pruned` counts those that go.
@@ -202,7 +202,7 @@ def sparsegpt(
     Parameters
     ----------
     H
-        Products of the inputs, summed over samples, or any multiple.
+        Products of the inputs, summed over samples; any multiple, unless an input is dead: its 1 counts in the mean.
     block
         Columns whose weights are compared with each other, where a share goes.
     damping

@@ -26,7 +26,8 @@ lets the columns that are left make up for it. With the upper Cholesky factor of
     q_j = Q(w_j), \qquad e_j = \frac{w_j - q_j}{U_{jj}}, \qquad W_{:,j:} \leftarrow W_{:,j:} - e_j\, U_{j,j:}
 
 and what it leaves is :math:`\sum_j \|e_j\|^2`, exactly, in the error with the damped H. A hundredth of the mean of the
-diagonal is added to it; an input that never was anything else than 0 has its weights set to 0. The columns may be
+diagonal is added to it; an input that never was anything else than 0 is dead: it has its weights set to 0 and
+:math:`H_{jj}` to 1. The columns may be
 taken in the order of falling :math:`H_{jj}`, and groups have their levels from the weights that they have when they
 are reached. AWQ multiplies inputs that are large by t before rounding and divides after,
 
@@ -54,7 +55,7 @@ theorem; it holds where inputs are strongly correlated. Ties of rounding go to t
 
 **Where implementations differ.** AWQ's quantiser does not make the range hold 0 and clips z to the levels, so that a
 group of positive weights saturates. GPTQ's symmetric step is :math:`2 \max |w| / (2^b - 1)`, which puts the largest
-weight on a tie.
+weight on a tie; and the levels of its rows are found before the weights of dead inputs are 0.
 
 **Provenance.** Confirmed by the compressors' repositories (IST-DASLab/gptq, mit-han-lab/llm-awq), which the study uses
 (decoding-comp-trust/comp-trust); the exact error is derived here.
@@ -199,7 +200,7 @@ def gptq(
     W
         Weights, a row an output.
     H
-        Products of the inputs, summed over samples, or any multiple.
+        Products of the inputs, summed over samples; any multiple, unless an input is dead: its 1 counts in the mean.
     order
         Of the columns.
     damping
