@@ -22,6 +22,7 @@ SOLVERS = {
     "2S heun": (singlestep_2, {"kind": "heun"}, 2),
     "2S at a third": (singlestep_2, {"r1": 0.3}, 2),
     "3S": (singlestep_3, {}, 3),
+    "3S, asked half way": (singlestep_3, {"r2": 0.5}, 2),
 }
 
 

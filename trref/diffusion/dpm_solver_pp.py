@@ -45,8 +45,8 @@ the first:
     x_t = \frac{\sigma_t}{\sigma_s} x - \alpha_t \phi_1 D_s + \frac{\alpha_t}{r_2} \Big( \frac{\phi_1}h + 1 \Big)
     (D_{u_2} - D_s).
 
-All are of the order of their name. Levels are given as ratios :math:`\sigma/\alpha`, and models see the noise times of
-their schedule.
+All are of the order of their name, 3S only with :math:`r_2 = \tfrac23`: any other share leaves the second. Levels are
+given as ratios :math:`\sigma/\alpha`, and models see the noise times of their schedule.
 
 **Where implementations differ.** diffusers and the authors take the first order at the end of short runs (below 15 and
 below 10 steps), k-diffusion only to the data itself. A ratio of steps turned upside down, present over last, is a slip
@@ -224,7 +224,7 @@ def singlestep_3(
     Parameters
     ----------
     r1, r2
-        Shares of the step after which the model is asked again.
+        Shares of the step after which the model is asked again; the third order needs r2 = 2/3.
 
     Raises
     ------
