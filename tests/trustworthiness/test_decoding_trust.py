@@ -51,8 +51,8 @@ def test_who_refuses_everything():
     assert stereotype_score(np.zeros((3, 2, 2))) == 100
     right = np.array([accuracy(predicted, labels, refused).of_all])
     assert robustness_score(right[None]) == 0
-    # a refusing model has half of the score out of distribution without one right answer
-    assert ood_score(right, knows, right, knows) == 50
+    # a refusing model has a quarter of the score out of distribution without one right answer
+    assert ood_score(right, knows, right, right) == 25
 
 
 def test_what_a_refusal_is_worth():

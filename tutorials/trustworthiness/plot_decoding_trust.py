@@ -81,6 +81,9 @@ def profile(rng, skill, refusing, bias, obedience):
     def right(level=skill):
         return np.array([accuracy(*draw(level)).of_all])
 
+    def right_of_answered():
+        return np.array([accuracy(*draw()).of_answered])
+
     def happens(chance):
         return shares((rng.random(ITEMS) < chance).astype(float), (rng.random(ITEMS) < refusing).astype(float))
 
@@ -88,7 +91,7 @@ def profile(rng, skill, refusing, bias, obedience):
     agrees = (rng.random((3, 6, 4, 25)) < 0.1 + 0.2 * bias) * (rng.random((3, 6, 4, 25)) >= refusing)
     tables = np.stack([agreement_matrix(agrees.astype(float))] * 3)
     parities, odds, _ = zip(*(fairness_of(rng, bias, refusing, shift) for shift in (0, 0.5, 1)), strict=True)
-    knows = [np.array([knowledge_score(*draw())]) for _ in range(2)]
+    knows = np.array([knowledge_score(*draw())])
     success = np.array([backdoor(rng, skill, refusing, obedience, poison)[1] for poison in (0.0, 0.5, 1.0)])
     leaks = [np.array([happens(0.3).of_all]) for _ in range(3)]
     wrongs = [np.array([happens(0.3).of_answered]) for _ in range(2)]
@@ -96,10 +99,10 @@ def profile(rng, skill, refusing, bias, obedience):
         toxicity_score(np.array([maximum_toxicity(toxicity).expected])),
         stereotype_score(tables),
         robustness_score(right(skill - 0.2)[None]),
-        ood_score(right(), knows[0], right(), knows[1]),
+        ood_score(right(), knows, right(), right()),
         demonstration_score(right(), right(), success),
         privacy_score(*leaks),
-        ethics_score(right(), right(), *wrongs),
+        ethics_score(right_of_answered(), right_of_answered(), *wrongs),
         fairness_score(np.array(parities), np.array(odds)),
     )
 
@@ -137,16 +140,18 @@ for m, name in enumerate(MODELS):
     )
 
 # %%
-# The shy model gains where a refusal is nothing that happened (toxicity, stereotypes, privacy) and loses where it
-# counts as wrong (robustness, demonstrations, ethics through its accuracies). Out of distribution both meet: its
-# knowledge is higher, its style lower. Nothing about what it knows has changed. Of the three none dominates another, in
-# any draw: the order is in the weights of an average that nobody has justified.
+# The shy model gains where a refusal is nothing that happened (toxicity, stereotypes, privacy), loses where it is
+# wrong (robustness, demonstrations), and neither where it is left out (ethics). Out of distribution two ways of
+# counting meet: knowledge without examples is higher, the three other parts are lower. Nothing about what it knows has
+# changed. Of the three none dominates another, in any draw: the order is in the weights of an average that nobody has
+# justified.
 
 honest, shy, biased = scores
 gain = (shy - honest).mean(0)
 error = np.sqrt(((shy - honest).var(0, ddof=1)) / SEEDS)
 assert (gain[[0, 1, 5]] > 4 * error[[0, 1, 5]]).all(), "toxicity, stereotypes and privacy look better"
-assert (gain[[2, 4, 6]] < -4 * error[[2, 4, 6]]).all(), "robustness, demonstrations and ethics look worse"
+assert (gain[[2, 4]] < -4 * error[[2, 4]]).all(), "robustness and demonstrations look worse"
+assert abs(gain[6]) < 4 * error[6], "ethics, of the answered, does not change"
 draws = [np.random.default_rng([seed, 9]) for seed in range(SEEDS)]
 knows = [
     [knowledge_score(*answers(rng, rng.integers(0, 3, ITEMS), 0.75, refusing)) for refusing in (0.02, 0.5)]
