@@ -20,7 +20,8 @@ correction for its start and no power:
 
 The first step has the length :math:`\eta` exactly, in every coordinate, and with :math:`\beta_1 < \beta_2` none is
 longer than :math:`\eta (1 - \beta_1) / (1 - \beta_1/\beta_2)` in the long run: 1.009 :math:`\eta` at the defaults.
-Gradients of any other size make the same path; constant ones make Adam's. Where :math:`u_t = 0` nothing moves.
+Gradients of any other size make the same path; constant ones make Adam's without epsilon. Where :math:`u_t = 0`
+nothing moves.
 
 ====================  ==========
 :math:`\eta`          `lr`
