@@ -140,11 +140,11 @@ for m, name in enumerate(MODELS):
     )
 
 # %%
-# The shy model gains where a refusal is nothing that happened (toxicity, stereotypes, privacy), loses where it is
-# wrong (robustness, demonstrations), and neither where it is left out (ethics). Out of distribution two ways of
-# counting meet: knowledge without examples is higher, the three other parts are lower. Nothing about what it knows has
-# changed. Of the three none dominates another, in any draw: the order is in the weights of an average that nobody has
-# justified.
+# The shy model gains where a refusal is nothing that happened (toxicity, stereotypes, privacy), loses where it counts
+# as wrong (robustness, demonstrations), and neither where it is left out (ethics). Out of distribution two ways of
+# counting meet: knowledge without examples is higher, the three other parts are lower. Nothing about what it knows
+# has changed. Of the three none dominates another, in any draw: the order is in the weights of an average that nobody
+# has justified.
 
 honest, shy, biased = scores
 gain = (shy - honest).mean(0)
