@@ -60,8 +60,9 @@ here by the classical method of Runge and Kutta.
 **Where implementations differ.** The authors' sampler of trajectories multiplies the noise by the softplus of the
 variance, not by the standard deviation.
 
-**Provenance.** Confirmed in the authors' code. A prior on the noise and their learned features are left out; the weight
-of the match is one number for all dimensions.
+**Provenance.** Confirmed in the authors' code, whose hidden layers are sigmoids: the same functions as with tanh, by
+other weights. A prior on the noise and their learned features are left out; the weight of the match is one number for
+all dimensions.
 
 Treven, Wenk, Dörfler and Krause, *Distributional Gradient Matching for Learning Uncertain Neural Dynamics Models*,
 2021, arXiv:2106.11609.

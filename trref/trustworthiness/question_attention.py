@@ -68,7 +68,7 @@ queries. Each image must have a patch that is not masked.
 ``theta`` holds all weights in one vector, in the order of `layout`.
 
 **Where implementations differ.** The authors' code pads images of fewer patches by zero vectors under a mask of ones,
-and the vision layer norm makes of such a row its offset: queries read padding.
+and the vision layer norm makes of such a row its offset: queries read padding. That norm has an epsilon of 1e-5 there.
 
 **Provenance.** Confirmed in the authors' code (YanZehong/TRUST-VL: trustvl_arch.py, multimodal_projector/builder.py,
 Qformer.py), with R = 32. Derivatives are standard, derived and checked here.

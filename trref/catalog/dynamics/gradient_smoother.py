@@ -119,7 +119,7 @@ METHOD = Method(
                 Deviation(
                     "the first power",
                     _first_power,
-                    seen_in="lenarttreven/dgm, dgm/objectives/objective_builder.py",
+                    seen_in="lenarttreven/dgm, dgm/dynamics/dynamics_model.py, prepare_normalized_dynamics",
                     computes="variances of slopes scaled with the ratio of the units, not with its square",
                 ),
             ),
