@@ -112,9 +112,9 @@ noise is :mod:`trref.trustworthiness.dynamic_evaluation`.
 
 **Where implementations differ.** The toolkit's general safety score counts a full refusal of a harmless question as
 right, which its own script for these questions reports as a fault. With a ground truth a missing verdict of a language
-model counts as "wrong", so that two missing ones are a tie. Where nothing is judged, it says 0. An embedding that
-fails counts as a similarity of 0. In its table of sixteen language models the columns of fairness and privacy are the
-same, and both enter the mean.
+model counts as "wrong", so that two missing ones are a tie; and of their two files on robustness only the one with a
+ground truth enters the aspect. Where nothing is judged, it says 0. An embedding that fails counts as a similarity of 0.
+In its table of sixteen language models the columns of fairness and privacy are the same, and both enter the mean.
 
 **Provenance.** Confirmed in the authors' code (TrustGen/TrustEval-toolkit: lm_evaluator.py, metrics_utils.py,
 t2i_evaluator.py, the scripts of truthfulness and safety). The pooled mean and the standard error are added.

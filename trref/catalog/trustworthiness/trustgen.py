@@ -253,7 +253,7 @@ METHOD = Method(
                     "a missing verdict is false",
                     _missing_is_false,
                     seen_in="TrustGen/TrustEval-toolkit, src/evaluation/lm_evaluator.py, with a ground truth",
-                    computes="an item without a verdict counts as a failure",
+                    computes="an answer without a verdict counts as wrong, before answers are compared",
                 ),
             ),
             refused={
