@@ -199,6 +199,11 @@ METHOD = Method(
                     {"radius": 1e3, "steps": 6},
                     {"steps": 6},
                 ),
+                Limit(
+                    "dual_adversarial_jem.generate",
+                    {"radius": 0.0},
+                    {"steps": 0},
+                ),
             ),
             deviations=(RENORM,),
             sizes=(4, 8),

@@ -246,6 +246,13 @@ METHOD = Method(
                 "steep": {"rate": 12.0},
                 "probe": {"rate": 0.6},
             },
+            limits=(
+                Limit(
+                    "spectral_risk.superquantile_spectrum",
+                    {"rate": 1e-9},
+                    {"level": 0.0},
+                ),
+            ),
             brute_force=_integral,
         ),
         Objective(f=spectral_risk, interface=RISK, wrt="losses"),

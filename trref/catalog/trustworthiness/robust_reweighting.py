@@ -3,7 +3,7 @@
 import math
 
 from trref.backend import xp
-from trref.catalog import Deviation, Estimator, Interface, Method, Objective
+from trref.catalog import Deviation, Estimator, Interface, Limit, Method, Objective
 from trref.trustworthiness.robust_reweighting import (
     balanced_weights,
     chi_square_ball,
@@ -129,6 +129,13 @@ METHOD = Method(
                 "a large ball": {"radius": 9.0},
                 "probe": {"radius": 0.4},
             },
+            limits=(
+                Limit(
+                    "robust_reweighting.chi_square_ball",
+                    {"radius": 9.0},
+                    {"radius": 200.0},
+                ),
+            ),
             **SHARED,
         ),
         Objective(

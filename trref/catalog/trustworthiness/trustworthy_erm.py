@@ -4,7 +4,7 @@ import itertools
 import math
 
 from trref.backend import xp
-from trref.catalog import Estimator, Interface, Method, Objective
+from trref.catalog import Estimator, Interface, Limit, Method, Objective
 from trref.catalog.domains.interfaces import DOMAIN_HEAD
 from trref.trustworthiness.trustworthy_erm import (
     LowRank,
@@ -223,6 +223,13 @@ METHOD = Method(
                 "without a penalty": {"penalty_weight": 0.0},
                 "probe": {"penalty": "vrex", "penalty_weight": 3.0},
             },
+            limits=(
+                Limit(
+                    "hessian_alignment.alignment_objective",
+                    {"penalty_weight": 0.0},
+                    {"alpha": 0.0, "beta": 0.0},
+                ),
+            ),
         ),
         Estimator(
             f=saliency, interface=LINEAR, brute_force=_differences, tolerance=1e-8
