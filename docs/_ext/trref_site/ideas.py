@@ -36,14 +36,34 @@ IDEAS = {
         "Fine-tuning on given answers": "psft trapo erpd",
     },
     "krylov": {
-        "Linear systems": "cg minres gmres",
+        "Linear systems": "krylov_solvers cg minres gmres",
         "Eigenvalues and functions of a matrix": "lanczos cg_lanczos",
         "Minimisation": "line_search nonlinear_cg",
-        "At work": "mats",
+        "With learned parts": "deep_conjugate_direction nlcg_net",
+        "At work": "mats relaxometry",
+    },
+    "bilevel": {
+        "Constraints on the lower level": "prox_lagrangian lv_hba",
+        "Penalties": "bilevel_penalty",
+    },
+    "causal": {
+        "Graphs from data": "colide topo",
+    },
+    "dynamics": {
+        "Slopes of a trajectory": "gradient_smoother distributional_gradient_matching",
+    },
+    "statistics": {
+        "Hidden directions": "langevin_averaging",
+        "Screening": "mutual_information",
+        "Sparse estimates": "nonconvex_penalties accelerated_gradient proximal_cg",
+        "Heavy tails": "robust_high_dimensional t_mixed_model",
     },
     "optimization": {
         "The subproblem": "trust_region_subproblem more_sorensen steihaug trust_region_steps",
-        "Minimisation": "trust_region_minimize",
+        "Minimisation": "trust_region_minimize gradient_normalized_smoothness target_surrogates"
+        " sum_log_concave checkered",
+        "The worst mean, and the next loss": "spectral_risk prospect optimistic_omd",
+        "Without gradients": "directional_attacks direct_search",
     },
     "transport": {
         "Entropic transport": "entropic_dual sinkhorn sinkhorn_divergence",
@@ -62,7 +82,7 @@ IDEAS = {
         "Geometry of the weights": "adamp polar_decomposition noneuclidean_trust_region muon polargrad fismo"
         " weight_conditioning induced_metric",
         "Second order": "oasis shampoo soap psgd",
-        "Learning rates": "schedule_refinement",
+        "Learning rates and averages": "schedule_refinement schedule_free weight_ema lookahead",
     },
     "sharpness": {
         "Ascent before descent": "sam asam adversarial_model_perturbation gam tram",
