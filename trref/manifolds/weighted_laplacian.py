@@ -56,12 +56,12 @@ with the minimum, the only one where weights connect every point with a label,
 For values :math:`f_\theta(x_i)` of a network the gradient goes through its Jacobian, with shares and
 :math:`\mu` held constant. :math:`L_\lambda` is nearly singular where shares are concentrated.
 
-=====================  =========================
-:math:`w`              ``weights``
-:math:`\lambda`        ``share``
-:math:`1_{\mathcal L}` ``labelled``
-:math:`y`              ``target``
-=====================  =========================
+======================  ============
+:math:`w`               ``weights``
+:math:`\lambda`         ``share``
+:math:`1_{\mathcal L}`  ``labelled``
+:math:`y`               ``target``
+======================  ============
 
 **Where implementations differ.** The authors' code penalises :math:`\sum_i \lambda_i f_i (L f)_i` with the graph's own
 Laplacian L. At equal shares that is half of the penalty above; at others it changes when a constant is added to f, and

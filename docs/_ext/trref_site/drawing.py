@@ -73,13 +73,19 @@ def figure(panels, caption):
     )
 
 
+def _log10(y):
+    """Of a history that ends at zero, the last point is below every picture."""
+    with np.errstate(divide="ignore"):
+        return np.log10(y)
+
+
 def _panel(panel, keys):
     xs = np.concatenate([curve.x for curve in panel.curves])
     xlow, xhigh = float(xs.min()), float(xs.max())
     if panel.kind == "points":
         xlow, xhigh = xlow - 0.5, xhigh + 0.5
     xlow, xhigh = (xlow - 0.5, xhigh + 0.5) if xlow == xhigh else (xlow, xhigh)
-    change = np.log10 if panel.log else (lambda y: y)
+    change = _log10 if panel.log else (lambda y: y)
     ylow, yhigh = _range([change(curve.y) for curve in panel.curves], zero=panel.kind == "points")
     across = WIDTH - LEFT - RIGHT
     down = HEIGHT - TOP - BOTTOM
