@@ -103,8 +103,8 @@ for kind in list(KINDS)[1:]:
 #         nearly the rate of exact ones where their error vanishes with the gradient.
 #     :experiment: log-sum-exp of 30 functions, 5 starts; the fourth power of Rosenbrock's residuals, 5 starts
 #     :controls: no curvature, that is gradient descent with the same search
-#     :shown: in part: near the minimum; from far away Gauss-Newton needs two to six times as many steps as exact curvature,
-#         and no fewer than none in some runs
+#     :shown: in part: near the minimum; from far away Gauss-Newton needs two to six times as many steps as exact
+#         curvature, and no fewer than none in some runs
 #
 # Double the smoothing mu of the maximum: does Gauss-Newton come nearer to exact curvature, or not? Think of the size
 # of what it leaves out, then try. And start with a length of a million: how many trials does that cost?
