@@ -19,7 +19,7 @@ def _per_particle(f, r, zeta):
 
 
 def test_the_uniform_gas_at_known_radii():
-    """Energies of Ceperley and Alder, whom the fit follows: -0.0598, -0.0448, -0.0282 at 1, 2, 5; about half polarised."""
+    """Energies of Ceperley and Alder, whom the fit follows: -0.0598, -0.0448, -0.0282 at 1, 2, 5; half if polarised."""
     for r, energy in ((1.0, -0.0598), (2.0, -0.0448), (5.0, -0.0282)):
         assert _per_particle(uniform_correlation, r, 0.0) == pytest.approx(energy, abs=1e-4)
     assert _per_particle(uniform_correlation, 2.0, 1 - 1e-9) == pytest.approx(-0.0239, abs=2e-4)
