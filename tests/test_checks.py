@@ -289,7 +289,10 @@ def _half(f, *args, **kwargs):
         ),
         (checks.shapes, lambda: _spoiled("ppo.clipped_surrogate", _positive_only)),
         (checks.deviations, lambda: dataclasses.replace(catalog.find("ppo.clipped_surrogate"), deviations=(HIDES,))),
-        (checks.lengths, lambda: dataclasses.replace(catalog.find("score_models.ddim_step"), example=_in_the_plane)),
+        (
+            checks.lengths,
+            lambda: dataclasses.replace(catalog.find("score_models.ddim_step"), example=_in_the_plane, edges={}),
+        ),
     ],
     ids=lambda v: v.__name__ if hasattr(v, "__name__") and v.__name__ != "<lambda>" else "",
 )

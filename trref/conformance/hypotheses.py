@@ -64,7 +64,7 @@ def explain(record, answered, *, most=3, rounding=True, seconds=20.0):
     ]
     reference = bases.Base("", lambda t: t.expected)
     results = _evaluate(reference, answered)
-    if not results or _equal(record, answered, results):
+    if not answered or (results and _equal(record, answered, results)):
         return []  # what fails are errors, NaN or float32; any relation would fit the rest
     singles = list(bases.singles(record, answered))
     own = [base for base in singles if base.own]
@@ -82,7 +82,8 @@ def explain(record, answered, *, most=3, rounding=True, seconds=20.0):
         (own, RELATIONS[3:5] + (_loosely,)),
         (bases.pairs(record, own), RELATIONS[1:3]),
     )
-    for some, each in kinds:
+    # answers of other shapes are related to nothing, but may be what something computes
+    for some, each in kinds if results else kinds[:1]:
         found = []
         for base in some:
             if e := _related(record, answered, base, each):
@@ -91,7 +92,7 @@ def explain(record, answered, *, most=3, rounding=True, seconds=20.0):
                 break
         if found:
             return found
-    text = _through_stopped(record, answered)
+    text = _through_stopped(record, answered) if results else None
     return [Explanation(text)] if text else []
 
 

@@ -419,9 +419,7 @@ class Implementation:
 
     def _returned(self, gradients, wrt):
         """Gradients as returned: one array, or several by name or in order."""
-        parts = (
-            [gradients] if len(wrt) == 1 else [getattr(gradients, n, None) for n in wrt]
-        )
+        parts = [gradients] if len(wrt) == 1 else [_named(gradients, n) for n in wrt]
         if any(p is None for p in parts):
             parts = (
                 list(gradients) if isinstance(gradients, tuple | list) else [gradients]
@@ -565,6 +563,11 @@ class Implementation:
             f"params[{i}] by step": np.stack([step[i] for step in path])
             for i in range(len(params))
         }
+
+
+def _named(parts, name):
+    """The entry, or the attribute, of that name; None if there is none."""
+    return parts.get(name) if isinstance(parts, dict) else getattr(parts, name, None)
 
 
 def _or_refused(function, *arguments):

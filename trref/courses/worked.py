@@ -177,7 +177,7 @@ def test_code(exercise, *, imported=True):
         if f"{line.split()[-1]}." in uses
     ]
     also = [f"{exercise.function}"]
-    if "derivative(" in uses:
+    if derivative_of(record) and "derivative(" in uses:
         also.append(derivative_of(record).name)
         body = [line.replace("derivative(", f"{also[1]}(") for line in body]
     if isinstance(record, catalog.UpdateRule):

@@ -54,6 +54,7 @@ Saad, *Iterative Methods for Sparse Linear Systems*, second edition, 2003.
 
 from collections.abc import Callable
 
+from trref import validate
 from trref.backend import linalg, xp
 from trref.krylov.terms import product
 from trref.signature import K, N, PositiveInt, Real, checked
@@ -70,17 +71,25 @@ def krylov_basis(matvec: Callable, b: Real[N], *, steps: PositiveInt) -> Real[N,
     steps
         k, the number of columns.
     """
-    V = [_unit(xp.ldexp(b, -xp.frexp(abs(b).max())[1]), 0.0)]
+    V, products = [_unit(xp.ldexp(b, -xp.frexp(abs(b).max())[1]), 0.0)], []
     rounding = 10 * len(b) * float(xp.finfo(b.dtype).eps)
     for _ in range(steps - 1):
         # eq. krylov-solvers-space
         w = product(matvec, V[-1])
+        products.append(w)
         size = xp.sqrt(w @ w)
         before = xp.stack(V, 1)
         for _ in range(2):
             w = w - before @ (before.T @ w)
         V.append(_unit(w, rounding * size))
+    if products:
+        _require_finite(xp.stack(products))
     return xp.stack(V, 1)
+
+
+def _require_finite(products):
+    test = lambda: xp.isfinite(products).all()  # noqa: E731
+    validate.require((test, "matvec must give finite values"))
 
 
 def _unit(w, rounding):
@@ -126,7 +135,9 @@ def galerkin(matvec: Callable, b: Real[N], *, steps: PositiveInt) -> Real[N]:
 
 
 def _products(matvec, V):
-    return xp.stack([product(matvec, v) for v in V.T], 1)
+    AV = xp.stack([product(matvec, v) for v in V.T], 1)
+    _require_finite(AV)
+    return AV
 
 
 def _pinv(matrix, products):

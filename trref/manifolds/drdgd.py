@@ -171,8 +171,7 @@ def gradient_steps(
     To go on after `done` steps, `y` is what the last of them carried.
     """
     g = tangent_part(x, local(loss_and_grad, x)[1])
-    y = g if y is None else y
-    v = tangent_part(x, y)
+    y, v = (g, g) if y is None else (y, tangent_part(x, y))
     yield Step(x, -v, xp.ones_like(v[:, 0]), y)
     for k in itertools.count(done):
         beta = lr / (k + 1) ** decay
