@@ -88,6 +88,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from trref import validate
+from trref.adversarial.pgd import in_the_box
 from trref.backend import xp
 from trref.signature import (
     K1,
@@ -125,15 +126,6 @@ class Width(NamedTuple):
     high: Real[N]
 
 
-def _in_the_box(x, low, high, **_):
-    """A box that is empty, or x outside of it by more than rounding."""
-    if not low < high:
-        raise ValueError(f"low must be less than high, not {low:g} and {high:g}")
-    room = 1e-5 * (high - low)
-    inside = lambda: (x.min() >= low - room) & (x.max() <= high + room)  # noqa: E731
-    return [(inside, f"x must lie between low = {low:g} and high = {high:g}")]
-
-
 def _across(v, g):
     """What is left of each row of v without its component along that of g."""
     square = (g * g).sum(-1, keepdims=True)
@@ -157,7 +149,7 @@ def orthogonal_component(v: Real[N, D], gradient: Real[N, D]) -> Real[N, D]:
     return _across(v, gradient)
 
 
-@checked(also=_in_the_box)
+@checked(also=in_the_box)
 def traverse(
     score_and_grad: Callable,
     x: Real[N, D],

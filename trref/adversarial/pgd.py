@@ -66,7 +66,7 @@ from trref.signature import (
 )
 
 
-def _in_the_box(x, low, high, **_):
+def in_the_box(x, low, high, **_):
     """A box that is empty, or x outside of it by more than rounding."""
     if not low < high:
         raise ValueError(f"low must be less than high, not {low:g} and {high:g}")
@@ -75,7 +75,7 @@ def _in_the_box(x, low, high, **_):
     return [(inside, f"x must lie between low = {low:g} and high = {high:g}")]
 
 
-@checked(also=_in_the_box)
+@checked(also=in_the_box)
 def fgsm(
     score_and_grad: Callable,
     x: Real[N, D],
@@ -102,7 +102,7 @@ def fgsm(
     return xp.clip(x + radius * xp.sign(g), low, high)  # eq. pgd-fgsm
 
 
-@checked(also=_in_the_box)
+@checked(also=in_the_box)
 def pgd_path(
     score_and_grad: Callable,
     x: Real[N, D],
@@ -136,7 +136,7 @@ def _project(y, x, radius, low, high):
     return xp.clip(xp.clip(y, x - radius, x + radius), low, high)
 
 
-@checked(also=_in_the_box)
+@checked(also=in_the_box)
 def pgd(
     score_and_grad: Callable,
     x: Real[N, D],

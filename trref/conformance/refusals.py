@@ -11,7 +11,9 @@ from trref import backend, catalog, checks
 from trref.checks.cases import example_of
 from trref.conformance import trials
 
-__all__ = ["Refusal", "ask_refusals", "refusals"]
+__all__ = ["MOST_LOSSES", "Refusal", "ask_refusals", "refusals"]
+
+MOST_LOSSES = 3  # calls that do not come back
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +49,6 @@ def ask_refusals(record, runner, described, like, fixed):
         if sum(refusal.lost for refusal in found) >= MOST_LOSSES:
             break
     return tuple(found)
-
-
-MOST_LOSSES = 3  # calls that do not come back
 
 
 @functools.lru_cache(maxsize=64)

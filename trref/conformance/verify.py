@@ -12,14 +12,13 @@ from trref.checks.gradient import ContractError
 from trref.conformance import hypotheses, picture, rows, trials
 from trref.conformance.circumstances import CIRCUMSTANCES, FEWEST, exemptions, unusual
 from trref.conformance.load import LoadError, Options, parameter
-from trref.conformance.refusals import ask_refusals
+from trref.conformance.refusals import MOST_LOSSES, ask_refusals
 from trref.conformance.shrink import shrink
 from trref.conformance.verdict import Verdict
 from trref.conformance.worker import Answer, Child, InProcess
 
 __all__ = ["Verdict", "verify"]
 
-MOST_LOSSES = 3  # calls that do not come back
 EXPLAINING = 20.0  # seconds
 
 

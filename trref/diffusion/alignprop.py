@@ -77,6 +77,7 @@ from typing import Annotated, Any, Literal
 
 from trref import validate
 from trref.backend import xp
+from trref.diffusion.terms import falling_to_the_data
 from trref.problems.denoisers import AskedNetwork
 from trref.problems.protocols import DenoisingNetwork
 from trref.signature import (
@@ -96,16 +97,6 @@ from trref.signature import (
     Scalar,
     checked,
 )
-
-
-def _towards_the_data(times, alpha_bar, **_):
-    """Times that rise, signal levels that fall, and a start without signal."""
-    return [
-        (lambda: (times[1:] <= times[:-1]).all(), "times must not rise"),
-        (lambda: (alpha_bar[1:] >= alpha_bar[:-1]).all(), "alpha_bar must not fall"),
-        (lambda: alpha_bar[0] > 0, "alpha_bar must be positive"),
-        (lambda: alpha_bar[-2] < 1, "alpha_bar must be below 1 before the last step"),
-    ]
 
 
 def _coefficients(alpha_bar, eta):
@@ -143,7 +134,7 @@ def _path(model, theta, x, z, times, alpha_bar, eta):
     return xp.stack(states), xp.stack(noises)
 
 
-@checked(also=_towards_the_data)
+@checked(also=falling_to_the_data)
 def chain(
     model: DenoisingNetwork,
     theta: Real[P],
@@ -174,7 +165,7 @@ def chain(
     return _path(model, theta, x, z, times, alpha_bar, eta)[0]
 
 
-@checked(also=_towards_the_data)
+@checked(also=falling_to_the_data)
 def predictions(
     model: DenoisingNetwork,
     theta: Real[P],
@@ -189,7 +180,7 @@ def predictions(
     return _path(model, theta, x, z, times, alpha_bar, eta)[1]
 
 
-@checked(also=_towards_the_data)
+@checked(also=falling_to_the_data)
 def reward_of_chain(
     model: DenoisingNetwork,
     theta: Real[P],
@@ -282,7 +273,7 @@ def sample_truncation(
 def _noisy(times, alpha_bar, **_):
     """Steps without fresh noise: levels that do not rise, or that reach 1."""
     return [
-        *_towards_the_data(times, alpha_bar)[:1],
+        *falling_to_the_data(times, alpha_bar)[:1],
         (lambda: (alpha_bar[1:] > alpha_bar[:-1]).all(), "alpha_bar must rise"),
         (
             lambda: (alpha_bar[0] > 0) & (alpha_bar[-1] < 1),

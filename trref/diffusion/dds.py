@@ -99,7 +99,7 @@ from typing import Annotated, NamedTuple
 from trref import validate
 from trref.backend import linalg, xp
 from trref.diffusion.score_models import denoise, renoise
-from trref.diffusion.terms import predicted, pulled
+from trref.diffusion.terms import predicted, pulled, to_less_noise
 from trref.problems.protocols import DenoisingModel, Measurement
 from trref.signature import (
     D,
@@ -279,13 +279,7 @@ def _corrected(measurement, x0, y, gamma, iterations):
     return dc_noisy.unchecked(measurement, x0, y, **how)
 
 
-def _towards_the_data(alpha_bar, next_alpha_bar, **_):
-    """A step away from the data."""
-    message = f"next_alpha_bar must not be below alpha_bar = {alpha_bar}"
-    return [(lambda: next_alpha_bar >= alpha_bar, message)]
-
-
-@checked(also=_towards_the_data)
+@checked(also=to_less_noise)
 def dds_step(
     measurement: Measurement,
     x: Real[N, D],

@@ -63,10 +63,9 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from trref import validate
 from trref.backend import to_host, xp
 from trref.diffusion.noise_schedules import Schedule, time_at
-from trref.diffusion.terms import a_step, predicted
+from trref.diffusion.terms import a_step, finite, predicted
 from trref.signature import (
     K1,
     D,
@@ -119,11 +118,6 @@ def _slope_weight(now, then, kind, schedule):
     return b * (phi / math.log(now / then) + 1)
 
 
-def _finite(x):
-    validate.require((lambda: xp.isfinite(x).all(), "model must give finite values"))
-    return x
-
-
 @checked(also=_falling)
 def multistep(
     model: Callable,
@@ -169,7 +163,7 @@ def multistep(
             weight = _slope_weight(now, then, kind, schedule)
             x = x + weight / rho * (D - last)  # eq. dpm-solver-pp-multistep
         last = D
-    return _finite(x)
+    return finite(x)
 
 
 @checked(also=_falling)
@@ -206,7 +200,7 @@ def singlestep_2(
             weight = _slope_weight(now, then, kind, schedule)
             end = end + weight / r1 * change  # eq. dpm-solver-pp-single
         x = end
-    return _finite(x)
+    return finite(x)
 
 
 @checked(also=_falling)
@@ -247,4 +241,4 @@ def singlestep_3(
             end = end + _slope_weight(now, then, "heun", schedule) / r2 * change
         x = end
 
-    return _finite(x)
+    return finite(x)

@@ -81,6 +81,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from trref import validate
+from trref.adversarial.pgd import in_the_box
 from trref.backend import xp
 from trref.problems.protocols import ClassifyingLoss
 from trref.signature import (
@@ -167,21 +168,12 @@ def contrast(
     return loss, gradients
 
 
-def _box(x, low, high, **_):
-    """A box that is empty, or x outside of it by more than rounding."""
-    if not low < high:
-        raise ValueError(f"low must be less than high, not {low:g} and {high:g}")
-    room = 1e-5 * (high - low)
-    inside = lambda: (x.min() >= low - room) & (x.max() <= high + room)  # noqa: E731
-    return [(inside, f"x must lie between low = {low:g} and high = {high:g}")]
-
-
 def _up(score_and_grad, x, lr):
     g = validate.rows(score_and_grad, x)[1]
     return x + lr * g / (xp.sqrt((g * g).sum(1)) + 1e-10)[:, None]
 
 
-@checked(also=_box)
+@checked(also=in_the_box)
 def generate(
     score_and_grad: Callable,
     x: Real[N, D],
@@ -213,7 +205,7 @@ def generate(
     return x
 
 
-@checked(also=_box)
+@checked(also=in_the_box)
 def attack(
     score_and_grad: Callable,
     x: Real[N, D],

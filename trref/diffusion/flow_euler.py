@@ -66,7 +66,7 @@ from typing import Annotated, Literal
 
 from trref import validate
 from trref.backend import to_host, xp
-from trref.diffusion.terms import a_step, predicted
+from trref.diffusion.terms import not_rising, predicted
 from trref.signature import (
     K1,
     D,
@@ -131,13 +131,7 @@ def stochastic_step(
     return (1 - next_u) * data + next_u * z  # eq. flow-euler-stochastic
 
 
-def _falling(times, **_):
-    """Times that rise, or fewer than two."""
-    a_step(times=times)
-    return [(lambda: (times[1:] <= times[:-1]).all(), "times must not rise")]
-
-
-@checked(also=_falling)
+@checked(also=not_rising)
 def velocity_path(
     model: Callable,
     x: Real[N, D],

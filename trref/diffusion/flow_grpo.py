@@ -255,7 +255,9 @@ def step_kl(
     return ((gain / s)[:, None] ** 2 * (velocity - ref_velocity) ** 2).sum(1) / 2
 
 
-def _near(x, next_x, velocity, old_log_prob, u, next_u, noise_level=0.7, **_):
+def near_the_old_policy(
+    x, next_x, velocity, old_log_prob, u, next_u, noise_level=0.7, **_
+):
     """A step that is too short; log-probabilities of a step more than 30 apart."""
 
     def log_prob():
@@ -266,7 +268,7 @@ def _near(x, next_x, velocity, old_log_prob, u, next_u, noise_level=0.7, **_):
     return [*towards_the_data(u, next_u), near_policies(log_prob, old_log_prob)]
 
 
-@checked(also=_near)
+@checked(also=near_the_old_policy)
 def flow_grpo(
     x: Real[N, D],
     next_x: Real[N, D],

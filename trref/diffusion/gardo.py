@@ -97,9 +97,9 @@ from trref.diffusion.flow_grpo import (
     flow_grpo,
     flow_sde_gain,
     flow_sde_std,
-    step_log_prob,
+    near_the_old_policy,
 )
-from trref.diffusion.terms import near_policies, towards_the_data
+from trref.diffusion.terms import bounds_in_order, towards_the_data
 from trref.signature import (
     B,
     D,
@@ -171,14 +171,7 @@ def risk_gate(risk: Real[B], *, share: Fraction = 0.1) -> Mask[B]:
     return (counts & (risk > threshold)).astype(risk.dtype)
 
 
-def _ordered(smallest, largest, **_):
-    """Bounds that are the wrong way round."""
-    if smallest > largest:
-        raise ValueError(f"smallest = {smallest:g} must not be above largest")
-    return []
-
-
-@checked(also=_ordered)
+@checked(also=bounds_in_order)
 def risk_shares(
     risk: NonNegative[K],
     *,
@@ -301,18 +294,7 @@ def gated_kl(
     return (scale * (apart * apart).sum(1)).sum() / 2, scale[:, None] * apart
 
 
-def _near(x, next_x, velocity, old_log_prob, u, next_u, noise_level=0.7, **_):
-    """A step that is too short; log-probabilities of a step more than 30 apart."""
-
-    def log_prob():
-        return step_log_prob.unchecked(
-            x, next_x, velocity, u, next_u, noise_level=noise_level
-        )
-
-    return [*towards_the_data(u, next_u), near_policies(log_prob, old_log_prob)]
-
-
-@checked(also=_near)
+@checked(also=near_the_old_policy)
 def gardo(
     x: Real[N, D],
     next_x: Real[N, D],

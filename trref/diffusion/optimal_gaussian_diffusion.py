@@ -113,7 +113,7 @@ from trref import validate
 from trref.backend import xp
 from trref.diffusion.score_models import denoise, renoise
 from trref.diffusion.terms import predicted as _predicted
-from trref.diffusion.terms import pulled
+from trref.diffusion.terms import pulled, to_less_noise
 from trref.problems.protocols import DenoisingModel
 from trref.signature import (
     D,
@@ -218,13 +218,7 @@ def ogd_start(
     return math.sqrt(alpha_bar) * mean + sigma * noise
 
 
-def _towards_the_data(alpha_bar, next_alpha_bar, **_):
-    """A step away from the data."""
-    message = f"next_alpha_bar must not be below alpha_bar = {alpha_bar}"
-    return [(lambda: next_alpha_bar >= alpha_bar, message)]
-
-
-@checked(also=_towards_the_data)
+@checked(also=to_less_noise)
 def ogd_step(
     x: Real[N, D],
     predicted: Real[N, D],
@@ -262,7 +256,7 @@ def _moved(x0, gradient, predicted, lr, bound, s):
     return math.sqrt(s) * x0 + math.sqrt(1 - s) * predicted
 
 
-@checked(also=_towards_the_data)
+@checked(also=to_less_noise)
 def ecm_step(
     cost: Callable,
     x: Real[N, D],
@@ -294,7 +288,7 @@ def ecm_step(
     return _moved(x0, gradient, predicted, lr, bound, next_alpha_bar)
 
 
-@checked(also=_towards_the_data)
+@checked(also=to_less_noise)
 def ecmr_step(
     cost: Callable,
     x: Real[N, D],

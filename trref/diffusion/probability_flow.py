@@ -62,10 +62,9 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from trref import validate
 from trref.backend import to_host, xp
 from trref.diffusion.noise_schedules import rates
-from trref.diffusion.terms import a_step, predicted, pulled
+from trref.diffusion.terms import a_step, finite, not_rising, predicted, pulled
 from trref.problems.mixtures import vp_schedule
 from trref.problems.protocols import DenoisingModel
 from trref.signature import (
@@ -148,12 +147,6 @@ def exponential_step(
     return kept * x + (next_alpha - kept * alpha) * prediction
 
 
-def _falling(times, **_):
-    """Times that rise, or fewer than two."""
-    a_step(times=times)
-    return [(lambda: (times[1:] <= times[:-1]).all(), "times must not rise")]
-
-
 def _rising(times, **_):
     """Times that fall, or fewer than two."""
     a_step(times=times)
@@ -165,12 +158,7 @@ def _on_the_host(*arrays):
     return to_host(xp.stack(arrays, 1)).tolist()
 
 
-def _finite(x):
-    validate.require((lambda: xp.isfinite(x).all(), "model must give finite values"))
-    return x
-
-
-@checked(also=_falling)
+@checked(also=not_rising)
 def flow_path(
     model: Callable,
     x: Real[N, D],
@@ -217,10 +205,10 @@ def flow_path(
         end = x - h * v
         # eq. probability-flow-heun
         x = x - h / 2 * (v + velocity(end, k + 1)) if rule == "heun" else end
-    return _finite(x)
+    return finite(x)
 
 
-@checked(also=_falling)
+@checked(also=not_rising)
 def sde_path(
     model: Callable,
     x: Real[N, D],
@@ -256,7 +244,7 @@ def sde_path(
         v = reverse_drift.unchecked(x, noise, **levels)
         x = x - h * v + churn * math.sqrt(g2 * h) * fresh
 
-    return _finite(x)
+    return finite(x)
 
 
 def _a_stretch(t_max, t_min, **_):
@@ -348,4 +336,4 @@ def log_likelihood(
     squares = (x * x).sum(1) / variance
     prior = -(squares + D * math.log(2 * math.pi * variance)) / 2
 
-    return _finite(prior + gained)
+    return finite(prior + gained)

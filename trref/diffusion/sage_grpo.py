@@ -115,7 +115,7 @@ from typing import Annotated, Literal
 
 from trref.backend import xp
 from trref.diffusion.flow_grpo import flow_sde_std
-from trref.diffusion.terms import near_policies, towards_the_data
+from trref.diffusion.terms import bounds_in_order, near_policies, towards_the_data
 from trref.policy.ppo import clipped_surrogate
 from trref.signature import (
     D,
@@ -457,14 +457,7 @@ def sage_grpo(
     return L + kl_weight * K, dL + kl_weight * dK
 
 
-def _bounds(smallest, largest, **_):
-    """Bounds that are the wrong way round."""
-    if smallest > largest:
-        raise ValueError(f"smallest = {smallest:g} must not be above largest")
-    return []
-
-
-@checked(also=_bounds)
+@checked(also=bounds_in_order)
 def kl_weights(
     divergence: NonNegative[K],
     *,

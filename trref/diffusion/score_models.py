@@ -61,7 +61,7 @@ from typing import Annotated
 
 from trref import validate
 from trref.backend import to_host, xp
-from trref.diffusion.terms import predicted
+from trref.diffusion.terms import falling_to_the_data, predicted, to_less_noise
 from trref.problems.mixtures import vp_schedule
 from trref.signature import (
     K1,
@@ -78,12 +78,6 @@ from trref.signature import (
     Rng,
     checked,
 )
-
-
-def _towards_the_data(alpha_bar, next_alpha_bar, **_):
-    """A step away from the data."""
-    message = f"next_alpha_bar must not be below alpha_bar = {alpha_bar}"
-    return [(lambda: next_alpha_bar >= alpha_bar, message)]
 
 
 @checked
@@ -105,7 +99,7 @@ def denoise(
     return (x - math.sqrt(1 - alpha_bar) * noise) / math.sqrt(alpha_bar)
 
 
-@checked(also=_towards_the_data)
+@checked(also=to_less_noise)
 def renoise(
     x0: Real[N, D],
     noise: Real[N, D],
@@ -137,7 +131,7 @@ def renoise(
     return math.sqrt(s) * x0 + kept * noise + math.sqrt(variance) * z
 
 
-@checked(also=_towards_the_data)
+@checked(also=to_less_noise)
 def ddim_step(
     x: Real[N, D],
     noise: Real[N, D],
@@ -159,7 +153,7 @@ def ddim_step(
     return renoise.unchecked(x0, noise, z, **levels, eta=eta)
 
 
-@checked(also=_towards_the_data)
+@checked(also=to_less_noise)
 def ddpm_step(
     x: Real[N, D],
     x0: Real[N, D],
@@ -183,17 +177,7 @@ def ddpm_step(
     return mean / (1 - t) + math.sqrt(variance) * z
 
 
-def _falling(times, alpha_bar, **_):
-    """Times that rise, signal levels that fall, and a start without signal."""
-    return [
-        (lambda: (times[1:] <= times[:-1]).all(), "times must not rise"),
-        (lambda: (alpha_bar[1:] >= alpha_bar[:-1]).all(), "alpha_bar must not fall"),
-        (lambda: alpha_bar[0] > 0, "alpha_bar must be positive"),
-        (lambda: alpha_bar[-2] < 1, "alpha_bar must be below 1 before the last step"),
-    ]
-
-
-@checked(also=_falling)
+@checked(also=falling_to_the_data)
 def ddim_from_noise(
     model: Callable,
     x: Real[N, D],

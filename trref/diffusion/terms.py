@@ -56,3 +56,38 @@ def falling_times(times, **_):
     a_step(times=times)
     message = f"times must fall by at least {SHORTEST:g} at each step"
     return [(lambda: (times[:-1] - times[1:] >= SHORTEST).all(), message)]
+
+
+def to_less_noise(alpha_bar, next_alpha_bar, **_):
+    """A step away from the data."""
+    message = f"next_alpha_bar must not be below alpha_bar = {alpha_bar}"
+    return [(lambda: next_alpha_bar >= alpha_bar, message)]
+
+
+def falling_to_the_data(times, alpha_bar, **_):
+    """Times that rise, signal levels that fall, and a start without signal."""
+    return [
+        (lambda: (times[1:] <= times[:-1]).all(), "times must not rise"),
+        (lambda: (alpha_bar[1:] >= alpha_bar[:-1]).all(), "alpha_bar must not fall"),
+        (lambda: alpha_bar[0] > 0, "alpha_bar must be positive"),
+        (lambda: alpha_bar[-2] < 1, "alpha_bar must be below 1 before the last step"),
+    ]
+
+
+def not_rising(times, **_):
+    """Times that rise, or fewer than two."""
+    a_step(times=times)
+    return [(lambda: (times[1:] <= times[:-1]).all(), "times must not rise")]
+
+
+def finite(x):
+    """Return x; ValueError where the model has spoiled it."""
+    validate.require((lambda: xp.isfinite(x).all(), "model must give finite values"))
+    return x
+
+
+def bounds_in_order(smallest, largest, **_):
+    """Bounds that are the wrong way round."""
+    if smallest > largest:
+        raise ValueError(f"smallest = {smallest:g} must not be above largest")
+    return []

@@ -30,6 +30,7 @@ from trref.experiments.federated import federate
 from trref.experiments.federated_runs import RUNS
 from trref.manifolds import drcgd, drdgd, gossip
 from trref.manifolds.drcgd_consensus import metropolis_weights
+from trref.manifolds.terms import mix
 from trref.problems import graphs
 from trref.problems.frames import AgentsPCA, agents_pca
 from trref.validate import ConvergenceWarning
@@ -93,8 +94,7 @@ class GraphRanks:
             self.graph.Neighbor_allgather(x, received)
             parts = [*received, x]
             known = np.concatenate([parts[i] for i in self.order])
-            means = self.weights @ known.reshape(len(known), -1)
-            x = means.reshape(x.shape)
+            x = mix(self.weights, known)
         return x
 
     def gather(self, x):

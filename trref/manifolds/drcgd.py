@@ -66,7 +66,7 @@ import itertools
 from collections.abc import Callable
 
 from trref.backend import xp
-from trref.manifolds.gossip import Step, follow, local, together
+from trref.manifolds.gossip import Step, follow, local_gradients, together
 from trref.manifolds.stiefel import tangent_part
 from trref.manifolds.stiefel_retraction import polar_factors
 from trref.manifolds.terms import DecentralisedResult, doubly_stochastic
@@ -152,14 +152,14 @@ def conjugate_steps(
 
     To go on after `done` steps, `eta` is what the last of them carried.
     """
-    g = tangent_part(x, local(loss_and_grad, x)[1])
+    g = local_gradients(loss_and_grad, x)
     squares = (g * g).sum((-2, -1))
     eta = -g if eta is None else eta
     yield Step(x, eta, xp.ones_like(squares), eta)
     for k in itertools.count(done):
         alpha = lr / (k + 1) ** decay
         x, s, _ = polar_factors(network.mix(x) + alpha * eta)  # eq. drcgd-step
-        g = tangent_part(x, local(loss_and_grad, x)[1])
+        g = local_gradients(loss_and_grad, x)
         previous, squares = squares, (g * g).sum((-2, -1))
 
         # eq. drcgd-beta

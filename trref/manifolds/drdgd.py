@@ -49,7 +49,7 @@ import itertools
 from collections.abc import Callable
 
 from trref.backend import xp
-from trref.manifolds.gossip import Step, follow, local, together
+from trref.manifolds.gossip import Step, follow, local_gradients, together
 from trref.manifolds.stiefel import tangent_part
 from trref.manifolds.stiefel_retraction import polar_factors
 from trref.manifolds.terms import DecentralisedResult, doubly_stochastic
@@ -170,14 +170,14 @@ def gradient_steps(
 
     To go on after `done` steps, `y` is what the last of them carried.
     """
-    g = tangent_part(x, local(loss_and_grad, x)[1])
+    g = local_gradients(loss_and_grad, x)
     y, v = (g, g) if y is None else (y, tangent_part(x, y))
     yield Step(x, -v, xp.ones_like(v[:, 0]), y)
     for k in itertools.count(done):
         beta = lr / (k + 1) ** decay
         c = tangent_part(x, network.mix(x))  # eq. drdgd-consensus
         x, s, _ = polar_factors(x + consensus_lr * c - beta * v)  # eq. drdgd-step
-        previous, g = g, tangent_part(x, local(loss_and_grad, x)[1])
+        previous, g = g, local_gradients(loss_and_grad, x)
         y = network.mix(y) + g - previous if tracking else g  # eq. drdgd-tracking
         v = tangent_part(x, y)
         yield Step(x, -v, s, y)

@@ -71,24 +71,9 @@ def follow(steps, loss_and_grad, network, *, tol, max_iter, watch=None):
     )
 
 
-def local(loss_and_grad, x):
-    """The local losses and gradients, of the right shapes."""
-    result = loss_and_grad(x)
-    if not (isinstance(result, tuple) and len(result) == 2):
-        kind = type(result).__name__
-        raise TypeError(f"loss_and_grad must return losses and gradients, not {kind}")
-    losses, gradients = result
-    validate.array("the losses that loss_and_grad returns", losses)
-    validate.array("the gradients that loss_and_grad returns", gradients)
-    if (
-        tuple(losses.shape) != x.shape[:1]
-        or gradients.shape != x.shape
-        or gradients.dtype != x.dtype
-    ):
-        raise ValueError(
-            f"loss_and_grad must return {len(x)} losses and {x.dtype} gradients of shape {x.shape}"
-        )
-    return losses, gradients
+def local_gradients(loss_and_grad, x):
+    """The Riemannian gradient of each agent's own function."""
+    return tangent_part(x, validate.rows(loss_and_grad, x, "loss_and_grad")[1])
 
 
 def measure(loss_and_grad, step, network):
@@ -96,7 +81,8 @@ def measure(loss_and_grad, step, network):
     norm of the Euclidean gradient."""
     x = network.gather(step.frames)
     mean, spread, _ = polar_factors(x.mean(0))
-    losses, gradients = local(loss_and_grad, xp.broadcast_to(mean, step.frames.shape))
+    there = xp.broadcast_to(mean, step.frames.shape)
+    losses, gradients = validate.rows(loss_and_grad, there, "loss_and_grad")
     G = network.gather(gradients).mean(0)
     g, s = tangent_part(mean, G), network.gather(step.spread)
     rank = xp.minimum(s.min() / s.max(), spread.min())

@@ -49,5 +49,6 @@ def doubly_stochastic(weights, **_):
 
 
 def mix(weights, v):
-    """Average v (agents, …) over the agents."""
-    return (weights @ v.reshape(len(v), -1)).reshape(v.shape)
+    """Average v (agents, …) over the agents: an average for each row of the weights."""
+    means = weights @ v.reshape(len(v), -1)
+    return means.reshape(len(weights), *v.shape[1:])

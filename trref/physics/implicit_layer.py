@@ -60,7 +60,7 @@ arXiv:2402.13412.
 
 from trref import validate
 from trref.backend import linalg, xp
-from trref.physics.levenberg_marquardt import Ridge, damped_step, stacked
+from trref.physics.levenberg_marquardt import Ridge, damped_step, moderate, stacked
 from trref.problems.protocols import GridEquation
 from trref.signature import (
     E,
@@ -179,15 +179,7 @@ def settled(equation, basis, w, rows, ridge, steps, polish):
     return w
 
 
-def _starts(basis, w0, **_):
-    """Numbers beyond 1e4."""
-    return [
-        (lambda: abs(basis).max() <= 1e4, "basis must be at most 1e4 in size"),
-        (lambda: abs(w0).max() <= 1e4, "w0 must be at most 1e4 in size"),
-    ]
-
-
-@checked(also=_starts)
+@checked(also=moderate)
 def constrained_loss(
     equation: GridEquation,
     basis: Real[M, N],

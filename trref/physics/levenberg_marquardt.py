@@ -76,7 +76,7 @@ class Weights(NamedTuple):
     converged: bool
 
 
-def _moderate(basis, w0, **_):
+def moderate(basis, w0, **_):
     """Basis functions or weights beyond 1e4."""
     return [
         (lambda: abs(basis).max() <= 1e4, "basis must be at most 1e4 in size"),
@@ -104,7 +104,7 @@ def damped_step(R, J, mu):
     return -linalg.solve(A + mu * xp.diag(A.diagonal()), J.T @ R)
 
 
-@checked(also=_moderate)
+@checked(also=moderate)
 def levenberg_marquardt(
     equation: GridEquation,
     basis: Real[M, N],

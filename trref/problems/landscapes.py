@@ -8,7 +8,7 @@ import dataclasses
 
 from trref.backend import xp
 
-__all__ = ["Beale", "Corner", "Plateau", "Quartic", "Waves"]
+__all__ = ["Beale", "Corner", "Plateau", "Quartic", "Waves", "require_length"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Corner:
 
     def __call__(self, x):
         """Return value and gradient."""
-        _require_length(x, 1)
+        require_length(x, 1)
         left = x <= 0
         value = xp.where(left, (x + 0.3) ** 2, (x - 0.2) ** 2 + 0.05)
         return value[0], xp.where(left, 2 * x + 0.6, 2 * x - 0.4)
@@ -33,7 +33,7 @@ class Waves:
 
     def __call__(self, x):
         """Return value and gradient."""
-        _require_length(x, 1)
+        require_length(x, 1)
         line, wave = x <= -0.9, x**3 + x * xp.sin(8 * x) + 0.85
         slope = 3 * x**2 + xp.sin(8 * x) + 8 * x * xp.cos(8 * x)
         return xp.where(line, -40 * x - 35.15, wave)[0], xp.where(
@@ -47,7 +47,7 @@ class Plateau:
 
     def __call__(self, x):
         """Return value and gradient; at 0 that of the left side."""
-        _require_length(x, 1)
+        require_length(x, 1)
         side, r = xp.where(x > 0, 1.0, -1.0).astype(x.dtype), abs(x)
         value = xp.where(r >= 0.5, x * x, xp.where(r > 0.4, 0.75 - r, 7 / 8 * r))
         return value[0], xp.where(
@@ -61,7 +61,7 @@ class Beale:
 
     def __call__(self, point):
         """Return value and gradient."""
-        _require_length(point, 2)
+        require_length(point, 2)
         x, y = point[0], point[1]
         power = xp.stack([y, y**2, y**3])
         slope = xp.stack([xp.ones_like(y), 2 * y, 3 * y**2])
@@ -81,6 +81,6 @@ class Quartic:
         return (x**4).sum(), 4 * x**3
 
 
-def _require_length(x, n):
+def require_length(x, n):
     if x.shape != (n,):
         raise ValueError(f"x must have shape ({n},), not {tuple(x.shape)}")

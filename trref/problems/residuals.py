@@ -12,13 +12,9 @@ import dataclasses
 from typing import Any
 
 from trref.backend import xp
+from trref.problems.landscapes import require_length
 
 __all__ = ["Curvature", "LogSumExp", "PowerResiduals", "SampleMean"]
-
-
-def _require_length(x, n):
-    if x.shape != (n,):
-        raise ValueError(f"x must have shape ({n},), not {tuple(x.shape)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +29,7 @@ class LogSumExp:
     mu: float = 1.0
 
     def _softmax(self, x):
-        _require_length(x, self.A.shape[1])
+        require_length(x, self.A.shape[1])
         z = (self.A @ x - self.b) / self.mu
         top = z.max()
         e = xp.exp(z - top)

@@ -89,6 +89,7 @@ from trref.signature import (
     Real,
     checked,
 )
+from trref.trustworthiness.terms import unit
 
 
 class Vote(NamedTuple):
@@ -212,18 +213,12 @@ def retrieval_vote(
     k
         How many cases vote.
     """
-    cosine = _unit(query) @ _unit(bank).T
+    cosine = unit(query) @ unit(bank).T
     nearest = xp.argsort(-cosine, axis=1, kind="stable")[:, :k]
     # eq. orchestrator-trust-retrieval
     weight = xp.maximum(xp.take_along_axis(cosine, nearest, 1), 0)
     votes = one_hot(labels[nearest], classes, query.dtype)
     return _shares((weight[..., None] * votes).sum(1))
-
-
-def _unit(x):
-    """Rows of unit length; 0 stays."""
-    length = xp.sqrt((x**2).sum(1, keepdims=True))
-    return x / xp.where(length > 0, length, 1)
 
 
 @checked

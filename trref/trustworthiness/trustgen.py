@@ -145,6 +145,7 @@ from trref.signature import (
     Scalar,
     checked,
 )
+from trref.trustworthiness.terms import unit
 
 
 class Pairs(NamedTuple):
@@ -409,13 +410,7 @@ def sycophancy_similarity(
 
 def _cosine(a, b):
     """Of rows; 0 where one of them is 0."""
-    return (_unit(a) * _unit(b)).sum(1)
-
-
-def _unit(x):
-    """Rows of unit length; 0 stays."""
-    length = xp.sqrt((x**2).sum(1, keepdims=True))
-    return x / xp.where(length > 0, length, 1)
+    return (unit(a) * unit(b)).sum(1)
 
 
 def _asked(asked, **_):

@@ -6,6 +6,7 @@ from typing import Any
 
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Interface, Method
+from trref.catalog.diffusion.interfaces import waves
 from trref.diffusion.adjoint_dpm import (
     AdjointGradient,
     adjoint_gradient,
@@ -32,20 +33,16 @@ def _example(rng, size):
     }
 
 
-def _waves(*shape):
-    return xp.cos(1.0 + 2.0 * xp.arange(float(math.prod(shape)))).reshape(shape)
-
-
 def _edge(times, D=2, rows=3, residual=False):
     network = TimeNetwork(D, (4,))
     if residual:
         network = Residual(MixtureNoise(three_components()), network)
     return {
         "network": network,
-        "theta": _waves(network.size),
-        "x": _waves(rows, D),
+        "theta": waves(network.size),
+        "x": waves(rows, D),
         "times": xp.array(times),
-        "loss": QuadraticReward(_waves(D)),
+        "loss": QuadraticReward(waves(D)),
     }
 
 

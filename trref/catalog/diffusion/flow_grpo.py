@@ -6,7 +6,7 @@ import statistics
 
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective, Transform
-from trref.catalog.diffusion.interfaces import FLOW_POLICY
+from trref.catalog.diffusion.interfaces import FLOW_POLICY, no_noise
 from trref.diffusion.flow_grpo import (
     flow_advantage,
     flow_grpo,
@@ -146,11 +146,6 @@ POLICY = dataclasses.replace(
 # ---- limits
 
 
-def _no_noise(inputs):
-    """no noise is drawn"""
-    return inputs | {"z": xp.zeros_like(inputs["z"])}
-
-
 def _of_the_old_policy(inputs):
     """the reference is the policy"""
     return inputs | {"ref_velocity": inputs["velocity"]}
@@ -271,7 +266,7 @@ METHOD = Method(
             jvp=_step_jvp,
             vjp=_step_vjp,
             settings=LEVELS,
-            limits=(Limit("flow_grpo.flow_sde_mean", {}, where=_no_noise),),
+            limits=(Limit("flow_grpo.flow_sde_mean", {}, where=no_noise),),
         ),
         Estimator(
             f=flow_sde_std,

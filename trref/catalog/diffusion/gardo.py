@@ -7,6 +7,7 @@ import statistics
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
 from trref.catalog.diffusion.flow_grpo import POLICY
+from trref.catalog.diffusion.interfaces import no_advantage
 from trref.diffusion.flow_grpo import flow_sde_std
 from trref.diffusion.gardo import (
     gardo,
@@ -192,11 +193,6 @@ GATED = dataclasses.replace(
 # ---- limits
 
 
-def _no_advantage(inputs):
-    """nothing has an advantage"""
-    return inputs | {"advantage": 0 * inputs["advantage"]}
-
-
 def _nothing_gated(inputs):
     """nothing is gated"""
     return inputs | {"gate": 0 * inputs["gate"]}
@@ -291,7 +287,7 @@ METHOD = Method(
                     {"clip": 1e-5, "kl_weight": 0.0},
                     where=_nothing_gated,
                 ),
-                Limit("gardo.gated_kl", {"kl_weight": 1.0}, where=_no_advantage),
+                Limit("gardo.gated_kl", {"kl_weight": 1.0}, where=no_advantage),
             ),
             deviations=(LOUDER_WITH_NOISE,),
         ),

@@ -1,5 +1,7 @@
 """Where the examples of samplers and of guidance come from."""
 
+import math
+
 from trref.backend import xp
 from trref.catalog.record import Interface
 from trref.diffusion.flow_grpo import flow_sde_step, step_log_prob
@@ -7,7 +9,16 @@ from trref.problems.denoisers import Residual, TimeNetwork
 from trref.problems.mixtures import MixtureNoise, three_components, vp_schedule
 from trref.problems.rewards import BumpReward, QuadraticReward
 
-__all__ = ["CHAIN", "FLOW_POLICY", "GUIDED", "STEP", "flow_steps"]
+__all__ = [
+    "CHAIN",
+    "FLOW_POLICY",
+    "GUIDED",
+    "STEP",
+    "flow_steps",
+    "no_advantage",
+    "no_noise",
+    "waves",
+]
 
 
 def _step_example(rng, size):
@@ -260,3 +271,18 @@ CHAIN = Interface(
         "one point in sixteen dimensions": _wide_chain,
     },
 )
+
+
+def waves(*shape):
+    """Numbers of both signs that nothing drew, for edges."""
+    return xp.cos(1.0 + 2.0 * xp.arange(float(math.prod(shape)))).reshape(shape)
+
+
+def no_noise(inputs):
+    """no noise is drawn"""
+    return inputs | {"z": xp.zeros_like(inputs["z"])}
+
+
+def no_advantage(inputs):
+    """nothing has an advantage"""
+    return inputs | {"advantage": 0 * inputs["advantage"]}

@@ -1,7 +1,5 @@
 """What is known of `trref.diffusion.rocm`."""
 
-import math
-
 from trref.backend import xp
 from trref.catalog import (
     Deviation,
@@ -12,6 +10,7 @@ from trref.catalog import (
     Objective,
     Transform,
 )
+from trref.catalog.diffusion.interfaces import waves
 from trref.diffusion.rocm import (
     consistency,
     multistep_sample,
@@ -107,21 +106,17 @@ def _example(rng, size):
     )
 
 
-def _waves(*shape):
-    return xp.cos(1.0 + 2.0 * xp.arange(float(math.prod(shape)))).reshape(shape)
-
-
 def _edge(steps, moved, exact=False, D=2, rows=3):
     network = TimeNetwork(D, (4,))
-    theta = _waves(network.size)
+    theta = waves(network.size)
     levels = xp.linspace(0.8, 0.4, steps)
     return _chain(
         network,
         theta / 4 if exact else theta,
-        moved * _waves(network.size) ** 2,
+        moved * waves(network.size) ** 2,
         MixtureDenoiser(three_components()) if exact else None,
-        _waves(rows, D),
-        _waves(steps, rows, D) ** 2,
+        waves(rows, D),
+        waves(steps, rows, D) ** 2,
         xp.linspace(0.9, 0.2, steps + 1),
         (xp.sqrt(1 - levels**2), levels),
         QuadraticReward(0.5 * xp.ones(D)),

@@ -6,7 +6,7 @@ import statistics
 
 from trref.backend import xp
 from trref.catalog import Estimator, Limit, Method, Objective, Transform
-from trref.catalog.diffusion.interfaces import FLOW_POLICY
+from trref.catalog.diffusion.interfaces import FLOW_POLICY, no_advantage, no_noise
 from trref.diffusion.sage_grpo import (
     cps_step,
     dual_kl,
@@ -193,16 +193,6 @@ def _of_equal_weight(inputs):
     return inputs | {"weight": xp.ones_like(inputs["weight"])}
 
 
-def _no_noise(inputs):
-    """no noise is drawn"""
-    return inputs | {"z": xp.zeros_like(inputs["z"])}
-
-
-def _no_advantage(inputs):
-    """nothing has an advantage"""
-    return inputs | {"advantage": 0 * inputs["advantage"]}
-
-
 LEFT = {"variance": "left_end", "eta": 0.7}
 
 METHOD = Method(
@@ -252,7 +242,7 @@ METHOD = Method(
                     {"kl_weight": 0.0},
                     where=_of_equal_weight,
                 ),
-                Limit("sage_grpo.dual_kl", {"kl_weight": 1.0}, where=_no_advantage),
+                Limit("sage_grpo.dual_kl", {"kl_weight": 1.0}, where=no_advantage),
             ),
         ),
         Objective(
@@ -304,7 +294,7 @@ METHOD = Method(
             settings=NOISE,
             limits=(
                 Limit("flow_grpo.flow_sde_step", LEFT),
-                Limit("sage_grpo.sage_mean", {}, where=_no_noise),
+                Limit("sage_grpo.sage_mean", {}, where=no_noise),
             ),
         ),
         Transform(

@@ -12,6 +12,7 @@ from trref.catalog import (
     Objective,
     Transform,
 )
+from trref.catalog.diffusion.interfaces import waves
 from trref.diffusion.noise_schedules import time_at
 from trref.diffusion.symplectic_adjoint import (
     TABLEAUX,
@@ -60,33 +61,29 @@ def _example(rng, size):
     }
 
 
-def _waves(*shape):
-    return xp.cos(1.0 + 2.0 * xp.arange(float(math.prod(shape)))).reshape(shape)
-
-
 def _in_the_plane(levels, residual=False):
     model, network = MixtureNoise(three_components()), TimeNetwork(2, (4,))
     return {
         "model": model,
         "network": Residual(model, network) if residual else network,
-        "theta": _waves(network.size),
-        "x": _waves(3, 2),
+        "theta": waves(network.size),
+        "x": waves(3, 2),
         "levels": xp.array(levels),
-        "cotangent": _waves(3, 2)[:, ::-1] ** 2,
+        "cotangent": waves(3, 2)[:, ::-1] ** 2,
         "loss": QuadraticReward(xp.array([0.5, -1.0])),
     }
 
 
 def _near_one_mode(D):
     network = TimeNetwork(D, (2,))
-    near = GaussianMixture(xp.ones(1), _waves(1, D), 0.3 * xp.eye(D)[None])
+    near = GaussianMixture(xp.ones(1), waves(1, D), 0.3 * xp.eye(D)[None])
     return {
         "model": MixtureNoise(near),
         "network": network,
-        "theta": _waves(network.size) / 2,
-        "x": _waves(1, D),
+        "theta": waves(network.size) / 2,
+        "x": waves(1, D),
         "levels": xp.array([0.9, 0.4]),
-        "cotangent": _waves(1, D) ** 2,
+        "cotangent": waves(1, D) ** 2,
         "loss": QuadraticReward(xp.zeros(D), 0.05),
     }
 

@@ -12,7 +12,7 @@ from trref.catalog import (
     Objective,
     Transform,
 )
-from trref.catalog.diffusion.interfaces import FLOW_POLICY
+from trref.catalog.diffusion.interfaces import FLOW_POLICY, waves
 from trref.diffusion.trqam import (
     adjoint_matching,
     lean_adjoint,
@@ -61,17 +61,13 @@ def _example(rng, size):
     )
 
 
-def _waves(*shape):
-    return xp.cos(1.0 + 2.0 * xp.arange(float(math.prod(shape)))).reshape(shape)
-
-
 def _exact(times, D=2, N=3, policy=None):
     """The exact velocity of three components, or of a Gaussian of a deviation of 0.5."""
     law = three_components()
     if D != 2:
         law = GaussianMixture(xp.ones(1), xp.ones((1, D)), xp.eye(D)[None] / 4)
     model, times = MixtureVelocity(law), xp.array(times)
-    return _paths(policy or model, model, _waves(len(times) - 1, N, D), times)
+    return _paths(policy or model, model, waves(len(times) - 1, N, D), times)
 
 
 PATHS = Interface(
@@ -81,7 +77,7 @@ PATHS = Interface(
         "one step": lambda: _exact([1.0, 0.0]),
         "an equal grid": lambda: _exact(xp.linspace(1.0, 0.0, 6)),
         "another policy": lambda: _exact(
-            [1.0, 0.4, 0.0], policy=_network(2, _waves(TimeNetwork(2, (4,)).size))
+            [1.0, 0.4, 0.0], policy=_network(2, waves(TimeNetwork(2, (4,)).size))
         ),
         "from the middle": lambda: _exact([0.5, 0.3, 0.2]),
         "one path in sixteen dimensions": lambda: _exact([1.0, 0.7, 0.0], D=16, N=1),

@@ -2,9 +2,9 @@
 
 from trref.backend import linalg, xp
 from trref.catalog import Estimator, Limit, Method
-from trref.catalog.krylov.interfaces import NOT_SYMMETRIC
+from trref.catalog.krylov.interfaces import GENERAL_SOLVER, NOT_SYMMETRIC
 from trref.krylov.krylov_solvers import galerkin, krylov_basis, least_residual
-from trref.problems.convex import DenseOperator, spd_matrix, spectrum
+from trref.problems.convex import DenseOperator
 
 
 def _dense(matvec, b):
@@ -42,11 +42,7 @@ def _galerkin(matvec, b, *, steps=3):
 
 def _example(rng, size):
     """A positive definite symmetric part: then V'AV is never singular."""
-    skew = rng.standard_normal((size, size)) / size**0.5
-    A = rng.choice((0.1, 1.0, 30.0)) * (
-        spd_matrix(rng, spectrum(size, rng.choice((2.0, 10.0)))) + 0.3 * (skew - skew.T)
-    )
-    return {"matvec": DenseOperator(A), "b": rng.standard_normal(size)}
+    return GENERAL_SOLVER.of(GENERAL_SOLVER.example(rng, size), ("matvec", "b"))
 
 
 def _edge(A, b):

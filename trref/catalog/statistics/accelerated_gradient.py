@@ -3,38 +3,14 @@
 from trref.catalog import Method, Solver
 from trref.catalog.statistics.interfaces import PENALISED
 from trref.catalog.statistics.pieces import (
-    length,
-    mapping,
-    objective_and_gradient,
+    figures,
 )
-from trref.krylov.terms import norm
 from trref.statistics.accelerated_gradient import accelerated_gradient
-
-
-def _figures(
-    result,
-    loss_and_grad,
-    x0,
-    penalized=None,
-    *,
-    smoothness=1.0,
-    penalty="mcp",
-    penalty_weight=0.1,
-    a=3.7,
-    gamma=2.0,
-    gtol=1e-6,
-    **_,
-):
-    """Gradient mapping and objective at the solution, computed apart."""
-    how = {"penalty": penalty, "penalty_weight": penalty_weight, "a": a, "gamma": gamma}
-    value, gradient = objective_and_gradient(loss_and_grad, result.x, penalized, **how)
-    lr = length(smoothness, penalty, a, gamma)
-    return value, norm(mapping(result.x, gradient, penalized, lr, penalty_weight))
 
 
 def _certificate(result, loss_and_grad, x0, penalized=None, *, gtol=1e-6, **hyper):
     """The step to the solution at most doubles the gradient mapping, and raises no objective."""
-    value, size = _figures(result, loss_and_grad, x0, penalized, **hyper)
+    value, size = figures(result, loss_and_grad, x0, penalized, **hyper)
     scale = max(1.0, *map(abs, result.values))
     return {
         "gradient mapping over gtol": size / gtol,
@@ -46,7 +22,7 @@ def _certificate(result, loss_and_grad, x0, penalized=None, *, gtol=1e-6, **hype
 
 def _remains(result, loss_and_grad, x0, penalized=None, **hyper):
     """However early it ends, the last step raises no objective, and at most doubles the gradient mapping."""
-    value, size = _figures(result, loss_and_grad, x0, penalized, **hyper)
+    value, size = figures(result, loss_and_grad, x0, penalized, **hyper)
     return {
         "gradient mapping": (size, 2 * result.residuals[-1]),
         "rise in the last step": (value - result.values[-1], 1e-12),

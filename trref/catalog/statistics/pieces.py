@@ -3,6 +3,7 @@
 import math
 
 from trref.backend import xp
+from trref.krylov.terms import norm
 
 
 def objective_and_gradient(
@@ -57,3 +58,24 @@ def length(smoothness, penalty, a, gamma):
     return 0.99 / max(
         smoothness, {"mcp": 1 / gamma, "scad": 1 / (a - 1), "l1": 0.0}[penalty]
     )
+
+
+def figures(
+    result,
+    loss_and_grad,
+    x0,
+    penalized=None,
+    *,
+    smoothness=1.0,
+    penalty="mcp",
+    penalty_weight=0.1,
+    a=3.7,
+    gamma=2.0,
+    gtol=1e-6,
+    **_,
+):
+    """Gradient mapping and objective at the solution, computed apart."""
+    how = {"penalty": penalty, "penalty_weight": penalty_weight, "a": a, "gamma": gamma}
+    value, gradient = objective_and_gradient(loss_and_grad, result.x, penalized, **how)
+    lr = length(smoothness, penalty, a, gamma)
+    return value, norm(mapping(result.x, gradient, penalized, lr, penalty_weight))

@@ -5,38 +5,16 @@ import itertools
 from trref.catalog import Estimator, Method, Solver
 from trref.catalog.statistics.interfaces import PENALISED
 from trref.catalog.statistics.pieces import (
-    length,
+    figures,
     mapping,
     objective_and_gradient,
 )
-from trref.krylov.terms import norm
 from trref.statistics.proximal_cg import gradient_mapping, proximal_cg
-
-
-def _figures(
-    result,
-    loss_and_grad,
-    x0,
-    penalized=None,
-    *,
-    smoothness=1.0,
-    penalty="mcp",
-    penalty_weight=0.1,
-    a=3.7,
-    gamma=2.0,
-    gtol=1e-6,
-    **_,
-):
-    """Gradient mapping and objective at the solution, computed apart."""
-    how = {"penalty": penalty, "penalty_weight": penalty_weight, "a": a, "gamma": gamma}
-    value, gradient = objective_and_gradient(loss_and_grad, result.x, penalized, **how)
-    lr = length(smoothness, penalty, a, gamma)
-    return value, norm(mapping(result.x, gradient, penalized, lr, penalty_weight))
 
 
 def _certificate(result, loss_and_grad, x0, penalized=None, *, gtol=1e-6, **hyper):
     """The gradient mapping at the solution, what is reported there, and that no value rises."""
-    value, size = _figures(result, loss_and_grad, x0, penalized, **hyper)
+    value, size = figures(result, loss_and_grad, x0, penalized, **hyper)
     scale = max(1.0, *map(abs, result.values))
     return {
         "gradient mapping over gtol": size / gtol,
@@ -54,7 +32,7 @@ def _rise(result):
 
 def _remains(result, loss_and_grad, x0, penalized=None, **hyper):
     """However early it ends: no value rises, and value and residual are reported as they are."""
-    value, size = _figures(result, loss_and_grad, x0, penalized, **hyper)
+    value, size = figures(result, loss_and_grad, x0, penalized, **hyper)
     return {
         "rise of the value": (_rise(result), 1e-12),
         "value misreported": (abs(value - result.values[-1]), 1e-12),
