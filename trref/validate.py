@@ -481,6 +481,15 @@ def labels(labels, K, name="labels"):
     return lambda: labels.max() < K, f"{name} must be less than {K}"
 
 
+def moderate_spread(**arguments):
+    """Log standard deviations beyond ±15."""
+    return [
+        (lambda x=x: (abs(x) <= 15).all(), f"{name} must lie within 15 of 0")
+        for name, x in arguments.items()
+        if name.endswith(("log_std", "log_stds"))
+    ]
+
+
 def choice(options, **names):
     """Require each of the values to be one of `options`."""
     for name, value in names.items():

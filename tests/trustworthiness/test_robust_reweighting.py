@@ -156,7 +156,7 @@ def test_importance_weights_are_unbiased_and_cost_samples():
 
 
 def test_what_is_refused():
-    with pytest.raises(ValueError, match="group must have a sample of each of the 2 groups"):
+    with pytest.raises(ValueError, match="group must have a member of each of the 2 groups"):
         balanced_weights(np.array([0, 0]), groups=2)
     with pytest.raises(ValueError, match="weights must not all be 0"):
         effective_size(np.zeros(2))

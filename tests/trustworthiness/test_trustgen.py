@@ -168,7 +168,7 @@ def test_what_is_refused():
         judge_rate(np.array([0]), np.ones(1), np.zeros(1))
     with pytest.raises(ValueError, match="verdict must be less than 2"):
         judge_rate(np.array([2]), np.ones(2))
-    with pytest.raises(ValueError, match="group must have an item of each of the 2 groups"):
+    with pytest.raises(ValueError, match="group must have a member of each of the 2 groups"):
         refusal_shares(np.ones(2), np.array([0, 0]), groups=2)
     with pytest.raises(ValueError, match="base must be at least"):
         relative_change(np.zeros(1), np.ones(1))

@@ -66,8 +66,6 @@ from trref.backend import xp
 from trref.signature import B, LogProb, Mask, PositiveFloat, Real, Scalar, T, checked
 from trref.tokens.terms import token_mean
 
-__all__ = ["clipped_share", "fewest_anchors", "psft", "sft"]
-
 
 @checked
 def psft(

@@ -92,6 +92,7 @@ arXiv:2604.07426.
 
 from typing import NamedTuple
 
+from trref import validate
 from trref.backend import xp
 from trref.nn.heads import GaussianGradient, gaussian_kl, log_softmax
 from trref.problems.mdp import evaluate
@@ -300,18 +301,7 @@ def grounding_loss(
     return (miss**2).sum() / N, gradient
 
 
-def _moderate_spread(log_std, prior_log_std, **_):
-    """Log standard deviations beyond ±15."""
-    return [
-        (lambda: (abs(log_std) <= 15).all(), "log_std must lie within 15 of 0"),
-        (
-            lambda: (abs(prior_log_std) <= 15).all(),
-            "prior_log_std must lie within 15 of 0",
-        ),
-    ]
-
-
-@checked(also=_moderate_spread)
+@checked(also=validate.moderate_spread)
 def world_model_loss(
     reconstruction: Real[N, M],
     mean: Real[N, D],
@@ -375,14 +365,7 @@ def update_multiplier(
     return xp.asarray(xp.clip(moved, 1e-10, 1e10))
 
 
-def _moderate_spreads(log_stds, **_):
-    """Log standard deviations beyond ±15."""
-    return [
-        (lambda: (abs(log_stds) <= 15).all(), "log_stds must lie within 15 of 0"),
-    ]
-
-
-@checked(also=_moderate_spreads)
+@checked(also=validate.moderate_spread)
 def information_gain(means: Real[K, N, D], log_stds: Real[K, N, D]) -> NonNegative[N]:
     """What seeing the next latent state would tell of which model is right.
 

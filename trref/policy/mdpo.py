@@ -228,15 +228,7 @@ def schedule(step: NonNegative[N], *, steps: PositiveInt = 1000) -> Real[N]:
     return 1 - step / steps  # eq. mdpo-schedule
 
 
-def _moderate_spread(log_std, old_log_std, **_):
-    """Log standard deviations beyond ±15."""
-    return [
-        (lambda: (abs(log_std) <= 15).all(), "log_std must lie within 15 of 0"),
-        (lambda: (abs(old_log_std) <= 15).all(), "old_log_std must lie within 15 of 0"),
-    ]
-
-
-@checked(also=_moderate_spread)
+@checked(also=validate.moderate_spread)
 def off_policy_loss(
     mean: Real[N, D],
     log_std: Real[N, D],

@@ -118,15 +118,7 @@ def mean_kl_categorical(
     return kl.sum() / N, gradient / N  # eq. natural-gradient-categorical-kl
 
 
-def _moderate_spread(old_log_std, log_std, **_):
-    """Logarithms of standard deviations beyond ±15."""
-    return [
-        (lambda value=value: (abs(value) <= 15).all(), f"{name} must lie within ±15")
-        for name, value in (("old_log_std", old_log_std), ("log_std", log_std))
-    ]
-
-
-@checked(also=_moderate_spread)
+@checked(also=validate.moderate_spread)
 def mean_kl_diag_gaussian(
     old_mean: Real[N, D], old_log_std: Real[N, D], mean: Real[N, D], log_std: Real[N, D]
 ) -> tuple[Scalar, heads.GaussianGradient]:

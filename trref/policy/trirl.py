@@ -98,6 +98,7 @@ arXiv:2605.11020.
 import itertools
 from typing import NamedTuple
 
+from trref import validate
 from trref.backend import linalg, xp
 from trref.nn.heads import log_softmax
 from trref.problems.mdp import occupancy, soft_values
@@ -367,15 +368,7 @@ def trirl(
     return Trirl(reward, log_p, duals, multipliers, steps, falls)
 
 
-def _moderate_spread(log_std, old_log_std, **_):
-    """Log standard deviations beyond ±15."""
-    return [
-        (lambda: (abs(log_std) <= 15).all(), "log_std must lie within 15 of 0"),
-        (lambda: (abs(old_log_std) <= 15).all(), "old_log_std must lie within 15 of 0"),
-    ]
-
-
-@checked(also=_moderate_spread)
+@checked(also=validate.moderate_spread)
 def gaussian_projection(
     mean: Real[N, D],
     log_std: Real[N, D],

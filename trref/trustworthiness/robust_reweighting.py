@@ -82,7 +82,6 @@ Perspectives*, 2023, arXiv:2307.16851.
 import math
 from typing import Annotated, Literal
 
-from trref import validate
 from trref.backend import xp
 from trref.nn.heads import one_hot
 from trref.signature import (
@@ -97,6 +96,7 @@ from trref.signature import (
     Simplex,
     checked,
 )
+from trref.trustworthiness.terms import every_group
 
 SMALLEST, LARGEST, PARTS, CUTS = -40.0, 20.0, 64, 9
 
@@ -237,17 +237,7 @@ def group_weights(
     return q / q.sum()  # eq. robust-reweighting-groups
 
 
-def _known_groups(group, groups, **_):
-    """A group beyond the last; one without samples."""
-
-    def all_there():
-        return (group[:, None] == xp.arange(groups)).any(0).all()
-
-    message = f"group must have a sample of each of the {groups} groups"
-    return [validate.labels(group, groups, "group"), (all_there, message)]
-
-
-@checked(also=_known_groups)
+@checked(also=every_group)
 def balanced_weights(
     group: Index[N],
     *,

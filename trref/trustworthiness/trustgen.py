@@ -145,7 +145,7 @@ from trref.signature import (
     Scalar,
     checked,
 )
-from trref.trustworthiness.terms import unit
+from trref.trustworthiness.terms import every_group, unit
 
 
 class Pairs(NamedTuple):
@@ -296,17 +296,7 @@ def image_robustness(original: Prob[N], modified: Prob[N]) -> Scalar:
     return 1 - abs(before - after) / before  # eq. trustgen-image
 
 
-def _every_group(group, groups, **_):
-    """A group beyond the last; one without items."""
-
-    def found():
-        return (group[:, None] == xp.arange(groups)).any(0).all()
-
-    message = f"group must have an item of each of the {groups} groups"
-    return [validate.labels(group, groups, "group"), (found, message)]
-
-
-@checked(also=_every_group)
+@checked(also=every_group)
 def refusal_shares(
     refused: Binary[N], group: Index[N], *, groups: PositiveInt
 ) -> Refusals:
