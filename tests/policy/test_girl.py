@@ -11,6 +11,7 @@ from trref.policy.girl import (
     adapt_radius,
     gap_bounds,
     gated_prior_mean,
+    gated_prior_pull,
     gated_prior_vjp,
     grounding_loss,
     information_gain,
@@ -106,6 +107,31 @@ def test_the_gate_backwards_by_differences():
             moved[at] += e
             values.append((v * gated_prior_mean(**inputs | {"embedding": moved})).sum())
         assert (values[0] - values[1]) / 2e-6 == pytest.approx(pulled[at], abs=1e-8)
+
+
+def test_the_gate_learns_by_differences():
+    """In every parameter of the gate, and in what the dynamics say."""
+    inputs, v = _prior(0.3), np.random.default_rng(4).standard_normal((4, 2))
+    value, gradient = gated_prior_pull(**inputs, cotangent=v)
+    assert value == pytest.approx((v * gated_prior_mean(**inputs)).sum(), rel=1e-12)
+    for name, slope in gradient._asdict().items():
+        for at in np.ndindex(slope.shape):
+            values = []
+            for e in (1e-6, -1e-6):
+                moved = inputs[name].copy()
+                moved[at] += e
+                values.append((v * gated_prior_mean(**inputs | {name: moved})).sum())
+            assert (values[0] - values[1]) / 2e-6 == pytest.approx(slope[at], abs=1e-8)
+
+
+def test_what_comes_back_through_a_shut_gate():
+    """Only the base's part; and with no embedding there is nothing to open the gate for."""
+    shut, v = _prior(-60.0), np.ones((4, 2))
+    gradient = gated_prior_pull(**shut, cotangent=v)[1]
+    assert (gradient.base_mean == v).all()
+    assert max(abs(x).max() for x in gradient[1:]) < 1e-20
+    none = _prior(0.3) | {"embedding": np.zeros((4, 3))}
+    assert not any(x.any() for x in gated_prior_pull(**none, cotangent=v)[1][1:])
 
 
 def test_the_best_projector_is_least_squares():

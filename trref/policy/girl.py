@@ -26,7 +26,17 @@ frozen embedding c of the observation, through a gate,
 
     \mu_p = \mu_h + \sigma(G [h; c] + b) \odot U c,
 
-where the latent state must be able to tell the embedding,
+through which a derivative :math:`d` in :math:`\mu_p` comes back, with the opening :math:`s = \sigma(\cdot)`, as
+
+.. math::
+    :label: girl-gate-gradient
+
+    \frac{\partial}{\partial U} = (s \odot d)\, c^\top, \qquad g = d \odot U c \odot s\, (1 - s), \qquad
+    \frac{\partial}{\partial G} = g\, [h; c]^\top, \quad \frac{\partial}{\partial b} = g, \quad
+    \frac{\partial}{\partial [h; c]} = G^\top g,
+
+a sum over samples where a parameter is shared, and :math:`U^\top (s \odot d)` more in c. The latent state must be able
+to tell the embedding,
 
 .. math::
     :label: girl-grounding
@@ -121,6 +131,16 @@ class Bounds(NamedTuple):
     variation: Scalar
     pinsker: Scalar
     classical: Scalar
+
+
+class GateGradient(NamedTuple):
+    """Derivatives with respect to what the dynamics say, the features, and the parameters of the gate."""
+
+    base_mean: Real[N, D]
+    features: Real[N, H]
+    projection: Real[M, D]
+    gate: Real[D, K]
+    gate_bias: Real[D]
 
 
 class GroundingGradient(NamedTuple):
@@ -278,6 +298,36 @@ def gated_prior_vjp(
     s = _open(embedding, features, gate, gate_bias)
     at_gate = cotangent * (embedding @ projection) * s * (1 - s)
     return (cotangent * s) @ projection.T + at_gate @ gate[:, features.shape[1] :]
+
+
+@checked(also=_gate_fits)
+def gated_prior_pull(
+    embedding: Real[N, M],
+    base_mean: Real[N, D],
+    features: Real[N, H],
+    projection: Real[M, D],
+    gate: Real[D, K],
+    gate_bias: Real[D],
+    cotangent: Real[N, D],
+) -> tuple[Scalar, GateGradient]:
+    """Product of the mean with a constant cotangent, and the cotangent pulled back to all but the embedding.
+
+    Parameters
+    ----------
+    cotangent
+        Such as the derivative of `world_model_loss` in the prior's mean.
+    """
+    s, moved = _open(embedding, features, gate, gate_bias), embedding @ projection
+    # eq. girl-gate-gradient
+    at_gate = cotangent * moved * s * (1 - s)
+    gradient = GateGradient(
+        cotangent.copy(),
+        at_gate @ gate[:, : features.shape[1]],
+        embedding.T @ (s * cotangent),
+        at_gate.T @ xp.concatenate([features, embedding], axis=1),
+        at_gate.sum(0),
+    )
+    return (cotangent * (base_mean + s * moved)).sum(), gradient
 
 
 @checked

@@ -13,6 +13,7 @@ from trref.policy.girl import (
     gap_bounds,
     gated_prior_jvp,
     gated_prior_mean,
+    gated_prior_pull,
     gated_prior_vjp,
     grounding_loss,
     information_gain,
@@ -105,6 +106,19 @@ def _gate(bias):
         "gate": xp.array([[0.5, 1.0, -0.5]]),
         "gate_bias": xp.array([bias]),
     }
+
+
+def _pulled(make):
+    """With a derivative of the mean that comes back."""
+
+    def inputs(*arguments):
+        batch = make(*arguments)
+        wave = xp.arange(batch["base_mean"].size, dtype=float)
+        return batch | {
+            "cotangent": xp.cos(1.7 * wave).reshape(batch["base_mean"].shape)
+        }
+
+    return inputs
 
 
 def _latents(rng, size):
@@ -228,6 +242,7 @@ METHOD = Method(
         "confirmed": ("gap", "bounds"),
         "reconstructed": (
             "gate",
+            "gate-gradient",
             "grounding",
             "objective",
             "multiplier",
@@ -249,6 +264,15 @@ METHOD = Method(
             wrt="embedding",
             jvp=gated_prior_jvp,
             vjp=gated_prior_vjp,
+        ),
+        Objective(
+            f=gated_prior_pull,
+            example=_pulled(_prior),
+            edges={
+                "the gate is shut": lambda: _pulled(_gate)(-40.0),
+                "in between": lambda: _pulled(_gate)(0.25),
+            },
+            wrt=("base_mean", "features", "projection", "gate", "gate_bias"),
         ),
         Objective(
             f=grounding_loss,
