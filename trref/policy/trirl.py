@@ -84,8 +84,11 @@ where :math:`\eta_\Sigma` is 0, or else makes
 
 The expert must visit every pair. The entropy's coefficient is 1.
 
-**Where implementations differ.** The authors' code offers a multiplier for each state, for which the theorem fails. It
-stores rewards over the entropy's coefficient, and adds a penalty on the discriminator's gradient.
+**Where implementations differ.** The authors' code projects Gaussian policies state by state, and corrects each state's
+reward by its own multiplier, the larger one of its two balls, or, as an option, all of them by the largest of the
+batch. The theorem covers one multiplier for all states, and with one for each the policy is not the reward's. The code
+stores rewards over the entropy's coefficient, adds a penalty on the discriminator's gradient, and runs through a buffer
+of old discriminators anew for each batch.
 
 **Provenance.** Objective, update, correction and the Gaussian projection were confirmed in the authors' project page
 and code. The dual, both gradients, and that the step descends the dual, were derived here and checked; the text of the

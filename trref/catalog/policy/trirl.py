@@ -4,11 +4,20 @@ import itertools
 import math
 
 from trref.backend import xp
-from trref.catalog import Estimator, Interface, Limit, Method, Objective, Solver
+from trref.catalog import (
+    Deviation,
+    Estimator,
+    Interface,
+    Limit,
+    Method,
+    Objective,
+    Solver,
+)
 from trref.nn.heads import log_softmax
 from trref.policy.trirl import (
     Projected,
     SoftStep,
+    Trirl,
     discriminator_loss,
     dual,
     function_space_update,
@@ -19,6 +28,7 @@ from trref.policy.trirl import (
     trust_region_soft_update,
 )
 from trref.problems.mdp import TabularMDP, occupancy, random_mdp, soft_values
+from trref.tokens.troll_projection import project_rows
 
 
 def _imitation(rng, size):
@@ -218,6 +228,32 @@ def _projected_by_halving(
     return Projected(*map(xp.array, fields))
 
 
+def _state_by_state(expert, mdp, *, beta=2.0, share=0.5, delta=0.01, steps=20):
+    """Each state has a ball of its own, and each state's reward is corrected by the multiplier of its ball."""
+    reward = xp.zeros_like(expert)
+    log_p = log_softmax(reward)
+    duals, multipliers = [float(dual(reward, expert, mdp, beta=beta)[0])], []
+    for _ in range(steps):
+        log_ratio = xp.log(expert / occupancy(mdp, xp.exp(log_p)))
+        proposed = function_space_update(reward, log_ratio, share=share, beta=beta)
+        best = soft_values(mdp, proposed).log_action_prob
+        log_p, kept = project_rows(best, log_p, delta)  # 1 / (1 + multiplier)
+        smaller = share * kept[:, None]
+        reward = (1 - smaller) * reward + smaller * beta * log_ratio
+        duals.append(float(dual(reward, expert, mdp, beta=beta)[0]))
+        multipliers.append(float((1 / kept - 1).max()))
+    return Trirl(reward, log_p, duals, multipliers, steps, True)
+
+
+STATE_BY_STATE = Deviation(
+    "a multiplier for each state",
+    _state_by_state,
+    seen_in="RL-X (anishhdiwan/RL-X) rl_x/algorithms/trirl_dtrl: flax/reward_correction.py without maximum_eta, "
+    "pytorch/trirl_dtrl.py with on_demand_etas; here with the projection of a table in the place of Gaussians'",
+    computes="a ball around each state's old policy, and a step of the reward that differs from state to state",
+    documented=True,
+)
+
 BALLS = {"default": {}, "probe": {"mean_radius": 0.2, "std_radius": 0.03}}
 METHOD = Method(
     key="diwan2026trust",
@@ -315,6 +351,7 @@ METHOD = Method(
             },
             direct=True,  # as many steps as are asked for
             agreement=1e-6,
+            deviations=(STATE_BY_STATE,),
         ),
     ),
 )
