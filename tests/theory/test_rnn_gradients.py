@@ -5,7 +5,6 @@ import pytest
 
 from trref.nn.recurrent import recurrent, recurrent_vjp
 from trref.theory.rnn_gradients import (
-    clip_norm,
     errors,
     jacobian_norms,
     norm_bound,
@@ -117,10 +116,3 @@ def test_steps_without_an_error_do_not_count():
     for form in ("ratio", "squared"):
         few, all_ = (vanishing_penalty(W, *part, form=form) for part in ((x[:4], delta[:3]), (x, delta)))
         assert few[0] == pytest.approx(all_[0], rel=1e-14) and few[1] == pytest.approx(all_[1], rel=1e-13)
-
-
-def test_clip():
-    g = np.array([3.0, -4.0])
-    assert clip_norm(g, threshold=2.5).tolist() == [1.5, -2.0]
-    assert clip_norm(g, threshold=5.0).tolist() == [3, -4]
-    assert clip_norm(1e90 * g, threshold=1.0) == pytest.approx([0.6, -0.8], rel=1e-14)

@@ -33,6 +33,7 @@ RENAMED = {
     "noisy_verifier.noisy_verifier": "noisy_rlvr_verifier.noisy_verifier",
     "noisy_verifier.channel_mean": "noisy_rlvr_verifier.channel_mean",
     "noisy_verifier.estimate_rates": "noisy_rlvr_verifier.estimate_rates",
+    "rnn_gradients.clip_norm": "gradient_clipping.clip_global",
     "maspo_gate.gaussian_gate": "maspo.gaussian_gate",
     "maspo_gate.mass_width": "maspo.mass_width",
     "maspo_gate.risk_width": "maspo.risk_width",

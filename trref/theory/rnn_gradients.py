@@ -36,12 +36,8 @@ Through time the derivatives :math:`\delta_t = \partial E / \partial x_t` run ba
     \nabla_W = \sum_t \delta_t\, \sigma(x_{t-1})^\top, \quad \nabla_{W_{in}} = \sum_t \delta_t u_t^\top, \quad
     \nabla_b = \sum_t \delta_t, \quad \nabla_{x_0} = \sigma'(x_0) \odot (W^\top \delta_1)
 
-Against explosion: a gradient that is too long, all parameters taken together, is cut to a threshold,
-
-.. math::
-    :label: rnn-gradients-clip
-
-    g \leftarrow \min\big\{ 1,\; \tfrac{c}{\|g\|} \big\}\, g .
+Against explosion: a gradient that is too long, all parameters taken together, is cut to a threshold, which
+:mod:`trref.optimizers.gradient_clipping` does.
 
 Against vanishing: a penalty on each step that changes the length of the error,
 
@@ -74,16 +70,15 @@ where v is 0 the ratio is 0 and the penalty has a kink, with the gradient 0.
 :math:`W, W_{in}`           ``W_rec``, ``W_in``
 :math:`x_t`                 rows of ``states``
 :math:`\delta_t`            rows of ``errors``
-:math:`c`                   ``threshold``
 ==========================  ===================================
 
 **Where implementations differ.** Most code keeps the state *after* the nonlinearity, :math:`h_t = \tanh(W h_{t-1} +
 \dots)`, as :mod:`trref.nn.recurrent` does: the factor :math:`\sigma'` then belongs to the next step, and the penalty is
-another one. Clipping each entry, or each parameter by itself, changes the direction. The first author's code computes
-:eq:`rnn-gradients-squared`, so that the penalty's weight does not carry over.
+another one. The first author's code computes :eq:`rnn-gradients-squared`, so that the penalty's weight does not carry
+over.
 
-**Provenance.** The clip and the squared penalty are confirmed by the first author's code (pascanur/trainingRNNs);
-model, bounds and the penalty itself follow memory of the paper, and all gradients are checked.
+**Provenance.** The squared penalty is confirmed by the first author's code (pascanur/trainingRNNs); model, bounds and
+the penalty itself follow memory of the paper, and all gradients are checked.
 
 Pascanu, Mikolov and Bengio, *On the difficulty of training Recurrent Neural Networks*, 2013, arXiv:1211.5063.
 """
@@ -95,8 +90,6 @@ from trref.signature import (
     T1,
     D,
     H,
-    P,
-    PositiveFloat,
     Real,
     Scalar,
     T,
@@ -252,34 +245,6 @@ def norm_bound(
     gamma = 1.0 if activation == "tanh" else 0.25
     steps = xp.arange(1, len(states), dtype=W_rec.dtype)
     return (gamma * linalg.norm(W_rec, 2)) ** steps  # eq. rnn-gradients-bound
-
-
-@checked
-def clip_norm(gradient: Real[P], *, threshold: PositiveFloat = 1.0) -> Real[P]:
-    """Gradient of at most a given norm.
-
-    Parameters
-    ----------
-    gradient
-        Of all parameters together.
-    threshold
-        The norm; half of the usual one to ten times it in the paper.
-    """
-    # eq. rnn-gradients-clip
-    return gradient * (threshold / xp.maximum(linalg.norm(gradient), threshold))
-
-
-@checked
-def clip_norm_jvp(
-    gradient: Real[P], tangent: Real[P], *, threshold: PositiveFloat = 1.0
-) -> Real[P]:
-    """Differential of `clip_norm` along a tangent; it is its own adjoint, and that of the inside at the threshold."""
-    norm = linalg.norm(gradient)
-    direction = gradient / xp.where(norm > 0, norm, 1)
-    cut = (tangent - (direction @ tangent) * direction) * (
-        threshold / xp.maximum(norm, threshold)
-    )
-    return xp.where(norm > threshold, cut, tangent)
 
 
 @checked

@@ -15,7 +15,8 @@ memory need besides?
 import numpy as np
 
 from trref.experiments.figures import COLOURS, use_style
-from trref.theory.rnn_gradients import clip_norm, errors, jacobian_norms, norm_bound, states, vanishing_penalty
+from trref.optimizers.gradient_clipping import clip_global
+from trref.theory.rnn_gradients import errors, jacobian_norms, norm_bound, states, vanishing_penalty
 
 plt = use_style()
 STEPS, GOAL = 50, 0.7
@@ -50,7 +51,7 @@ def descend(start, *, threshold=None, lr=0.02, steps=400):
     for _ in range(steps):
         _, *gradient = loss_and_grad(*(np.array([c]) for c in path[-1]))
         gradient = np.concatenate(gradient)
-        path.append(path[-1] - lr * (clip_norm(gradient, threshold=threshold) if threshold else gradient))
+        path.append(path[-1] - lr * (clip_global(gradient, threshold=threshold) if threshold else gradient))
     return np.array(path)
 
 
@@ -113,7 +114,7 @@ for name, weight in (("without", 0.0), ("with", 0.05)):
             x = states(W, np.eye(UNITS), np.zeros(UNITS), np.zeros(UNITS), u)
             delta = errors(W, x, slopes_in)
             gradient = vanishing_penalty(W, x, delta)[1]
-            W = W - weight * clip_norm(gradient.ravel(), threshold=5.0).reshape(W.shape)
+            W = W - weight * clip_global(gradient.ravel(), threshold=5.0).reshape(W.shape)
         rows.append(np.linalg.norm(delta[0]) / np.linalg.norm(delta[-1]))
     reach[name] = np.array(rows)
     print(f"share of the error that goes back 19 steps, {name} the penalty:", np.array(rows))

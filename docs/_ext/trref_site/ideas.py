@@ -77,7 +77,7 @@ IDEAS = {
         "Functions on a manifold": "weighted_laplacian globally_smooth",
     },
     "optimizers": {
-        "Momentum and signs": "sgd lion",
+        "Momentum, signs and bounds": "sgd gradient_clipping lion",
         "A second moment": "adam adamw amsgrad adamax nadam adabelief adamomentum diffgrad adan adafactor",
         "Geometry of the weights": "adamp polar_decomposition noneuclidean_trust_region muon polargrad fismo"
         " weight_conditioning induced_metric",

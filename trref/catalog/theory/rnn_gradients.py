@@ -5,10 +5,8 @@ import math
 import numpy as np
 
 from trref.backend import xp
-from trref.catalog import Deviation, Estimator, Method, Objective, Transform
+from trref.catalog import Estimator, Method, Objective
 from trref.theory.rnn_gradients import (
-    clip_norm,
-    clip_norm_jvp,
     errors,
     jacobian_norms,
     norm_bound,
@@ -149,16 +147,12 @@ def _bound(W_rec, states, *, activation="tanh"):
     return xp.array([(gamma * largest) ** k for k in range(1, len(states))])
 
 
-def _entry_by_entry(gradient, *, threshold=1.0):
-    return xp.clip(gradient, -threshold, threshold)
-
-
 ACTIVATIONS = {"default": {}, "probe": {"activation": "logistic"}}
 
 METHOD = Method(
     key="pascanu2013on",
     provenance={
-        "confirmed": ("clip", "squared"),
+        "confirmed": ("squared",),
         "partly": ("penalty", "penalty-gradient"),
         "reconstructed": ("state", "jacobian", "bound", "backward", "gradient"),
     },
@@ -197,33 +191,6 @@ METHOD = Method(
             brute_force=_bound,
             sizes=(4, 8, 16),
             **_only("W_rec", "states"),
-        ),
-        Transform(
-            f=clip_norm,
-            wrt="gradient",
-            jvp=clip_norm_jvp,
-            vjp=lambda gradient, *, cotangent, **hyper: clip_norm_jvp(
-                gradient, cotangent, **hyper
-            ),
-            idempotent=True,
-            example=lambda rng, size: {
-                "gradient": rng.choice((0.1, 5.0)) * rng.standard_normal(size)
-            },
-            edges={
-                "short": lambda: {"gradient": xp.array([0.3, -0.4])},
-                "long": lambda: {"gradient": xp.array([3.0, -4.0])},
-                "none": lambda: {"gradient": xp.zeros(3)},
-            },
-            settings={"default": {}, "probe": {"threshold": 0.3}},
-            deviations=(
-                Deviation(
-                    "entry by entry",
-                    _entry_by_entry,
-                    seen_in="torch.nn.utils.clip_grad_value_, where it stands for this clip",
-                    computes="each entry cut to the threshold: another direction",
-                    documented=True,
-                ),
-            ),
         ),
         Objective(
             f=vanishing_penalty,
