@@ -291,6 +291,33 @@ def _trl_orpo():
     return f
 
 
+# ------------------------------------------------------------------------------------------ TRL's distillation losses
+
+
+def _trl_opd(which, **fixed):
+    """The divergence of student from teacher (beta = 1), as three of its trainers compute it."""
+
+    def make():
+        from trl.experimental.gkd.gkd_trainer import GKDTrainer
+        from trl.experimental.iw_opd.iw_opd_trainer import IWOPDTrainer
+        from trl.trainer.distillation_trainer import _chunked_divergence_loss
+
+        def f(logits, teacher_logits, mask, top_k=None):
+            import torch
+
+            if which == "chunked":  # it takes hidden states and heads: here the logits, and the identity
+                eye = torch.eye(logits.shape[-1], dtype=logits.dtype)
+                return _chunked_divergence_loss(logits, teacher_logits, eye, eye, mask, 1.0)[0]
+            labels = torch.where(mask.bool(), 0, -100)
+            trainer = IWOPDTrainer if which == "list" else GKDTrainer
+            more = {"top_k": top_k or 0, **fixed} if which == "list" else {}
+            return trainer.generalized_jsd_loss(logits, teacher_logits, labels, beta=1, **more)
+
+        return signature(f, ["logits", "teacher_logits", "mask"], ["top_k"] if which == "list" else [])
+
+    return make
+
+
 BETA, SMOOTHED = {"beta": "beta"}, {"beta": "beta", "label_smoothing": "label_smoothing"}
 LOW_HIGH = {"clip_low": ("clip_ratio_low",), "clip_high": ("clip_ratio_high",)}
 JUDGED = (
@@ -762,5 +789,44 @@ JUDGED = (
         "the published term, in float32",
         TORCH,
         explained="float32 inside",
+    ),
+    Judged(
+        "TRL GKDTrainer.generalized_jsd_loss, beta=1",
+        "trl",
+        "trb.opd",
+        _trl_opd("whole"),
+        True,
+        "the divergence of student from teacher, a mean over all tokens",
+        TORCH,
+    ),
+    Judged(
+        "TRL DistillationTrainer, _chunked_divergence_loss, beta=1",
+        "trl",
+        "trb.opd",
+        _trl_opd("chunked"),
+        False,
+        "the same, computed in float32",
+        TORCH,
+        explained="computed in float32 inside",
+    ),
+    Judged(
+        "TRL IWOPDTrainer.generalized_jsd_loss, beta=1, top_k",
+        "trl",
+        "trb.opd",
+        _trl_opd("list"),
+        False,
+        "what is not on the student's list is one token more, as documented",
+        TORCH,
+        explained="'the rest of the vocabulary as one token more'",
+    ),
+    Judged(
+        "TRL IWOPDTrainer.generalized_jsd_loss, beta=1, top_k, add_tail=False",
+        "trl",
+        "trb.opd",
+        _trl_opd("list", add_tail=False),
+        False,
+        "both distributions are renormalised on the student's list, as documented",
+        TORCH,
+        explained="'renormalised on the list'",
     ),
 )

@@ -61,8 +61,10 @@ A radius of 0 gives the student itself, a ball that holds the teacher gives the 
 where the two are equal. Of equally likely tokens those with lower numbers are in a list.
 
 **Where implementations differ.** The problem with the student in the objective and the teacher in the constraint has a
-blend of probabilities, no geometric one. The sampled loss is not weighted by the ratio to the blend. No code of the
-method is public; the blend is TROLL's projection with teacher and student in the places of new and old policy.
+blend of probabilities, no geometric one. The sampled loss is not weighted by the ratio to the blend. TRL's loss on the
+student's list counts all other tokens as one token more, or renormalises both distributions on the list; the sum over
+the list alone, which is here, may be negative. No code of the method is public; the blend is TROLL's projection with
+teacher and student in the places of new and old policy.
 
 **Provenance.** Loss, region, blend, budget, baseline and the radii in use were confirmed in the paper's LaTeX source.
 That the list in the loss is held constant, and the gradient, are reconstructed.

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from trref.backend import xp
-from trref.catalog import Estimator, Limit, Method, Objective, Sampler
+from trref.catalog import Deviation, Estimator, Limit, Method, Objective, Sampler
 from trref.catalog.distillation.interfaces import TAUGHT_DISTRIBUTION
 from trref.distillation.trb import (
     Blend,
@@ -15,7 +15,10 @@ from trref.distillation.trb import (
     skd_rollout,
     trust_region_blend,
 )
+from trref.nn.heads import log_softmax
 from trref.problems.next_token import NextToken
+from trref.tokens.terms import token_mean
+from trref.tokens.tre import region
 
 
 def _beyond_the_list():
@@ -37,6 +40,57 @@ WITHOUT_TIES = dataclasses.replace(
         if name != "equal logits"
     }
     | {"a vocabulary longer than the list": _beyond_the_list},
+)
+
+
+def _renormalised(logits, teacher_logits, mask, *, top_k=None):
+    """Both distributions are renormalised on the student's list."""
+    if top_k is None or top_k >= logits.shape[-1]:
+        return opd(logits, teacher_logits, mask)
+    keep = region(logits, "top_k", top_k, 1.0) == 1
+    q, p = (log_softmax(xp.where(keep, z, -1e4)) for z in (logits, teacher_logits))
+    a, share, w = xp.where(keep, q - p, 0), xp.exp(q), token_mean(mask)
+    terms = (share * a).sum(-1)
+    return (w * terms).sum(), w[..., None] * share * (a - terms[..., None])
+
+
+def _rest(log_share):
+    """The logarithm of what is not in the list, and where its share is not held at 1e-7."""
+    bounded = xp.minimum(log_share, -1e-7)
+    return xp.log(-xp.expm1(bounded)), log_share < -1e-7
+
+
+def _with_the_rest(logits, teacher_logits, mask, *, top_k=None):
+    """What is not on the student's list is one token more."""
+    if top_k is None or top_k >= logits.shape[-1]:
+        return opd(logits, teacher_logits, mask)
+    keep, w = region(logits, "top_k", top_k, 1.0), token_mean(mask)
+    log_q, log_p = log_softmax(logits), log_softmax(teacher_logits)
+    q, a = xp.exp(log_q), log_q - log_p
+    rest, free = _rest(xp.log((keep * q).sum(-1)))
+    log_ratio = rest - _rest(xp.log((keep * xp.exp(log_p)).sum(-1)))[0]
+    terms = (keep * q * a).sum(-1) + xp.exp(rest) * log_ratio
+    slope = keep * (a + 1 - xp.where(free, log_ratio + 1, 0)[..., None])
+    dL = q * (slope - (q * slope).sum(-1, keepdims=True))
+    return (w * terms).sum(), w[..., None] * dL
+
+
+TRL = "TRL 1.16.0 trl/experimental/iw_opd/iw_opd_trainer.py, generalized_jsd_loss with beta=1, top_k and add_tail"
+LISTS = (
+    Deviation(
+        "the rest of the vocabulary as one token more",
+        _with_the_rest,
+        seen_in=TRL + "=True",
+        computes="the divergence of the list and of what is not on it, which is never negative",
+        documented=True,
+    ),
+    Deviation(
+        "renormalised on the list",
+        _renormalised,
+        seen_in=TRL + "=False",
+        computes="the divergence of both distributions given that a token is on the list",
+        documented=True,
+    ),
 )
 
 
@@ -199,6 +253,7 @@ METHOD = Method(
                     where=_teacher_as_old,
                 ),
             ),
+            deviations=LISTS,
         ),
         Estimator(
             f=blend,
