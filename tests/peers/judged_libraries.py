@@ -155,6 +155,19 @@ def _rlax(name):
     return make
 
 
+def _contrib_cg():
+    """The solver of its TRPO; `max_iter` and the tolerance are what it is told."""
+    solve = trainers.load("sb3_contrib.common.utils").conjugate_gradient_solver
+
+    def solver(matvec, b, rtol=1e-8, max_iter=None):
+        few = max_iter is not None and max_iter <= 5
+        size = float(b.double().square().sum())
+        tolerance = 0.0 if few else rtol**2 * size / 4  # of the squared residual
+        return solve(matvec, b, max_iter or 10 * len(b), tolerance)
+
+    return solver
+
+
 def _rlax_surrogate():
     import jax.numpy as jnp
 
@@ -567,6 +580,16 @@ JUDGED = (
         "the published loss; at ratios on the bounds autograd halves the gradient where the loss has no kink",
         Options(framework="jax"),
         only="ties",
+    ),
+    Judged(
+        "sb3-contrib conjugate_gradient_solver",
+        "sb3_contrib",
+        "cg.cg",
+        _contrib_cg,
+        False,
+        "the published iteration from a small random vector, without a preconditioner; a right-hand side of 0 is solved "
+        "as well as chance has it",
+        TORCH,
     ),
     Judged(
         "tianshou _gae",

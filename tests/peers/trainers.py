@@ -53,6 +53,8 @@ EXPORTS = {
     "openrlhf.trainer.ppo_utils": {},
     "rlax": {},
     "rlax._src": {},
+    "sb3_contrib": {},
+    "sb3_contrib.common": {},
     "skyrl": {},
     "skyrl.backends": {},
     "skyrl.backends.skyrl_train": {},
@@ -85,6 +87,7 @@ ABSENT = {
     "oat": (),
     "openrlhf": ("deepspeed",),
     "rlax": ("chex", "distrax"),
+    "sb3_contrib": (),
     "skyrl": ("jaxtyping", "loguru", "omegaconf", "ray", "skyrl.train", "skyrl.train.config"),
     "tianshou": (
         "numba",
@@ -108,7 +111,11 @@ ABSENT = {
         "tianshou.utils.torch_utils",
     ),
 }
-DISTRIBUTIONS = {"labml_nn": "labml-nn", "oat": "oat-llm"}  # where the package has another name
+DISTRIBUTIONS = {
+    "labml_nn": "labml-nn",
+    "oat": "oat-llm",
+    "sb3_contrib": "sb3-contrib",
+}  # where the package has another name
 
 
 class Anything(type):
