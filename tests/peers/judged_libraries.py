@@ -587,8 +587,8 @@ JUDGED = (
         "cg.cg",
         _contrib_cg,
         False,
-        "the published iteration from a small random vector, without a preconditioner; a right-hand side of 0 is solved "
-        "as well as chance has it",
+        "the published iteration from a small random vector, without a preconditioner; for a right-hand side of 0 that is "
+        "its answer",
         TORCH,
     ),
     Judged(
