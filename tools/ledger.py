@@ -1,6 +1,7 @@
 """Judge public implementations and write docs/ledger, a file a method: .venv/bin/python tools/ledger.py [METHOD …].
 
-The extra `peers` is needed (tools/test.py --peers).
+The extra `peers` is needed (tools/test.py --peers). Trainers without a release are judged where TRREF_CHECKOUTS names
+the folder of their checkouts (tests/peers/checkouts.txt); elsewhere their rows are kept as they are.
 """
 
 import argparse
@@ -16,10 +17,10 @@ LEDGER = ROOT / "docs" / "ledger"
 def judged(methods=()):
     """Return method -> what is judged, of these methods or all."""
     sys.path.insert(0, str(ROOT))
-    from tests.peers import judged, judged_libraries, judged_losses, judged_trainers
+    from tests.peers import judged, judged_checkouts, judged_libraries, judged_losses, judged_trainers
 
     found = {}
-    modules = judged, judged_trainers, judged_losses, judged_libraries
+    modules = judged, judged_trainers, judged_losses, judged_libraries, judged_checkouts
     for entry in (entry for module in modules for entry in module.JUDGED):
         method = entry.function.partition(".")[0]
         if not methods or method in methods:
@@ -27,10 +28,12 @@ def judged(methods=()):
     return found
 
 
-def row(entry):
+def row(entry, known):
     """Judge one implementation; return its row of the ledger, and whether the verdict is the expected one."""
     from trref.conformance import verify
 
+    if entry.missing:
+        return known[entry.what], True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         verdict = verify(entry.function, entry.make(), entry.options)
@@ -57,10 +60,12 @@ def write(methods=()):
             path.unlink()
     LEDGER.mkdir(exist_ok=True)
     for method, entries in chosen.items():
-        rows, expected = zip(*map(row, entries), strict=True)
+        path = LEDGER / f"{method}.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        known = {row["implementation"]: row for row in known}
+        rows, expected = zip(*(row(entry, known) for entry in entries), strict=True)
         unexpected += expected.count(False)
-        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
-        (LEDGER / f"{method}.json").write_text(text, encoding="utf-8")
+        path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return unexpected
 
 

@@ -178,8 +178,11 @@ def distortions(record, rng):
                 return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
             if isinstance(x, list):
                 return [bent(part) for part in x]
-            number = isinstance(x, float | np.floating) or getattr(np.asarray(x).dtype, "kind", "") == "f"
-            return x * (1 + a * np.sin(b * np.asarray(x) + c)) if number else x
+            if not isinstance(x, float) and getattr(np.asarray(x).dtype, "kind", "") != "f":
+                return x
+            # by value and by place: zeros and ones bent by their value alone would only be scaled
+            value = np.asarray(x)
+            return x * (1 + a * np.sin(b * value + c + np.arange(value.size).reshape(value.shape)))
 
         def function(bent=bent, **given):
             return bent(record.f(**given))
@@ -187,7 +190,7 @@ def distortions(record, rng):
         yield Planted(record, "bent", _signed(function, record.f), "")
 
 
-def false(functions=60):
+def false(functions=200):
     """Distortions of so many functions, evenly over the catalogue."""
     from trref import catalog
     from trref.conformance import verify

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from tests.peers import trainers
+from tests.peers import checkouts, trainers
 from trref import cli
 from trref.conformance import verify
 
@@ -23,6 +23,7 @@ NEEDS = {
 }
 TRAINERS = {  # what cannot be imported whole: see tests.peers.trainers
     "areal_policy_loss.py": "areal",
+    "garage_gae.py": "garage",
     "labml_ppo.py": "labml_nn",
     "oat_dpo.py": "oat",
     "openrlhf_policy_loss.py": "openrlhf",
@@ -31,6 +32,14 @@ TRAINERS = {  # what cannot be imported whole: see tests.peers.trainers
     "tianshou_gae.py": "tianshou",
     "verl_policy_loss.py": "verl",
 }
+CHECKOUTS = {  # what has no release: see tests.peers.checkouts
+    "easyr1_policy_loss.py": "EasyR1",
+    "nemo_rl_loss.py": "NeMo-RL",
+    "open_instruct_loss.py": "open-instruct",
+    "prime_rl_loss.py": "prime-rl",
+    "slime_policy_loss.py": "slime",
+}
+THERE = {*TRAINERS, *(name for name, checkout in CHECKOUTS.items() if not checkouts.absent(checkout))}
 COMMANDS = [
     (path.name, shlex.split(command.replace("\\\\\n", " ").replace("\\\n", " ")))
     for path in sorted((ROOT / "examples" / "adapters").glob("*.py"))
@@ -40,7 +49,7 @@ COMMANDS = [
 
 def test_every_adapter_has_a_command_and_is_shown():
     files = {path.name for path in (ROOT / "examples" / "adapters").glob("*.py")}
-    assert {name for name, _ in COMMANDS} == files == {*NEEDS, *TRAINERS}
+    assert {name for name, _ in COMMANDS} == files == {*NEEDS, *TRAINERS, *CHECKOUTS}
     page = (ROOT / "docs" / "adapters.rst").read_text(encoding="utf-8")
     assert not [name for name in files if f"examples/adapters/{name}" not in page]
 
@@ -57,22 +66,24 @@ def test_it_conforms(name, words, capsys, monkeypatch):
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize(("name", "words"), [pair for pair in COMMANDS if pair[0] in TRAINERS])
+@pytest.mark.parametrize(("name", "words"), [pair for pair in COMMANDS if pair[0] in THERE])
 def test_it_answers_as_it_says(name, words):
     """In this process, in which stand-ins can be had for what the trainer imports beside the function."""
-    distribution = TRAINERS[name]
-    if trainers.absent(distribution):
+    distribution, context = TRAINERS.get(name), trainers.within
+    if name in CHECKOUTS:
+        distribution, context = CHECKOUTS[name], checkouts.within
+    elif trainers.absent(distribution):
         pytest.skip(f"no files of {distribution} in {trainers.FOLDER}: tools/test.py --peers")
     pytest.importorskip("jax" if distribution == "rlax" else "torchrl")  # brings tensordict
     options = cli._parser().parse_args(words)
     place, _, path = options.implementation.rpartition(":")
     specification = importlib.util.spec_from_file_location(pathlib.Path(place).stem, ROOT / place)
     module = importlib.util.module_from_spec(specification)
-    with trainers.within(distribution):
+    with context(distribution):
         specification.loader.exec_module(module)
     function = getattr(module, path.split(".")[0])
     assume = [name for name in options.assume.split(",") if name]
     verdict = verify(options.name, function, cli._called(options), assume=assume)
-    deviation = re.search(r"It deviates: ('[^']*')", module.__doc__)
+    deviation = re.search(r"It deviates: '([^']*)'", module.__doc__)
     assert verdict.status == ("deviates" if deviation else "conforms"), str(verdict)
     assert deviation is None or deviation[1] in str(verdict)

@@ -73,6 +73,11 @@ class Judged:
         return self.package in trainers.ABSENT
 
     @property
+    def missing(self):
+        """Whether it cannot be judged here, and need not be."""
+        return False
+
+    @property
     def version(self):
         return trainers.version(self.package) if self.trainer else importlib.metadata.version(self.package)
 
