@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from tests.peers.by_autograd import close, compare, seq_mean, token_data, token_mean
-from trref.tokens import cispo, covariance_clip, gmpo, gspo_token, luspo, rloo, rollout_correction, sapo, value_loss
+from trref.tokens import (
+    cispo,
+    covariance_clip,
+    gmpo,
+    gspo_token,
+    lite_ppo,
+    luspo,
+    rloo,
+    rollout_correction,
+    sapo,
+    value_loss,
+    vespo,
+)
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
@@ -51,6 +63,19 @@ def _sapo(x):
     return seq_mean(-4 / tau * torch.sigmoid(tau * (_ratio(x) - 1)) * A, x)
 
 
+def _vespo(x):
+    log_W, A = ((x["log_prob"] - x["old_log_prob"]) * x["mask"]).sum(-1, keepdim=True), x["advantage"][:, None]
+    k, rate = 2.0 + (A < 0).double(), 3.0 - (A < 0).double()
+    weight = torch.exp(k * log_W + rate - rate * torch.exp(log_W)).detach()
+    return token_mean(-weight * A * x["log_prob"], x)
+
+
+def _lite_ppo(x):
+    same = (x["group"][:, None] == x["group"][None, :]).double()
+    A = (x["reward"] - same @ x["reward"] / same.sum(-1)) / (x["reward"].std() + 1e-6)
+    return token_mean(_clip(_ratio(x), {**x, "advantage": A}, 0.2, 0.2), x)
+
+
 def _rloo(x):
     R = torch.exp(((x["log_prob"] - x["old_log_prob"]) * x["mask"]).sum(-1))
     A = x["advantage"]
@@ -86,6 +111,8 @@ CASES = {
     "gmpo": (gmpo.gmpo, {}, _gmpo),
     "sapo": (sapo.sapo, {}, _sapo),
     "rloo": (rloo.rloo, {}, _rloo),
+    "vespo": (vespo.vespo, {}, _vespo),
+    "lite_ppo": (lite_ppo.lite_ppo, {}, _lite_ppo),
     "truncated weights of tokens": (
         rollout_correction.rollout_corrected,
         {},

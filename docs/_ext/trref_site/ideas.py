@@ -15,11 +15,12 @@ IDEAS = {
         "Models and explanations": "girl counterpol rl_augmentation",
     },
     "tokens": {
-        "Gradients, baselines and advantages": "reinforce rloo remax reinforce_plus_plus opo grpo dr_grpo maxrl",
+        "Gradients, baselines and advantages": "reinforce rloo remax reinforce_plus_plus opo grpo dr_grpo"
+        " lite_ppo maxrl",
         "The group's way to weigh answers": "copo ace ace_regulariser lens lens_likelihood gtpo gtpo_conflicts etr",
         "Clips, moved and shaped": "dapo dual_clip cispo covariance_clip bandpo value_loss",
         "Gates in the place of the clip": "sapo maspo pspo r2vpo",
-        "One ratio for an answer": "gspo gspo_token gmpo luspo",
+        "One ratio for an answer": "gspo gspo_token gmpo luspo vespo",
         "Trust regions in probabilities": "reduced_divergences drpo cppo cppo_bound"
         " fiberpo fiberpo_censoring fiberpo_domain",
         "Projections and anchors": "troll_projection troll troll_sparse apo tre trusted_direction",
