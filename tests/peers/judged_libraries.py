@@ -587,8 +587,8 @@ JUDGED = (
         "cg.cg",
         _contrib_cg,
         False,
-        "the published iteration from a small random vector, without a preconditioner; for a right-hand side of 0 that is "
-        "its answer",
+        "the published iteration from a small random vector, without a preconditioner; where b is 0 that vector is its "
+        "answer",
         TORCH,
     ),
     Judged(

@@ -15,6 +15,7 @@ from trref.policy.bpo import (
     improvement,
     median_value_loss,
     regulariser,
+    soft_asymmetric_solution,
     soft_median,
     soft_target,
 )
@@ -121,6 +122,39 @@ def test_the_soft_target_against_slsqp(seed, temperature):
     assert value(target) >= -best.fun - 1e-9 and target == pytest.approx(best.x, abs=2e-3)
     share = (target - 0.7) / 0.6
     assert (p * target) @ A == pytest.approx(0.3 * (p * (2 * share - 1)) @ (Q - mu))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 2.0), (0.4, 3.5), (0.9, 1.05)])
+def test_the_soft_elite_against_slsqp(low, high):
+    """max E[ρ A - λ H'(ρ)] with E ρ = 1, H' least at 1; the temperature is one at which the bounds are not reached."""
+    z, Q = _state(4)
+    p, Q, temperature = _softmax(z)[0], Q[0], 0.4
+    ratio = soft_asymmetric_solution(z, Q[None], lowest=low, highest=high, temperature=temperature)[0]
+
+    def value(rho):
+        inner = (rho - low) * np.log((rho - low) / (1 - low)) + (high - rho) * np.log((high - rho) / (high - 1))
+        return (p * (rho * (Q - p @ Q) - temperature * inner)).sum()
+
+    best = minimize(
+        lambda r: -value(r),
+        np.ones(5),
+        method="SLSQP",
+        bounds=[(low + 1e-9, high - 1e-9)] * 5,
+        constraints=[{"type": "eq", "fun": lambda r: p @ r - 1}],
+        options={"ftol": 1e-15, "maxiter": 500},
+    )
+    assert p @ ratio == pytest.approx(1, abs=1e-12) and low < ratio.min() and ratio.max() < high
+    assert value(ratio) >= -best.fun - 1e-9 and ratio == pytest.approx(best.x, abs=1e-3)
+
+
+def test_the_soft_elite_becomes_the_elite_and_the_soft_median():
+    """Cold it is the solution between the bounds, and between even ones the soft target at the soft median."""
+    z, Q = _state(5)
+    cold = soft_asymmetric_solution(z, Q, lowest=0.4, highest=3.5, temperature=1e-4)
+    assert cold == pytest.approx(asymmetric_solution(z, Q, lowest=0.4, highest=3.5), abs=1e-9)
+    even = soft_asymmetric_solution(z, Q, lowest=0.7, highest=1.3, temperature=0.5)[0]
+    threshold = np.full(5, soft_median(z, Q, temperature=0.5)[0])
+    assert even == pytest.approx(soft_target(Q[0], threshold, temperature=0.5), abs=1e-12)
 
 
 def test_the_regulariser_is_finite_on_the_bounds_and_least_at_1():

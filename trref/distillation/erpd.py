@@ -28,7 +28,8 @@ log-ratio (``mse``),
     \frac{\partial L}{\partial \log \pi_\theta(y_t)} = \frac1M \Big( \log\frac{\pi_\theta(y_t)}{\pi_0(y_t)} -
     \frac{A}{\tau} \Big) .
 
-The *extreme* policies :math:`\pi_{E_1}, \ldots, \pi_{E_K}` that come of it only lend their judgement of tokens. Against
+With a weak clip the first is :func:`stage_two` with the advantage in the place of the signal. The *extreme* policies
+:math:`\pi_{E_1}, \ldots, \pi_{E_K}` that come of it only lend their judgement of tokens. Against
 a reference, which is the base for a strong teacher and a policy made worse on purpose for a weak one,
 
 .. math::

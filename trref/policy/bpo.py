@@ -58,7 +58,16 @@ finite on the bounds, where only its slope is not. Its threshold is a soft media
 
     E_{\pi_0}\, \sigma\Big( \frac{Q - \mu}{\lambda} \Big) = \frac12,
 
-which a network u(s) learns from returns q by
+which between uneven bounds becomes the soft form of the elite,
+
+.. math::
+    :label: bpo-soft-asymmetric
+
+    \rho^* = c_l + (c_h - c_l)\, \sigma\Big( \frac{Q - \nu}{\lambda} + \log\frac{1 - c_l}{c_h - 1} \Big), \qquad
+    E_{\pi_0}\, \rho^* = 1,
+
+for the regulariser :math:`(\rho - c_l) \log\frac{\rho - c_l}{1 - c_l} + (c_h - \rho) \log\frac{c_h - \rho}{c_h - 1}`,
+which is least where nothing changes, at 1. A network u(s) learns the soft median from returns q by
 
 .. math::
     :label: bpo-median-loss
@@ -102,11 +111,13 @@ the interval at all; PPO has one where the ratio is on the wrong side.
 
 **Provenance.** The solution, its improvement, the loss, the soft target, the median and its loss, and GBPO were
 confirmed in the authors' page, text and code; H was fixed by what the text says of it. The asymmetric solution and the
-gradients were derived here. The paper's lower bound has an error term that was not seen, and is left out.
+gradients were derived here; its soft form, with a temperature that is a choice, follows two properties of the
+regulariser that the text names. The paper's lower bound has an error term that was not seen, and is left out.
 
 Ao et al., *Bounded Ratio Reinforcement Learning*, 2026, arXiv:2604.18578.
 """
 
+import math
 from typing import Annotated
 
 from trref.backend import xp
@@ -115,6 +126,7 @@ from trref.problems.protocols import DecisionProcess
 from trref.signature import (
     A,
     B,
+    Decay,
     Fraction,
     Index,
     LogProb,
@@ -284,6 +296,38 @@ def soft_median(
         too_low = (p * step).sum(1) > 0
         low, high = xp.where(too_low, mu, low), xp.where(too_low, high, mu)
     return (low + high) / 2
+
+
+@checked
+def soft_asymmetric_solution(
+    logits: Real[S, A],
+    q_value: Real[S, A],
+    *,
+    lowest: Decay = 0.0,
+    highest: AtLeastOne = 2.0,
+    temperature: PositiveFloat = 0.1,
+) -> NonNegative[S, A]:
+    """Ratios between two bounds that a regulariser keeps off them.
+
+    Parameters
+    ----------
+    logits
+        Of the policy that is improved.
+    """
+    p, width = xp.exp(log_softmax(logits)), highest - lowest
+    start = math.log((1 - lowest) / (highest - 1))
+
+    def ratios(nu):
+        x = (q_value - nu) / temperature + start
+        return lowest + width * (1 + xp.tanh(x / 2)) / 2
+
+    low, high = q_value.min(1, keepdims=True), q_value.max(1, keepdims=True)
+    # eq. bpo-soft-asymmetric
+    for _ in range(HALVINGS):
+        nu = (low + high) / 2
+        too_low = (p * ratios(nu)).sum(1, keepdims=True) > 1
+        low, high = xp.where(too_low, nu, low), xp.where(too_low, high, nu)
+    return ratios((low + high) / 2)
 
 
 @checked

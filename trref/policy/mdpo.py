@@ -59,7 +59,16 @@ with the derivatives, :math:`g = (\lambda - c)\, \nabla_a \log\pi_k(a) - \nabla_
     \frac{\partial L}{\partial \mu} = \frac1N\, g, \qquad
     \frac{\partial L}{\partial \log\sigma} = \frac1N\, (g \odot \sigma \odot z - c) .
 
-In a table its minimum is
+The critics are trained as SAC's: a network for the states' values on the smaller of two critics less the entropy's
+share,
+
+.. math::
+    :label: mdpo-value-target
+
+    \min_i Q_i(s, a) - \lambda \log\pi_\theta(a|s), \qquad a \sim \pi_\theta(\cdot|s),
+
+and both critics on :math:`r + \gamma (1 - d)\, V(s')` with that network's slow copy, d = 1 where the episode has ended.
+In a table the minimum of the actor's loss is
 
 .. math::
     :label: mdpo-off-policy-exact
@@ -82,7 +91,8 @@ The schedule ends at 0, where the objective is not defined: its last step is the
 actor adds 10⁻³ times the mean squares of mean and log standard deviation, and takes the first of its two critics. PPO's
 penalty has the old policy first.
 
-**Provenance.** Confirmed by the authors' code: the objective, its direction, and the off-policy loss; the schedule from
+**Provenance.** Confirmed by the authors' code: the objective, its direction, the off-policy loss and the critics'
+targets; the schedule from
 memory of the paper. The exact steps are standard, and with the gradients were derived and checked here.
 
 Tomar, Shani, Efroni and Ghavamzadeh, *Mirror Descent Policy Optimization*, 2020, arXiv:2005.09814.
@@ -99,6 +109,7 @@ from trref.signature import (
     Index,
     K,
     LogProb,
+    M,
     N,
     NonNegative,
     NonNegativeFloat,
@@ -264,6 +275,22 @@ def off_policy_loss(
         -rest * slope.mean - d_value
     )  # in the action the slope is that in the mean, reversed
     return L, heads.GaussianGradient(g / N, (g * std * noise - kl_weight) / N)
+
+
+@checked
+def value_target(
+    q_value: Real[M, N], log_prob: LogProb[N], *, temperature: NonNegativeFloat = 0.2
+) -> Real[N]:
+    """Target of the states' values.
+
+    Parameters
+    ----------
+    q_value
+        Of each critic (row) at an action of the current policy.
+    log_prob
+        Of these actions.
+    """
+    return q_value.min(0) - temperature * log_prob  # eq. mdpo-value-target
 
 
 @checked

@@ -53,8 +53,9 @@ where of two critics the smaller one counts, sample by sample. The actor's two v
     = \frac1N \sum_n \frac{\| \mu_n^{(1)} - \mu_n^{(2)} \|^2}{2 D \sigma^2}, \qquad
     \frac{\partial}{\partial \mu_n^{(2)}} = \frac{\mu_n^{(2)} - \mu_n^{(1)}}{N D \sigma^2},
 
-with the first view constant, equal deviations, and the mean over the D entries of an action. Both regularisers have
-the weight 0.1.
+with the first view constant, equal deviations, and the mean over the D entries of an action. The actor's loss is this
+beside minus the mean of the smaller critic at the first view's actions, tangent prop's a sum over the critics' views of
+a state. Both regularisers have the weight 0.1.
 
 =======================  ========================================
 :math:`\bar Q_i`         `next_value1`, `next_value2`

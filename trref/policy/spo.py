@@ -35,7 +35,8 @@ A state in which all actions are weighed by the old policy has its exact optimum
     r_a = \max\Big\{ 0,\; 1 + \epsilon \Big( \mathrm{sign}(A_a) - \frac{\mu}{|A_a|} \Big) \Big\},
 
 where :math:`\mu` makes the probabilities sum to 1. What the objective does not say is the ratio of an action with an
-advantage of 0: such actions share what the others leave, and nothing if these leave nothing.
+advantage of 0, or of less than a quadrillionth of the state's largest: such actions share what the others leave, and
+nothing if these leave nothing.
 
 ==================  ==========
 :math:`\epsilon`    `radius`
@@ -46,8 +47,9 @@ advantage of 0: such actions share what the others leave, and nothing if these l
 A sample with an advantage near 0 has next to no penalty, so the ratio is not bounded; the gradient of a ratio far above
 1 grows with its square.
 
-**Where implementations differ.** The authors standardise the advantages of each minibatch by their sample deviation,
-which leaves the tops where they are and changes the weights. They keep PPO's clipped value loss. With a constant in the
+**Where implementations differ.** The authors standardise the advantages of each minibatch: the division by their sample
+deviation leaves the tops where they are, the mean that is subtracted turns those between 0 and it to the other side.
+They keep PPO's clipped value loss. With a constant in the
 place of :math:`|\hat A|` the mean penalty is chi-square.
 
 **Provenance.** The objective and its radius were confirmed in the authors' code, the bound from memory (it is that of
@@ -71,8 +73,9 @@ from trref.signature import (
     checked,
 )
 
-# of the interval of the multiplier: after so many it is as small as its numbers can say
-HALVINGS = 60
+# of the interval of the multiplier: after so many it is small beside the smallest advantage that counts
+HALVINGS = 100
+NOTHING = 2.0**-50  # of a state's largest advantage: what is not above it counts as 0
 
 
 @checked
@@ -126,19 +129,15 @@ def tabular_optimum(
         Of every action; any numbers.
     """
     p, size = xp.exp(log_softmax(old_logits)), abs(advantage)
-    matters = size > 0
+    most = size.max(1, keepdims=True)
+    matters = size > NOTHING * most
     safe = xp.where(matters, size, 1)
 
-    large = float(xp.finfo(safe.dtype).max) ** 0.5
-
     def ratios(mu):
-        # the quotient does not overflow, where an advantage is tiny beside another
-        quotient = xp.clip(mu, -large * safe, large * safe) / safe
-        r = 1 + radius * (xp.sign(advantage) - quotient)
+        r = 1 + radius * (xp.sign(advantage) - mu / safe)
         return xp.where(matters, xp.maximum(r, 0), 0)
 
     # eq. spo-optimum
-    most = size.max(1, keepdims=True)
     low, high = -most, most
     for _ in range(HALVINGS):
         mu = (low + high) / 2

@@ -17,6 +17,7 @@ from trref.policy.bpo import (
     improvement,
     median_value_loss,
     regulariser,
+    soft_asymmetric_solution,
     soft_median,
     soft_target,
 )
@@ -152,6 +153,31 @@ def _median_by_halving(logits, q_value, *, temperature=0.001):
     return found
 
 
+def _soft_by_halving(logits, q_value, *, lowest=0.0, highest=2.0, temperature=0.1):
+    """The threshold at which the ratios have the mean 1, row by row."""
+    rows, start = [], math.log((1 - lowest) / (highest - 1))
+    for z, q in zip(logits.tolist(), q_value.tolist(), strict=True):
+        e = [math.exp(x - max(z)) for x in z]
+        low, high = min(q), max(q)
+
+        def shares(nu, q=q):
+            return [_sigmoid((x - nu) / temperature + start) for x in q]
+
+        while low < (low + high) / 2 < high:
+            nu = (low + high) / 2
+            mean = sum(a * s for a, s in zip(e, shares(nu), strict=True)) / sum(e)
+            low, high = (
+                (nu, high)
+                if mean > (1 - lowest) / (highest - lowest)
+                else (
+                    low,
+                    nu,
+                )
+            )
+        rows.append([lowest * (1 - s) + highest * s for s in shares(high)])
+    return xp.array(rows)
+
+
 def _temperature_one(threshold, q_value, *, temperature=0.001):
     return median_value_loss(threshold, q_value, temperature=1.0)
 
@@ -196,7 +222,7 @@ METHOD = Method(
             "median-loss",
             "group",
         ),
-        "reconstructed": ("asymmetric", "group-gradient"),
+        "reconstructed": ("asymmetric", "soft-asymmetric", "group-gradient"),
     },
     functions=(
         Objective(
@@ -269,6 +295,17 @@ METHOD = Method(
                 "soft": {"temperature": 2.5},
             },
             brute_force=_median_by_halving,
+        ),
+        Estimator(
+            f=soft_asymmetric_solution,
+            example=_states,
+            edges=STATES,
+            settings={
+                "default": {},
+                "even": {"lowest": 0.7, "highest": 1.3, "temperature": 0.3},
+                "probe": {"lowest": 0.4, "highest": 3.5, "temperature": 0.6},
+            },
+            brute_force=_soft_by_halving,
         ),
         Objective(
             f=median_value_loss,

@@ -12,6 +12,7 @@ from trref.policy.mdpo import (
     off_policy_loss,
     off_policy_solution,
     schedule,
+    value_target,
 )
 from trref.problems.rewards import QuadraticReward
 
@@ -125,6 +126,19 @@ STATES = {
 }
 
 
+def _judged(rng, size):
+    M = int(rng.integers(1, 4))
+    return {
+        "q_value": 3 * rng.standard_normal((M, size)),
+        "log_prob": 1.5 * rng.standard_normal(size),
+    }
+
+
+def _smallest_by_loops(q_value, log_prob, *, temperature=0.2):
+    columns = zip(q_value.T.tolist(), log_prob.tolist(), strict=True)
+    return [sorted(column)[0] - temperature * log_p for column, log_p in columns]
+
+
 def _weighted(logits, exponent, value, rate):
     """Rows proportional to a power of probabilities times an exponential, by sums."""
     rows = []
@@ -192,7 +206,7 @@ LENGTH = {"default": {}, "probe": {"lr": 0.35}, "long": {"lr": 4.0}}
 METHOD = Method(
     key="tomar2020mirror",
     provenance={
-        "confirmed": ("objective", "off-policy"),
+        "confirmed": ("objective", "off-policy", "value-target"),
         "partly": ("schedule",),
         "reconstructed": (
             "exact",
@@ -265,6 +279,26 @@ METHOD = Method(
                     where=_as_a_mirror_step,
                 ),
             ),
+        ),
+        Estimator(
+            f=value_target,
+            example=_judged,
+            edges={
+                "equal critics": lambda: {
+                    "q_value": xp.array([[1.0, -2.0], [1.0, -2.0]]),
+                    "log_prob": xp.array([-0.5, 1.5]),
+                },
+                "one critic, one state": lambda: {
+                    "q_value": xp.array([[0.5]]),
+                    "log_prob": xp.array([-2.0]),
+                },
+            },
+            settings={
+                "default": {},
+                "no entropy": {"temperature": 0.0},
+                "probe": {"temperature": 0.35},
+            },
+            brute_force=_smallest_by_loops,
         ),
         Estimator(
             f=schedule,

@@ -17,24 +17,12 @@ def _standardised(log_prob, old_log_prob, advantage, *, radius=0.2):
     return penalised_surrogate(log_prob, old_log_prob, A, radius=radius)
 
 
-def _chi_square(log_prob, old_log_prob, advantage, *, radius=0.2):
-    N, ratio = len(log_prob), xp.exp(log_prob - old_log_prob)
-    term = ratio * advantage - (ratio - 1) ** 2 / (2 * radius)
-    return -term.sum() / N, -ratio * (advantage - (ratio - 1) / radius) / N
-
-
 STANDARDISED = Deviation(
     "advantages standardised in the minibatch",
     _standardised,
     seen_in="Simple-Policy-Optimization (MyRepositories-hub) mujoco/trainer.py",
     computes="the loss of (A - mean) / (std + 1e-8) with ddof 1; a minibatch of one is left alone",
     documented=True,
-)
-CHI_SQUARE = Deviation(
-    "a constant in the place of the absolute advantage",
-    _chi_square,
-    seen_in="chi-square penalties that go by the same name in notes on the method",
-    computes="a penalty of (ratio - 1)² / (2 ε), whose top moves with the size of the advantage",
 )
 
 
@@ -128,7 +116,7 @@ METHOD = Method(
                     where=_one_token_each,
                 ),
             ),
-            deviations=(STANDARDISED, CHI_SQUARE),
+            deviations=(STANDARDISED,),
         ),
         Estimator(
             f=return_bound,
@@ -149,6 +137,18 @@ METHOD = Method(
                 ),
                 "it gets nothing": lambda: _state(
                     [[2.0, -4.0, 0.0]], [[1.0, 0.0, -1.0]]
+                ),
+                "next to nothing takes what is left": lambda: _state(
+                    [[0.5, -1.0, 0.2]], [[-1.0, -2.0, -1e-200]]
+                ),
+                "next to nothing gets nothing": lambda: _state(
+                    [[2.0, 1.0, -4.0]], [[1.0, 2.0, 1e-200]]
+                ),
+                "all of them small": lambda: _state(
+                    [[0.5, -1.0, 0.2]], [[1e-17, -2e-17, 0.5e-17]]
+                ),
+                "small beside the others": lambda: _state(
+                    [[0.5, -1.0, 0.2]], [[-1.0, -2.0, -1e-12]]
                 ),
                 "an action that loses all": lambda: _state(
                     [[0.0, 0.0, 0.0]], [[0.01, 1.0, 2.0]]
