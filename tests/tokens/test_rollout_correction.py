@@ -11,7 +11,13 @@ from tests.tokens.batches import token_batch
 from trref.catalog import find
 from trref.conformance import identify
 from trref.tokens.dapo import dapo_over_batch
-from trref.tokens.rollout_correction import rejection_mask, rollout_corrected, rollout_weight
+from trref.tokens.rollout_correction import (
+    normalised_weight,
+    off_policy_mask,
+    rejection_mask,
+    rollout_corrected,
+    rollout_weight,
+)
 
 
 def test_weights_by_hand():
@@ -42,6 +48,9 @@ def test_rejection_by_hand():
     old, sampler, mask = np.log([[4.0, 0.5], [1.0, 1.2]]), np.zeros((2, 2)), np.array([[1.0, 1.0], [1.0, 0.0]])
     assert np.array_equal(rejection_mask(old, sampler, mask, lower=0.4, upper=3.0), [[0, 1], [1, 0]])
     assert np.array_equal(rejection_mask(old, sampler, mask, level="sum"), [[1, 1], [1, 0]])  # the product is 2
+    assert np.array_equal(rejection_mask(old, sampler, mask, level="all", upper=3.0), [[0, 0], [1, 0]])
+    veto = {"level": "all", "lower": 0.6, "upper": 1e15}
+    assert np.array_equal(rejection_mask(old, sampler, mask, **veto), [[0, 0], [1, 0]])
     assert np.array_equal(rejection_mask(old, sampler, mask, level="sum", upper=1.9), [[0, 0], [1, 0]])
     k3 = [math.exp(d) - 1 - d for d in (math.log(4), math.log(0.5))]
     assert np.array_equal(rejection_mask(old, sampler, mask, statistic="k3", upper=k3[1] + 1e-9), [[0, 1], [1, 0]])
@@ -58,6 +67,31 @@ def test_the_inverse_ratio_is_the_same_for_reciprocal_bounds_alone():
         assert np.array_equal(ours, theirs) == same
     three = np.log([[3.0]]), np.zeros((1, 1)), np.ones((1, 1))
     assert rejection_mask(*three, upper=5.0) == 1 and inverse(*three, upper=5.0) == 0
+
+
+def test_the_default_bounds_tell_the_two_conventions_apart():
+    inverse = find("rollout_correction.rejection_mask").deviations[0].f
+    old, sampler, _, mask = token_batch(0, spread=1.0)
+    assert not np.array_equal(rejection_mask(old, sampler, mask), inverse(old, sampler, mask))
+
+
+def test_bad_answers_that_the_policy_has_left_are_dropped():
+    """Mean log-ratios of the sampler to the policy 0.2, 0.2 and 0.05; a masked token does not count."""
+    sampler = np.array([[-1.0, -1.0], [-1.0, -1.0], [-1.0, -1.0]])
+    log_prob = sampler - np.array([[0.1, 0.3], [0.1, 0.3], [0.05, 9.0]])
+    mask = np.array([[1.0, 1], [1, 1], [1, 0]])
+    kept = off_policy_mask(log_prob, sampler, np.array([-1.0, 1.0, -1.0]), mask, radius=0.15)
+    assert kept.tolist() == [[0, 0], [1, 1], [1, 0]]
+    kept = off_policy_mask(log_prob, sampler, np.array([-1.0, 1.0, -1.0]), mask, radius=0.25)
+    assert np.array_equal(kept, mask)
+
+
+def test_normalised_weights_have_mean_one():
+    old, sampler, _, mask = token_batch(2, spread=1.0)
+    weight = rollout_weight(old, sampler, mask)
+    scaled = normalised_weight(weight, mask)
+    assert scaled.sum() / mask.sum() == pytest.approx(1, rel=1e-13)
+    assert np.allclose(scaled * weight.sum() / mask.sum(), weight, rtol=1e-13, atol=0)
 
 
 V, T = 3, 2

@@ -28,8 +28,9 @@ tokens of an answer have advantages of their own, its term is the mean of theirs
 **Where implementations differ.** verl clamps the answer's log-ratio at 10, EasyR1 to ±20, and adds the dual clip. In
 TRL the level of the ratio and the averaging are separate options, and the default averages over tokens, so that long
 answers count more. Without the division by the length the ratio is that of the whole answer, which the published clip
-would always cut. With advantages of tokens verl gives each token the coefficient of its own (GSPO-token), which is no
-gradient of this objective.
+would always cut. With advantages of tokens verl gives each token the coefficient of its own, which is GSPO-token
+(:mod:`trref.tokens.gspo_token`) and no gradient of this objective; where each answer has one advantage the two are the
+same.
 
 **Provenance.** Confirmed: by the loss code of TRL and verl; the default clips as TRL quotes section 5.1 of the paper.
 The gradient is derived and checked.

@@ -135,6 +135,12 @@ METHOD = Method(
                 Limit("grpo.grpo", WIDE, {"clip": 0.24}, where=_equal_ratios),
                 Limit("grpo.grpo", {}, where=fresh),
                 Limit(
+                    "gspo_token.gspo_token",
+                    {},
+                    {"clip_low": 3e-4, "clip_high": 4e-4},
+                    where=one_advantage,
+                ),
+                Limit(
                     "reinforce.reinforce",
                     {},
                     OVER_ANSWERS,

@@ -8,6 +8,8 @@ from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
 from trref.catalog.tokens.pieces import weighted
 from trref.catalog.tokens.places import OVER_TOKENS
 from trref.tokens.rollout_correction import (
+    normalised_weight,
+    off_policy_mask,
     rejection_mask,
     rollout_corrected,
     rollout_weight,
@@ -58,7 +60,7 @@ def _kept_by_loops(
     statistic="k1",
     level="token",
     lower=0.5,
-    upper=2.0,
+    upper=5.0,
 ):
     estimate = {
         "k1": lambda x: x,
@@ -68,6 +70,15 @@ def _kept_by_loops(
     found = []
     for d, of_tokens in _moved(old_log_prob, behavior_log_prob, mask):
         each = [estimate(x) for x in d]
+        if level == "all":
+            low, high = (
+                (math.log(lower), math.log(upper))
+                if statistic == "k1"
+                else (-math.inf, upper)
+            )
+            kept = [low <= estimate(x) <= high for x in of_tokens]
+            found.append([False not in kept] * len(d))
+            continue
         if level != "token":
             total = sum(estimate(x) for x in of_tokens)
             each = [total / (max(len(of_tokens), 1) if level == "mean" else 1)] * len(d)
@@ -78,6 +89,35 @@ def _kept_by_loops(
     return mask * xp.array(found)
 
 
+def _near_by_loops(log_prob, behavior_log_prob, advantage, mask, *, radius=0.1):
+    found = []
+    moved = _moved(behavior_log_prob, log_prob, mask)
+    for (d, of_tokens), A in zip(moved, advantage.tolist(), strict=True):
+        mean = math.fsum(of_tokens) / max(len(of_tokens), 1)
+        found.append([A >= 0 or mean <= radius] * len(d))
+    return mask * xp.array(found)
+
+
+def _normalised_by_loops(weight, mask):
+    kept = [
+        w
+        for row, valid in zip(weight.tolist(), mask.tolist(), strict=True)
+        for w, m in zip(row, valid, strict=True)
+        if m
+    ]
+    total = math.fsum(kept)
+    return mask * weight * (len(kept) / total if total else 0.0)
+
+
+def _weighted_example(rng, size):
+    batch = TOKEN_OBJECTIVE.example(rng, size)
+    return {"weight": rng.exponential(1.0, batch["mask"].shape), "mask": batch["mask"]}
+
+
+def _weighted(weight, mask):
+    return lambda: {"weight": xp.array(weight), "mask": xp.array(mask)}
+
+
 def inverse_ratio(
     old_log_prob,
     behavior_log_prob,
@@ -86,7 +126,7 @@ def inverse_ratio(
     statistic="k1",
     level="token",
     lower=0.5,
-    upper=2.0,
+    upper=5.0,
 ):
     if statistic == "k1":
         lower, upper = 1 / upper, 1 / lower
@@ -187,7 +227,13 @@ METHOD = Method(
             interface=TOKEN_OBJECTIVE,
             settings={
                 "default": {},
-                "reciprocal or not": {"lower": 0.8, "upper": 3.0},
+                "reciprocal bounds": {"upper": 2.0},
+                "veto": {"level": "all", "lower": 0.7, "upper": 1e15},
+                "largest k2 of answers": {
+                    "statistic": "k2",
+                    "level": "all",
+                    "upper": 0.1,
+                },
                 "k2 of answers": {"statistic": "k2", "level": "sum", "upper": 0.3},
                 "geometric mean": {"level": "mean", "lower": 0.9, "upper": 1.3},
                 "probe": {
@@ -199,6 +245,23 @@ METHOD = Method(
             },
             deviations=(INVERSE_RATIO,),
             brute_force=_kept_by_loops,
+        ),
+        Estimator(
+            f=off_policy_mask,
+            interface=TOKEN_OBJECTIVE,
+            settings={"default": {}, "probe": {"radius": 0.03}},
+            brute_force=_near_by_loops,
+        ),
+        Estimator(
+            f=normalised_weight,
+            example=_weighted_example,
+            edges={
+                "no tokens": _weighted([[1.0, 2.0]], [[0.0, 0.0]]),
+                "nothing left": _weighted([[0.0, 0.0], [0.0, 3.0]], [[1.0, 1.0]] * 2),
+                "one token": _weighted([[3.0, 1.0]], [[1.0, 0.0]]),
+                "all zero": _weighted([[0.0, 0.0]], [[1.0, 1.0]]),
+            },
+            brute_force=_normalised_by_loops,
         ),
         Objective(
             f=rollout_corrected,
