@@ -5,6 +5,7 @@ import pytest
 
 from tests.peers.by_autograd import close, compare, seq_mean, token_data, token_mean
 from tests.tokens.batches import vocabulary_batch
+from trref.catalog import find
 from trref.distillation.erpd import stage_one, stage_two
 from trref.distillation.rlad import rlad, rlad_with_kl
 from trref.distillation.trapo import population_loss, trapo
@@ -135,5 +136,21 @@ def test_trsft_of_a_law():
     loss = (e * phi).sum(-1).mean()
     loss.backward()
     value, gradient = population_loss(logits, expert, alpha=0.2)
+    close(value, loss)
+    close(gradient, z.grad)
+
+
+def test_a_renormalised_list_is_that_of_trl():
+    """The deviation of TrOPD, on tokens that are all rejected, with the tokens of no other kind."""
+    trainer = pytest.importorskip("trl.experimental.iw_opd.iw_opd_trainer").IWOPDTrainer
+    logits, teacher_logits, actions, _, mask = vocabulary_batch(5, B=4, T=3, V=7, spread=1.5)
+    z, z_teacher, m = (torch.tensor(v) for v in (logits, teacher_logits, mask))
+    z.requires_grad_()
+    labels = torch.where(m.bool(), 0, -100)
+    loss = trainer.generalized_jsd_loss(z, z_teacher, labels, beta=0, top_k=3, add_tail=False)
+    loss.backward()
+    deviation = next(d for d in find("tropd.tropd").deviations if d.name == "the list is renormalised")
+    none = np.zeros_like(mask)
+    value, gradient = deviation.f(logits, teacher_logits, actions, none, none, mask, top_k=3)
     close(value, loss)
     close(gradient, z.grad)

@@ -66,6 +66,26 @@ def test_updates_divide_beta():
     assert reference_path(first, reward, updates=0) == pytest.approx(log_softmax(first))
 
 
+def test_an_update_after_every_step_has_no_end():
+    """The margin is 0 before each step, so that every step raises it by the same: β lr for a pair of logits."""
+
+    def pair(theta):
+        return log_softmax(theta)[:, None]
+
+    theta, margins = np.zeros(2), []
+    for _ in range(50):
+        ref = soft_update(np.zeros(2), theta, alpha=1.0)
+        gradient = dpo(*pair(theta), *pair(ref), beta=0.4)[1]
+        theta = theta - 0.5 * np.concatenate(gradient)  # the softmax has no part in it: their sum is 0
+        margins.append(theta[0] - theta[1])
+    assert np.diff(margins) == pytest.approx(np.full(49, 0.4 * 0.5), rel=1e-12)
+
+
+def test_without_the_new_parameters_it_is_dpo():
+    ref_theta, theta = np.random.default_rng(5).standard_normal((2, 5))
+    assert (soft_update(ref_theta, theta, alpha=0.0) == ref_theta).all()
+
+
 def test_out_of_range():
     with pytest.raises(ValueError, match="alpha must lie in"):
         soft_update(np.zeros(2), np.zeros(2), alpha=1.5)

@@ -68,8 +68,8 @@ those with lower numbers are among the k.
 
 **Where implementations differ.** A public implementation takes the divergence over the whole vocabulary for accepted
 tokens, too, which has the same mean gradient and less variance. Averages over accepted and rejected tokens apart would
-weigh outliers the more, the rarer they are; here the mean is over all tokens. A renormalised list of top tokens would
-move the fixed point.
+weigh outliers the more, the rarer they are; here the mean is over all tokens. TRL's forward divergence on the teacher's
+list renormalises both, which moves the fixed point.
 
 **Provenance.** Partly: objective, gate, top-k term, schedule and defaults agree in two independent reading notes and in
 a public implementation, the four parts in the authors' figure. The notes disagree on whether the cosine shortens the

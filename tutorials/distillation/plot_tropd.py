@@ -100,8 +100,8 @@ for axis, lr in zip(axes[1:], RATES, strict=True):
 #         faster than without.
 #     :experiment: 6 states of 20 tokens, a sharp teacher, 24 sampled tokens a step, three step lengths; 8 seeds
 #     :controls: every token accepted; rejected tokens dropped; their rewards clipped
-#     :shown: in part: the largest gradient is smaller in every seed, by half and more. It is faster in large steps
-#         only; in small ones plain distillation is. It is always better than dropping the rejected tokens
+#     :shown: in part: the largest gradient is smaller in every seed, on average by more than half. It is faster in
+#         large steps only; in small ones plain distillation is. It is always better than dropping the rejected tokens
 #
 # Exercises
 # ---------

@@ -12,8 +12,9 @@ from trref.distillation.tropd import (
     tropd,
     trust_probability,
 )
-from trref.nn.heads import categorical_kl
+from trref.nn.heads import categorical_kl, log_softmax
 from trref.tokens.terms import token_mean
+from trref.tokens.tre import region
 
 
 def _whole_vocabulary(
@@ -63,6 +64,40 @@ def _whole_vocabulary(
     return L + (w * kl).sum(), dL + w[..., None] * d_kl
 
 
+def _renormalised(
+    logits,
+    teacher_logits,
+    actions,
+    accepted,
+    prefix,
+    mask,
+    *,
+    outlier="forward_kl",
+    top_k=64,
+    tau=None,
+    guidance_weight=0.001,
+):
+    """Teacher and student given that a token is on the teacher's list."""
+    how = {"tau": tau, "guidance_weight": guidance_weight}
+    data = logits, teacher_logits, actions, accepted, prefix, mask
+    if outlier != "forward_kl":
+        return tropd(*data, outlier=outlier, **how)
+    L, dL = tropd(*data, outlier="mask", **how)
+    keep = region(teacher_logits, "top_k", top_k, 1.0) == 1
+    q, p = (log_softmax(xp.where(keep, z, -1e4)) for z in (logits, teacher_logits))
+    F = (xp.exp(p) * xp.where(keep, p - q, 0)).sum(-1)
+    w = token_mean(mask * (1 - prefix)) * (1 - accepted)
+    return L + (w * F).sum(), dL + w[..., None] * (xp.exp(q) - xp.exp(p))
+
+
+RENORMALISED = Deviation(
+    "the list is renormalised",
+    _renormalised,
+    seen_in="TRL 1.16.0 trl/experimental/iw_opd/iw_opd_trainer.py, generalized_jsd_loss with beta=0, top_k and "
+    "add_tail=False; here on rejected tokens",
+    computes="the forward divergence of teacher and student given that a token is on the teacher's list",
+    documented=True,
+)
 WHOLE_VOCABULARY = Deviation(
     "the whole divergence on accepted tokens",
     _whole_vocabulary,
@@ -162,7 +197,7 @@ METHOD = Method(
                     where=_only_rejected,
                 ),
             ),
-            deviations=(WHOLE_VOCABULARY,),
+            deviations=(WHOLE_VOCABULARY, RENORMALISED),
         ),
         Estimator(f=trust_probability, interface=TAUGHT, brute_force=_chances),
         Sampler(f=accept, interface=TAUGHT, moments=_accepted),
