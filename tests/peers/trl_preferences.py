@@ -51,6 +51,7 @@ def dpo_loss(chosen, rejected, ref_chosen, ref_rejected, *, loss_type, beta, lab
         beta=beta,
         label_smoothing=label_smoothing,
         use_weighting=False,
+        args=types.SimpleNamespace(discopop_tau=0.05),
         _metrics=collections.defaultdict(lambda: collections.defaultdict(list)),
         _total_train_tokens=0,
         _tp_size=1,

@@ -108,13 +108,15 @@ certain preferences there is none, :math:`h \to \infty` for every :math:`\beta`.
 implemented: the authors, TRL's ``sigmoid``, OpenRLHF, open-instruct's ``dpo`` and LLaMA-Factory's ``sigmoid`` sum;
 open-instruct's ``dpo_norm``, TRL's ``sigmoid_norm`` and minimind average. Code that takes the log-probabilities of
 answers cannot tell by itself; what it is handed decides. The authors' ``label_smoothing`` is the conservative form, as
-are OpenRLHF's and open-instruct's; TRL's ``sigmoid`` ignores ``label_smoothing``, and its ``robust`` is
-:eq:`dpo-robust`. Other losses hide behind the same trainer's ``loss_type``: ``nca_pair``, ``bco_pair``, ``sppo_hard``,
-``apo_zero`` and ``apo_down``, all of which hold an answer's own log-ratio against a constant. minimind divided by the
-width of the padded batch at first, which is a sum with another :math:`\beta`; PaddleFormers divided sums without the
-end-of-sequence token by lengths with it. OpenRLHF's loss for KTO on pairs takes the other side's mean log-ratio as the
-point of reference, and does not hold it constant. Two tokenisers, or a mask with the prompt in it, change :math:`h`
-before any of this. The optimiser was RMSprop.
+are OpenRLHF's and open-instruct's; so was that of TRL's ``sigmoid`` up to version 0.24, which LLaMA-Factory calls. Now
+TRL's ``sigmoid`` ignores it, and its ``robust`` is :eq:`dpo-robust`. Other losses hide behind the same trainer's
+``loss_type``: ``nca_pair``, ``bco_pair``, ``sppo_hard``, ``apo_zero`` and ``apo_down``, all of which hold an answer's
+own log-ratio against a constant; ``exo_pair`` and ``discopop``, which are other functions of the margin; ``aot`` and
+``aot_unpaired``, which sort the batch before they pair. Its ``ld_alpha`` and ``f_divergence_type`` change the
+log-ratios themselves. minimind divided by the width of the padded batch at first, which is a sum with another
+:math:`\beta`; PaddleFormers divided sums without the end-of-sequence token by lengths with it. OpenRLHF's loss for KTO
+on pairs takes the other side's mean log-ratio as the point of reference, and does not hold it constant. Two tokenisers,
+or a mask with the prompt in it, change :math:`h` before any of this. The optimiser was RMSprop.
 
 **Provenance.** Confirmed by the authors' code (trainers.py: ``preference_loss``, sums over tokens, label smoothing,
 reference-free form), TRL and OpenRLHF; the population's form and its gradient are derived. The robust form is

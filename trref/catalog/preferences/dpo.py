@@ -20,7 +20,12 @@ from trref.preferences.dpo import (
     robust,
     sequence_log_prob,
 )
-from trref.preferences.terms import PairGradient, softplus
+from trref.preferences.terms import (
+    PairGradient,
+    logistic_loss,
+    of_pairs,
+    softplus,
+)
 
 # ---- examples and brute force
 
@@ -143,8 +148,75 @@ def kto_pair(*, beta=0.1, **inputs):
     return loss, PairGradient(beta * d_chosen / (2 * B), beta * d_rejected / (2 * B))
 
 
+def exo_pair(*, beta=0.1, label_smoothing=0.0, **inputs):
+    u, v = (beta * x for x in _log_ratios(inputs))
+    h, s = u - v, label_smoothing or 1e-3
+    prior = math.log1p(-s) - math.log(s)
+    terms = special.expit(h) * (-softplus(-h) - math.log1p(-s))
+    terms = terms + special.expit(-h) * (-softplus(h) - math.log(s))
+    return of_pairs(terms, beta * _bump(h) * (h - prior))
+
+
+def discopop(*, beta=0.1, label_smoothing=0.0, **inputs):
+    u, v = (beta * x for x in _log_ratios(inputs))
+    h = u - v
+    tau = 0.05
+    share, power, plain = special.expit(h / tau), xp.exp(-h), softplus(-h)
+    slope = -special.expit(-h) * (1 - share) - power * share
+    slope = slope + _bump(h / tau) / tau * (power - plain)
+    return of_pairs(plain * (1 - share) + power * share, beta * slope)
+
+
+def _in_order(u, v, beta, label_smoothing):
+    """Losses of the sorted differences, and the slopes at their places."""
+    order, other = (xp.argsort(x, kind="stable") for x in (u, v))
+    loss, slope = logistic_loss(beta * (u[order] - v[other]), label_smoothing)
+    return loss, *(beta * slope[xp.argsort(x, kind="stable")] for x in (order, other))
+
+
+def aot(*, beta=0.1, label_smoothing=0.0, **inputs):
+    u = inputs["chosen_log_prob"] - inputs["rejected_log_prob"]
+    v = inputs["ref_chosen_log_prob"] - inputs["ref_rejected_log_prob"]
+    loss, slope, _ = _in_order(u, v, beta, label_smoothing)
+    return of_pairs(loss, slope)
+
+
+def aot_unpaired(*, beta=0.1, label_smoothing=0.0, **inputs):
+    loss, chosen, rejected = _in_order(*_log_ratios(inputs), beta, label_smoothing)
+    B = len(loss)
+    return loss.sum() / B, PairGradient(chosen / B, -rejected / B)
+
+
 TRL = "TRL 1.16.0 trl/trainer/dpo_trainer.py, loss_type "
 DPO = (
+    Deviation(
+        "exo_pair",
+        exo_pair,
+        seen_in=TRL + '"exo_pair"',
+        computes="the divergence of the policy's preference from a label of 1 - s, s = 0.001 at least",
+        documented=True,
+    ),
+    Deviation(
+        "discopop",
+        discopop,
+        seen_in=TRL + '"discopop"',
+        computes="a mixture of the logistic and the exponential loss, whose shares follow the margin over 0.05",
+        documented=True,
+    ),
+    Deviation(
+        "aot",
+        aot,
+        seen_in=TRL + '"aot"',
+        computes="the policy's margins and the reference's, each sorted over the batch, before they are subtracted",
+        documented=True,
+    ),
+    Deviation(
+        "aot_unpaired",
+        aot_unpaired,
+        seen_in=TRL + '"aot_unpaired"',
+        computes="log-ratios of chosen and of rejected answers, each sorted over the batch, before they are paired",
+        documented=True,
+    ),
     Deviation(
         "nca_pair",
         nca_pair,
