@@ -41,7 +41,7 @@ L is lower triangular with a positive diagonal, of which the logarithms are give
 .. math::
     :label: t-mixed-model-normal
 
-    \ell = -\tfrac12 \sum_i n \log 2 \pi + \log |V_i| + \delta_i .
+    \ell = -\tfrac12 \sum_i \big( n \log 2 \pi + \log |V_i| + \delta_i \big) .
 
 Clusters of one call have one size n. Of clusters of several sizes, the log-likelihoods are added, at the same
 :math:`\nu`: the index of entropy of `trref.statistics.robust_high_dimensional` would then differ.
