@@ -56,9 +56,9 @@ with 1 for each tick without that infraction, for a horizon of :math:`H = 2000` 
 Of route points equally near, the first counts. A route that begins away from its start has no progress at first.
 
 **Where implementations differ.** The code pays the difference of a counter of completion; the running maximum, which
-keeps it from falling, is a choice made here. T is 10 by default and 1 in training. A community re-implementation has a
-constant factor of 0.84 above the speed limit, another pays 1 at the goal and clips each tick's completion to 1. The
-code treats a time-out as a termination, and the finished route as a truncation.
+keeps it from falling, is a choice made here. T is 10 by default and 1 in training. A community re-implementation,
+CarlaBEV, has a constant factor of 0.84375 above the speed limit, clips each tick's completion to 1, and pays 1 at the
+goal. The authors' code treats a time-out as a termination, and the finished route as a truncation.
 
 **Provenance.** Partly: the reward, the penalties and the additive alternative were confirmed in public copies of the
 code's reward file, configuration and training script; the paper's own table was not seen.

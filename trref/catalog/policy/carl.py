@@ -169,14 +169,15 @@ def _constant_speeding(
         span=span,
         lasting=lasting,
     )
-    return result._replace(speed=xp.where(speed > limit, 0.84, 1.0))
+    return result._replace(speed=xp.where(speed > limit, 0.84375, 1.0))
 
 
+CARLABEV = "CarlaBEV (danielmtzbarba/carlabev-env) CarlaBEV/src/deeprl/carl_reward_fn.py, CaRLRewardFn"
 CONSTANT_SPEEDING = Deviation(
     "a constant factor for speeding",
     _constant_speeding,
-    seen_in="a community re-implementation of CaRL's reward",
-    computes="0.84 as soon as the limit is exceeded",
+    seen_in=CARLABEV,
+    computes="0.84375 as soon as the limit is exceeded",
 )
 
 
@@ -189,7 +190,7 @@ def _clipped_completion(completed, penalty, crash, ended, *, crash_cost=1.0):
 CLIPPED_COMPLETION = Deviation(
     "each tick's completion clipped to 1",
     _clipped_completion,
-    seen_in="a community re-implementation of CaRL's reward",
+    seen_in=CARLABEV,
     computes="at most one per cent of the route a tick",
 )
 
