@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trref.conformance import Options, identify
+from trref.conformance import Options, identify, verify
 
 
 def _mean_of(z, by_chosen, by_rejected):
@@ -65,6 +65,14 @@ def with_likelihood(chosen_log_prob, rejected_log_prob):
 def test_it_is_named_and_nothing_else(function, name):
     exact = identify(function, "preference_pair").exact
     assert [m.candidate.text.partition(" (")[0] for m in exact] == [name]
+
+
+def test_answers_in_each_others_place():
+    def exchanged(chosen_log_prob, rejected_log_prob, ref_chosen_log_prob, ref_rejected_log_prob):
+        value, (slope, other) = summed(rejected_log_prob, chosen_log_prob, ref_rejected_log_prob, ref_chosen_log_prob)
+        return value, (other, slope)
+
+    assert "takes chosen answers for rejected ones" in str(verify("dpo.dpo", exchanged))
 
 
 def test_with_other_constants():

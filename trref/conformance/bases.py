@@ -55,6 +55,7 @@ def singles(record, answered):
         yield _changed(record, text, change)
     if isinstance(record, catalog.Objective):
         yield from _extra_stop_gradients(record)
+        yield from _other_answers(record)
     for setting, hyper in record.settings.items():
         if setting not in ("default", "probe"):
             text = f"computes the setting '{setting}' ({_keywords(hyper)})"
@@ -157,6 +158,26 @@ def _only(record, inputs):
 
 def _keywords(hyper):
     return ", ".join(f"{k} = {v}" for k, v in hyper.items())
+
+
+def _other_answers(record):
+    """The chosen answers of pairs in the place of the rejected ones: all that is said of them, gradients included."""
+    names = [n for n in record.inputs if _opposite(n) != n]
+
+    def parts(trial):
+        given = {n: trial.inputs.get(_opposite(n), trial.inputs[n]) for n in names}
+        found = _reference(record, _with(trial, **given))
+        return {part: found[_opposite(part)] for part in found}
+
+    if names:
+        yield Base(
+            "takes chosen answers for rejected ones, and these for chosen", parts
+        )
+
+
+def _opposite(name):
+    old, new = ("chosen", "rejected") if "chosen" in name else ("rejected", "chosen")
+    return name.replace(old, new)
 
 
 # ---- other inputs
