@@ -29,6 +29,13 @@ def test_the_median_against_a_search_and_of_a_triangle():
     assert np.array_equal(geometric_median(wide).point, wide[0]), "an angle above 120 degrees"
 
 
+def test_it_leaves_a_point_at_which_the_mean_is_but_not_the_median():
+    points = np.array([[0.0, 0.0], [8.0, 0.0], [-2.0, 1.0], [-2.0, -1.0], [-4.0, 0.0]])
+    for dtype, close in ((np.float64, 1e-9), (np.float32, 1e-4)):
+        told = geometric_median(points.astype(dtype))
+        assert told.converged and np.allclose(told.point, [1 / np.sqrt(3) - 2, 0], atol=close, rtol=close)
+
+
 def test_it_moves_and_turns_with_the_points_and_stays_with_the_majority():
     rng = np.random.default_rng(1)
     points, Q = rng.standard_normal((9, 3)), np.linalg.qr(rng.standard_normal((3, 3)))[0]
@@ -69,6 +76,28 @@ def test_the_divergence_by_draws():
     z = mu + sigma * rng.standard_normal((400000, L))
     logs = (-((z - mu) ** 2) / (2 * sigma**2) - np.log(sigma) + z**2 / 2).sum(1)
     assert ends[1] - ends[0] == pytest.approx(logs.mean(), abs=4.5 * logs.std() / 400000**0.5)
+
+
+def test_a_linear_autoencoder_loses_more_than_principal_components():
+    """One latent, beta 1: at its stationary point each row loses the rest of the variance and 1/eigenvalue."""
+    rng, tiny = np.random.default_rng(3), 1e-4
+    a = rng.standard_normal((40, 3)) * np.array([3.0, 0.5, 0.4])
+    a -= a.mean(0)
+    values, vectors = np.linalg.eigh(a.T @ a / 40)
+    v, value = vectors[:, 2], values[2]
+    into = np.sqrt(value - 1) / value * v  # the mean of the latent; its variance is 1 / value
+    parts = (
+        [tiny * np.append(into, 0.0), [0.0], [1 / tiny, 0.0], [0.0, -np.log(value)]],
+        [[tiny, 0.0], [0.0], np.sqrt(value - 1) / tiny * v, np.zeros(3)],
+    )
+    theta = np.concatenate([np.ravel(p) for part in parts for p in part])
+    one = np.ones((40, 1))
+    ends = [vae_objective(theta, a, one, s * one, beta=1.0)[1] for s in (1.0, -1.0)]  # noise of variance 1
+    slope = (ends[0] + ends[1]) / 2
+    scale = np.repeat([tiny, 1.0, tiny, 1.0], [5, 4, 3, 6])  # of what large weights lie behind
+    assert abs(slope * scale).max() < 1e-5
+    loss = 3 * reconstruction_errors(theta, a[None], one, 0 * one)[0]
+    assert loss == pytest.approx(values[0] + values[1] + 1 / value, rel=1e-5)
 
 
 @pytest.mark.parametrize("bias", [-1e4, 1e4])

@@ -121,7 +121,8 @@ def geometric_median(
     """The point with the smallest sum of distances to others.
 
     If one of the points is it, that one is returned; where several are as good, the
-    first. Else it lies between them, and weighted means lead there (Weiszfeld).
+    first. Else it lies between them, and weighted means lead there (Weiszfeld). They
+    would not leave a point, so they start from a step off the best one, and only improve.
 
     Parameters
     ----------
@@ -139,11 +140,12 @@ def geometric_median(
     """
     spread = float(abs(points - points.mean(0)).max())
     rtol = max(rtol, 4 * float(xp.finfo(points.dtype).eps))
-    pulls = xp.stack([_pull(points, v) for v in points])
-    k = pulls.argmin()
-    z, moves = points.mean(0), []
-    if float(pulls.min()) <= 0:
-        z, moves = xp.take(points, k, axis=0), [0.0]
+    sums = xp.stack([_distances(points, v).sum() for v in points])
+    best = xp.take(points, sums.argmin(), axis=0)
+    step = _away(points, best)
+    z, moves = best + step, []
+    if float(abs(step).max()) == 0:
+        moves = [0.0]
     while len(moves) < max_iter and (not moves or moves[-1] > rtol * spread):
         # eq. fedclean-median
         weights = 1 / xp.maximum(_distances(points, z), 1e-12 * spread)
@@ -165,11 +167,16 @@ def _distances(points, z):
     return xp.sqrt(((points - z) ** 2).sum(1))
 
 
-def _pull(points, z):
-    """How strongly the others pull at one of the points, less what holds it."""
+def _away(points, z):
+    """A step that improves on one of the points; 0 if the others do not pull it away."""
     far = _distances(points, z)
-    away = (points - z) / xp.where(far > 0, far, 1)[:, None]
-    return xp.sqrt((away.sum(0) ** 2).sum()) - (far == 0).sum()
+    near = 1 / xp.where(far > 0, far, xp.inf)
+    pull = near @ (points - z)
+    strength = xp.sqrt((pull * pull).sum())
+    held = (far == 0).astype(far.dtype).sum()
+    free = 1 - held / xp.where(strength > 0, strength, 1)
+    total = near.sum()
+    return xp.maximum(free, 0) * pull / xp.where(total > 0, total, 1)
 
 
 @checked

@@ -292,9 +292,12 @@ def drawn_features(
     return mean + xp.sqrt(variance) * noise
 
 
-def _a_model(w, **_):
-    """Weights of 0."""
-    return [(lambda: abs(w).max() > 0, "w must not be 0")]
+def _a_model(w, y, **_):
+    """Weights of 0, or a class that is neither 1 nor -1."""
+    return [
+        (lambda: abs(w).max() > 0, "w must not be 0"),
+        (lambda: (abs(y) == 1).all(), "y must be 1 or -1"),
+    ]
 
 
 @checked(also=_a_model)
