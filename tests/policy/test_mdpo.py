@@ -16,7 +16,7 @@ from trref.policy.mdpo import (
     schedule,
     value_target,
 )
-from trref.problems.mdp import random_mdp
+from trref.problems.mdp import optimal_policy, random_mdp
 from trref.problems.rewards import QuadraticReward
 
 
@@ -63,7 +63,7 @@ def test_the_mirror_step_against_slsqp(lr):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_return_falls(seed):
-    """For any step length, and the step is the natural gradient's."""
+    """For any step length."""
     rng = np.random.default_rng(seed)
     mdp = random_mdp(rng, states=6, actions=3)
     log_p = special.log_softmax(rng.standard_normal((6, 3)), axis=1)
@@ -72,6 +72,33 @@ def test_no_return_falls(seed):
         following = mirror_step(log_p, before.advantage, lr=lr)
         assert mdp(np.exp(following)).expected_return >= before.expected_return - 1e-12
         log_p = following
+
+
+@pytest.mark.parametrize("lr", [0.3, 3.0])
+@pytest.mark.parametrize("gamma", [0.5, 0.9])
+def test_the_gap_to_the_best_falls_as_one_over_k(gamma, lr):
+    """From uniform actions, by Agarwal, Kakade, Lee and Mahajan, 2021: log A / (t k (1-γ)) + range / (k (1-γ)²)."""
+    mdp = random_mdp(np.random.default_rng(8), states=5, actions=3, gamma=gamma)
+    best, log_p = mdp(optimal_policy(mdp)).expected_return, np.full((5, 3), -math.log(3))
+    spread = mdp.reward.max() - mdp.reward.min()
+    for k in range(1, 41):
+        log_p = mirror_step(log_p, mdp(np.exp(log_p)).advantage, lr=lr)
+        bound = (math.log(3) / lr + spread / (1 - gamma)) / (k * (1 - gamma))
+        assert best - mdp(np.exp(log_p)).expected_return <= bound
+
+
+def test_the_step_is_the_natural_gradients():
+    """With the Fisher matrix of each state, weighed by its visits as the gradient is: F⁺ g is A up to constants."""
+    mdp = random_mdp(np.random.default_rng(9), states=4, actions=3)
+    z = np.random.default_rng(10).standard_normal((4, 3))
+    p = special.softmax(z, 1)
+    found = mdp(p)
+    natural = [
+        np.linalg.pinv(visits * (np.diag(q) - np.outer(q, q))) @ (visits * q * A)
+        for visits, q, A in zip(found.visits, p, found.advantage, strict=True)
+    ]
+    stepped = special.log_softmax(z + 0.7 * np.array(natural), 1)
+    assert mirror_step(z, found.advantage, lr=0.7) == pytest.approx(stepped, abs=1e-10)
 
 
 @pytest.mark.parametrize("lr", [0.2, 3.0])

@@ -9,8 +9,9 @@ solution is exact, multiplicative weights,
     \pi_{k+1}(\cdot|s) = \arg\max_\pi\, \langle \pi, A_k(s, \cdot) \rangle - \frac1{t_k} D_{KL}(\pi \| \pi_k)
     \;\propto\; \pi_k(\cdot|s)\, e^{t_k A_k(s, \cdot)},
 
-a step :math:`t_k A_k` in the logits: the natural gradient's. No return falls, whatever :math:`t_k`. With a network, a
-few steps of gradient ascent are taken on
+a step :math:`t_k A_k` in the logits: the natural gradient's. No return falls, whatever :math:`t_k`, and with a constant
+step the distance from the best return falls at least as 1/k. With a network, a few steps of gradient ascent are taken
+on
 
 .. math::
     :label: mdpo-objective
