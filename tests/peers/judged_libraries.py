@@ -34,6 +34,18 @@ def _optax(name):
     return lambda: getattr(importlib.import_module("optax"), name)
 
 
+def _lookahead():
+    """Over PyTorch's gradient descent with momentum."""
+    public, torch = importlib.import_module("pytorch_optimizer"), importlib.import_module("torch")
+
+    class Lookahead(public.Lookahead):
+        def __init__(self, params, lr=0.1, momentum=0.0, k=5, alpha=0.5, pullback_momentum="none"):
+            sgd = torch.optim.SGD(params, lr=lr, momentum=momentum)
+            super().__init__(sgd, k=k, alpha=alpha, pullback_momentum=pullback_momentum)
+
+    return signature(Lookahead, ["params"], ["lr", "momentum", "k", "alpha"])
+
+
 RATES = {"lr": "learning_rate", "beta1": "b1", "beta2": "b2"}
 IN_OPTAX = Options(names=RATES)
 OF_ADAM = ["lr", "betas", "eps"]
@@ -305,7 +317,83 @@ JUDGED = (
         "the iteration for the polar factor runs in bfloat16, whatever the parameters are; vectors are refused",
         explained="Muon only supports 2D parameters",
     ),
+    Judged(
+        "torch.optim.AdamW, taken for the paper's",
+        "torch",
+        "adamw.update",
+        _optimizer("torch.optim", "AdamW", [*OF_ADAM, "weight_decay"]),
+        False,
+        "weights shrink by the rate times the decay, where the paper has the decay alone, as documented",
+        BETAS,
+        explained="'the rate in the decay'",
+    ),
+    Judged(
+        "torch.optim.Adamax",
+        "torch",
+        "adamax.update",
+        _optimizer("torch.optim", "Adamax", OF_ADAM),
+        False,
+        "epsilon is added to the gradient's size inside the maximum; the paper has none",
+        BETAS,
+        explained="'epsilon inside the maximum'",
+    ),
+    Judged(
+        "torch.optim.NAdam, taken for the workshop's",
+        "torch",
+        "nadam.update",
+        _optimizer("torch.optim", "NAdam", [*OF_ADAM, "momentum_decay"]),
+        False,
+        "the report's form: one decay of the average, corrected by the schedule's products",
+        Options(names={**BETAS.names, "psi": "momentum_decay"}),
+        explained="'the report's form'",
+    ),
+    Judged(
+        "torch.optim.Adafactor",
+        "torch",
+        "adafactor.update",
+        _optimizer("torch.optim", "Adafactor", ["lr", "d", "weight_decay"]),
+        False,
+        "moments are bounded by an epsilon, not added to one, and weights shrink by lr times the decay, as documented",
+        Options(names={"clip": "d"}),
+        explained="'PyTorch's decay and bounds'",
+    ),
     # ---- pytorch_optimizer
+    Judged(
+        "pytorch_optimizer AdaMax",
+        "pytorch_optimizer",
+        "adamax.update",
+        _optimizer("pytorch_optimizer", "AdaMax", OF_ADAM),
+        False,
+        "epsilon is added to the gradient's size inside the maximum, as in PyTorch",
+        BETAS,
+        explained="'epsilon inside the maximum'",
+    ),
+    Judged(
+        "pytorch_optimizer AdaBelief",
+        "pytorch_optimizer",
+        "adabelief.update",
+        _optimizer("pytorch_optimizer", "AdaBelief", OF_ADAM),
+        True,
+        "the published rule, without its rectified form, by default",
+        BETAS,
+    ),
+    Judged(
+        "pytorch_optimizer ScheduleFreeSGD",
+        "pytorch_optimizer",
+        "schedule_free.update",
+        _optimizer("pytorch_optimizer", "ScheduleFreeSGD", ["lr", "weight_decay", "warmup_steps"]),
+        True,
+        "the published rule; a momentum of 0 or 1 is refused",
+        Options(names={"warmup": "warmup_steps"}),
+    ),
+    Judged(
+        "pytorch_optimizer Lookahead over SGD",
+        "pytorch_optimizer",
+        "lookahead.update",
+        _lookahead,
+        True,
+        "the published rule; the momentum is kept by default",
+    ),
     Judged(
         "pytorch_optimizer AdamP",
         "pytorch_optimizer",
@@ -406,6 +494,16 @@ JUDGED = (
         "AMSGrad with Adam's correction of both moments before the maximum",
         IN_OPTAX,
         explained="computes the setting 'optax'",
+    ),
+    Judged(
+        "optax.nadam, taken for the workshop's",
+        "optax",
+        "nadam.update",
+        _optax("nadam"),
+        False,
+        "a constant weight in the place of the schedule, as documented",
+        IN_OPTAX,
+        explained="'no schedule'",
     ),
     Judged("optax.lion", "optax", "lion.update", _optax("lion"), True, "the published rule", IN_OPTAX),
     Judged(
