@@ -89,11 +89,11 @@ def test_the_optimum_is_stationary(alpha):
     q = trsft_optimum(e, alpha=alpha)
     slope = e / np.maximum(q, alpha)
     multiplier = slope.max(1, keepdims=True)
-    assert np.allclose(slope[q > 1e-12], np.broadcast_to(multiplier, e.shape)[q > 1e-12], rtol=1e-9)
+    assert np.allclose(slope[q > 1e-12], np.broadcast_to(multiplier, e.shape)[q > 1e-12], rtol=1e-9, atol=1e-12)
     assert ((q > 1e-12).sum(1) >= (trsft_optimum(e, alpha=alpha + 0.1) > 1e-12).sum(1)).all()
     regular = ~((q > 1e-12) & (q < alpha - 1e-12)).any(1)
     kept = np.where(q > 1e-12, e, 0).sum(1)
-    assert regular.sum() > 20 and np.allclose(multiplier[regular, 0], kept[regular], rtol=1e-9)
+    assert regular.sum() > 20 and np.allclose(multiplier[regular, 0], kept[regular], rtol=1e-9, atol=1e-12)
 
 
 def test_gradient_descent_ends_at_the_optimum():
@@ -110,11 +110,11 @@ def test_at_the_ends():
     ours, theirs = trust_region_sft(new, mask, alpha=0.0), sft(new, mask)
     assert ours[0] == pytest.approx(float(theirs[0])) and np.array_equal(ours[1], theirs[1])
     e = np.random.default_rng(1).dirichlet(np.ones(4), 5)
-    assert np.allclose(trsft_optimum(e, alpha=0.0), e, rtol=1e-9)
+    assert np.allclose(trsft_optimum(e, alpha=0.0), e, rtol=1e-9, atol=1e-12)
     assert np.array_equal(trsft_optimum(e, alpha=1.0), np.eye(4)[e.argmax(1)])
     loss, gradient = population_loss(np.zeros((5, 4)), e, alpha=1.0)
     assert loss == pytest.approx(1 - 0.25), "1 - Σ e q"
-    assert np.allclose(gradient, -(e - 0.25) / 4 / 5, rtol=1e-9)
+    assert np.allclose(gradient, -(e - 0.25) / 4 / 5, rtol=1e-9, atol=1e-12)
 
 
 def test_the_mixed_loss_token_by_token():

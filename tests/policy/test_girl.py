@@ -92,9 +92,9 @@ def test_the_gate():
     shut, opened, half = (_prior(b) for b in (-60.0, 60.0, 0.0))
     assert np.allclose(gated_prior_mean(**shut), shut["base_mean"], atol=1e-15, rtol=1e-9)
     whole = opened["embedding"] @ opened["projection"]
-    assert np.allclose(gated_prior_mean(**opened), opened["base_mean"] + whole, rtol=1e-9)
+    assert np.allclose(gated_prior_mean(**opened), opened["base_mean"] + whole, rtol=1e-9, atol=1e-12)
     x = np.concatenate([half["features"], half["embedding"]], 1) @ half["gate"].T
-    assert np.allclose(gated_prior_mean(**half), half["base_mean"] + whole / (1 + np.exp(-x)), rtol=1e-9)
+    assert np.allclose(gated_prior_mean(**half), half["base_mean"] + whole / (1 + np.exp(-x)), rtol=1e-9, atol=1e-12)
 
 
 def test_the_gate_backwards_by_differences():

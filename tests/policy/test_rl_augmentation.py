@@ -53,7 +53,9 @@ def test_training_on_transformed_inputs_is_a_penalty_on_variance():
     assert parts.squared_error + parts.variance == pytest.approx(((q - y) ** 2).mean())
     loss, gradient = critic_loss(q, q, y)
     assert loss == pytest.approx(2 * float(parts.squared_error + parts.variance))
-    assert np.allclose(gradient.q1, 2 * (q - y) / 35, rtol=1e-9) and np.array_equal(gradient.q1, gradient.q2)
+    assert np.allclose(gradient.q1, 2 * (q - y) / 35, rtol=1e-9, atol=1e-12) and np.array_equal(
+        gradient.q1, gradient.q2
+    )
 
 
 def test_the_variance_of_small_transformations():
@@ -94,10 +96,10 @@ def test_one_layer_in_closed_form():
     hidden = (1 - H**2) * (t @ W)
     slope = hidden @ w
     _, gradient = tangent_prop_loss(theta, critic, x, t, np.ones(6))
-    assert np.allclose(gradient[20:25], hidden.T @ (2 * slope / 6), rtol=1e-9) and gradient[25] == 0
+    assert np.allclose(gradient[20:25], hidden.T @ (2 * slope / 6), rtol=1e-9, atol=1e-12) and gradient[25] == 0
     curve = np.outer(2 * slope / 6, w)
     through = curve * (t @ W) * (-2 * H * (1 - H**2))
-    assert np.allclose(gradient[:15].reshape(3, 5), t.T @ (curve * (1 - H**2)) + x.T @ through, rtol=1e-9)
+    assert np.allclose(gradient[:15].reshape(3, 5), t.T @ (curve * (1 - H**2)) + x.T @ through, rtol=1e-9, atol=1e-12)
 
 
 def test_an_invariant_critic_pays_nothing():
