@@ -33,9 +33,10 @@ def test_page(page, browser):
     for theme in ("light", "dark"):
         browser.evaluate(f"document.documentElement.dataset.theme = {theme!r}")
         found += browser.evaluate(f"({INSPECT})({theme!r})")
-    for width in (1000, 1280, 1400, 390):
-        browser.resize(width)
-        browser.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    for width in (1280, 1000, 1400, 390):
+        if width != 1280:  # which it has
+            browser.resize(width)
+            browser.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         over = browser.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if over > 0:
             wide = browser.evaluate(WIDEST)
