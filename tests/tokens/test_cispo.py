@@ -51,6 +51,14 @@ def test_the_weight_has_to_be_held_constant():
         check_gradient(lambda x: cispo(x, old, advantage, mask)[0], log_prob, gradient, rng=rng)
 
 
+def test_with_the_mask_ppo_s_zeros_are_back_and_bad_tokens_stay_bounded():
+    d = np.log([[1.5], [0.5], [1.5], [0.5], [1.1]])
+    A = np.array([1.0, 1.0, -1.0, -1.0, -1.0])
+    bounds = {"clip_low": 0.2, "clip_high": 0.2, "masked": True}
+    gradient = cispo(d, 0 * d, A, np.ones((5, 1)), **bounds)[1]
+    assert -5 * gradient[:, 0] == pytest.approx([0, 0.8, -1.2, 0, -1.1], rel=1e-13)
+
+
 def test_a_surrogate_of_the_same_gradient():
     """The ratio up to the bound C, C (1 + log(ratio / C)) beyond."""
     log_prob, old, advantage, mask = token_batch(2, spread=1.5)

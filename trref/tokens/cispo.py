@@ -30,6 +30,17 @@ on there is no lower bound: the paper tunes the upper one alone. Then no coeffic
 :math:`C\,w\,|\hat A|`. GRPO's is 0 where a good token's ratio is above the interval, and has no bound where a bad
 token's is. Nothing stops a ratio here: the bound caps the speed, it is no trust region.
 
+The paper's unified form has a mask beside the weight, which silences the tokens that PPO's clip would:
+
+.. math::
+    :label: cispo-mask
+
+    M_{i,t} = 0 \ \text{ where } \hat A_{i,t} > 0,\ \rho_{i,t} > 1 + \epsilon_h \ \text{ or }\ \hat A_{i,t} < 0,\
+    \rho_{i,t} < 1 - \epsilon_l, \qquad 1 \text{ else.}
+
+CISPO has M = 1 throughout. With the mask (`masked`) the gradient is PPO's where PPO's is bounded, and where a bad
+token's ratio is above the interval it is bounded, too.
+
 The paper publishes no bound for all models; the default of 5 is that of ScaleRL. An answer without tokens, and an
 advantage of 0, give nothing.
 
@@ -98,12 +109,15 @@ def cispo(
     clip_high: PositiveFloat = 4.0,
     aggregation: Literal["token_mean", "seq_mean", "constant"] = "token_mean",
     max_length: PositiveFloat = 1.0,
+    masked: bool = False,
     weight: NonNegative[B, T] | None = None,
 ) -> tuple[Scalar, Real[B, T]]:
     """CISPO loss.
 
     Parameters
     ----------
+    masked
+        Whether tokens get nothing that PPO's clip would silence.
     weight
         Of each token, held constant; that of `importance_weight` if not given.
 
@@ -117,7 +131,11 @@ def cispo(
         weight = importance_weight.unchecked(
             log_prob, old_log_prob, clip_low=clip_low, clip_high=clip_high
         )
-    w = token_weights(mask, aggregation, max_length=max_length)
-    dJ = w * weight * per_token(advantage)  # eq. cispo-gradient
+    w, A = token_weights(mask, aggregation, max_length=max_length), per_token(advantage)
+    if masked:
+        # eq. cispo-mask
+        ratio = xp.exp(log_prob - old_log_prob)
+        w = w * ~xp.where(A > 0, ratio > 1 + clip_high, ratio < 1 - clip_low)
+    dJ = w * weight * A  # eq. cispo-gradient
     J = xp.vdot(dJ, log_prob)  # eq. cispo-objective
     return -J, -dJ

@@ -8,6 +8,7 @@ from trref.catalog.tokens.interfaces import TOKEN_OBJECTIVE
 from trref.catalog.tokens.pieces import weighted
 from trref.catalog.tokens.places import (
     OVER_TOKENS,
+    nothing_negative,
     on_policy,
 )
 from trref.tokens.cispo import cispo, importance_weight
@@ -98,14 +99,23 @@ METHOD = Method(
                 "upper bound 1.28": {"clip_high": 0.28},
                 "bounds of PPO": CLIP,
                 "over answers": {"aggregation": "seq_mean"},
+                "masked": {**CLIP, "masked": True},
                 "probe": {
                     "clip_low": 0.3,
                     "clip_high": 0.6,
                     "aggregation": "constant",
                     "max_length": 4.5,
+                    "masked": True,
                 },
             },
             limits=(
+                Limit(
+                    "dapo.dapo_over_batch",
+                    {"clip_high": 0.24, "masked": True},
+                    {"clip_low": 0.24, "clip_high": 0.24},
+                    where=nothing_negative,
+                    gradient_only=True,
+                ),
                 Limit(
                     "drpo.dppo",
                     SUM,
