@@ -75,6 +75,38 @@ def test_every_bursty_pattern_is_decoded(scheme, shape):
     assert some > 100
 
 
+def _by_definition(late, burst, window, stragglers):
+    """In each window of so many rounds: few different stragglers, and each of them within a burst."""
+    rounds = len(late)
+    for start in range(max(rounds - window, 0) + 1):
+        part = late[start : start + window] > 0
+        when = [np.flatnonzero(column) for column in part.T if column.any()]
+        if len(when) > stragglers or any(w[-1] - w[0] >= burst for w in when):
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("workers", "rounds", "shape"),
+    [
+        (2, 5, {"burst": 2, "window": 3, "stragglers": 1}),
+        (3, 3, {"burst": 1, "window": 2, "stragglers": 2}),
+    ],
+)
+def test_all_patterns_of_few_workers(workers, rounds, shape):
+    """Which are bursty, by definition; that these are decoded, by both schemes; and that some others are not."""
+    lost = dict.fromkeys(("repeat", "multiplexed"), 0)
+    for bits in itertools.product((0.0, 1.0), repeat=workers * rounds):
+        late = np.array(bits).reshape(rounds, workers)
+        fits = _by_definition(late, **shape)
+        assert bursty.unchecked(late, **shape).all() == fits
+        for scheme in lost:
+            told = decoded.unchecked(late, **shape, scheme=scheme).all()
+            assert told or not fits
+            lost[scheme] += not told
+    assert min(lost.values()) > 0
+
+
 def test_and_others_may_not_be():
     late = np.zeros((6, 4))
     late[1:4, 0] = 1

@@ -1,8 +1,11 @@
 """The filter of gradients against the same loop over gradients and cosines from PyTorch."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
+from tests.peers import trainers
 from trref.gradients.gradient_agreement_filtering import filtered_mean
 from trref.nn import mlp
 from trref.problems.networks import random_classifier
@@ -39,3 +42,26 @@ def test_gradients_of_small_batches():
         assert ours.accepted.sum() == len(kept)
         seen.add(len(kept))
     assert len(seen) > 1
+
+
+@pytest.mark.parametrize("tau", [0.7, 0.9, 1.0, 1.3])
+def test_a_pair_by_the_authors_package(tau):
+    name = "gradient_agreement_filtering"
+    path = trainers.FOLDER / f"{name}.py"
+    if not path.is_file():
+        pytest.skip(f"no files of {name} in {trainers.FOLDER}: tools/test.py --peers")
+    spec = importlib.util.spec_from_file_location(name, path)
+    package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    rng, taken = np.random.default_rng(0), []
+    for _ in range(40):
+        pair = rng.standard_normal((2, 5))
+        layers = [[torch.tensor(g[:2]), torch.tensor(g[2:])] for g in pair]
+        theirs, distance = package._filter_gradients_cosine_sim(*layers, tau)
+        ours = filtered_mean(pair, tau=tau)
+        assert ours.distances[1] == pytest.approx(distance, rel=1e-12)
+        assert ours.accepted[1] == (theirs is not None)
+        expected = np.zeros(5) if theirs is None else torch.cat(theirs).numpy()
+        assert np.allclose(ours.direction, expected, rtol=1e-13, atol=1e-15)
+        taken.append(theirs is not None)
+    assert 0 < sum(taken) < 40
