@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trref.conformance import Options, identify, verify
-from trref.tokens.value_loss import value_loss
+from trref.tokens.value_loss import silent_share, value_loss
 
 KINDS = ("max", "min", "clipped")
 
@@ -68,6 +68,15 @@ def test_where_the_maximum_is_silent():
     expected = (abs(value - old) > 0.2) & (abs(value - target) < abs(clipped - target))
     silent = value_loss(value, old, target, np.ones_like(mask))[1] == 0
     assert np.array_equal(silent, expected) and 0.1 < expected.mean() < 0.6
+
+
+def test_the_silent_share_is_that_of_tokens_without_a_gradient():
+    """Of four tokens one has overshot its target, one has left it, one is nearer and far away, one has not moved."""
+    value, old = np.array([[1.0, -0.9, 0.5, 0.1, 3.0]]), np.zeros((1, 5))
+    target, mask = np.array([[0.3, 0.4, 2.0, 2.0, 4.0]]), np.array([[1.0, 1, 1, 1, 0]])
+    gradient = value_loss(value, old, target, mask)[1]
+    assert (gradient[0] == 0).tolist() == [False, False, True, False, True]
+    assert silent_share(value, old, target, mask) == 0.25
 
 
 def test_inside_rounding_never_silences():

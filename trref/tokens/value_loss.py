@@ -28,14 +28,23 @@ lets improvement pass and closes the way back. Term by term, max + min = unclipp
 moves a value by at most :math:`\epsilon`, which therefore has the unit of the rewards. At :math:`V = V^{old}`, and for
 infinite :math:`\epsilon`, all are the squared error. Positions with mask 0 count nowhere.
 
+Trainers log the share of tokens on which the maximum is silent,
+
+.. math::
+    :label: value-loss-share
+
+    \frac{1}{\sum m} \sum_{i,t} m_{i,t}\, \mathbb 1[u^c > u] ,
+
+which is smaller than the share of those that have moved by more than :math:`\epsilon`.
+
 ================  ================
 R                 `value_target`
 :math:`\epsilon`  `clip`
 ================  ================
 
 **Where implementations differ.** In the averages: tokens in verl, answers in others; in the factor of one half, which
-slime leaves out. The code beside Engstrom et al. takes the maximum of the *signed* errors and squares it, which favours
-low predictions.
+slime leaves out; in the silent share, of which ROLL takes the mean over answers. The code beside Engstrom et al. takes
+the maximum of the *signed* errors and squares it, which favours low predictions.
 
 **Provenance.** Confirmed: the maximum by the code of verl, AReaL and others, the clipped error by Stable-Baselines3.
 Partly: the minimum, as an issue of the authors' repository quotes the paper. The identity and where each is silent are
@@ -57,7 +66,7 @@ from trref.signature import (
     T,
     checked,
 )
-from trref.tokens.terms import token_weights
+from trref.tokens.terms import token_mean, token_weights
 
 
 @checked
@@ -105,3 +114,19 @@ def value_loss(
         term, free = u_c, abs(moved) <= clip
     w = token_weights(mask, aggregation, max_length=max_length)
     return (w * term).sum() / 2, w * error * free
+
+
+@checked
+def silent_share(
+    value: Real[B, T],
+    old_value: Real[B, T],
+    value_target: Real[B, T],
+    mask: Mask[B, T],
+    *,
+    clip: PositiveFloat = 0.2,
+) -> Scalar:
+    """Share of the tokens on which the maximum of the two errors has no gradient."""
+    error, moved = value - value_target, value - old_value
+    clipped_error = error - (moved - xp.clip(moved, -clip, clip))
+    silent = (clipped_error**2 > error**2).astype(mask.dtype)
+    return (token_mean(mask) * silent).sum()  # eq. value-loss-share

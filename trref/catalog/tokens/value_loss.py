@@ -1,9 +1,9 @@
 """What is known of `trref.tokens.value_loss`."""
 
 from trref.backend import xp
-from trref.catalog import Deviation, Interface, Limit, Method, Objective
+from trref.catalog import Deviation, Estimator, Interface, Limit, Method, Objective
 from trref.tokens.terms import token_weights
-from trref.tokens.value_loss import value_loss
+from trref.tokens.value_loss import silent_share, value_loss
 
 
 def _example(rng, B):
@@ -44,6 +44,7 @@ VALUES = Interface(
         ),
         "no tokens at all": lambda: _edge([[0.3, -0.1]], 0.5, [[0, 0]]),
         "one token": lambda: _edge([[0.9]], [[0.1]]),
+        "one silent token": lambda: _edge([[0.9]], [[2.0]]),
     },
 )
 
@@ -103,6 +104,37 @@ SIGNED_MAXIMUM = Deviation(
 )
 
 
+def _share_by_loops(value, old_value, value_target, mask, *, clip=0.2):
+    arrays = (value, old_value, value_target, mask)
+    rows = zip(*(a.ravel().tolist() for a in arrays), strict=True)
+    found = []
+    for v, old, target, m in rows:
+        moved = old + max(-clip, min(clip, v - old))
+        if m:
+            # of a value inside the bounds the two errors are one, up to rounding
+            found.append(
+                abs(v - old) > clip and (moved - target) ** 2 > (v - target) ** 2
+            )
+    return xp.asarray(sum(found) / max(len(found), 1))
+
+
+def share_over_answers(value, old_value, value_target, mask, *, clip=0.2):
+    silent = [
+        silent_share.unchecked(*(x[i : i + 1] for x in rows), clip=clip)
+        for rows in [(value, old_value, value_target, mask)]
+        for i in range(len(mask))
+    ]
+    return xp.stack(silent).mean()
+
+
+SHARE_OVER_ANSWERS = Deviation(
+    "mean over answers",
+    share_over_answers,
+    seen_in="ROLL 0.3.0 roll/pipeline/base_worker.py, vf_clipfrac",
+    computes="the mean over answers of each answer's share",
+)
+
+
 def at_the_old_value(inputs):
     """the values are the old ones"""
     return {**inputs, "value": inputs["old_value"]}
@@ -111,7 +143,7 @@ def at_the_old_value(inputs):
 FREE = {"clip": 1e14}
 METHOD = Method(
     key="engstrom2020implementation",
-    provenance={"confirmed": ("clipped", "objective", "gradient")},
+    provenance={"confirmed": ("clipped", "objective", "gradient", "share")},
     functions=(
         Objective(
             f=value_loss,
@@ -139,6 +171,13 @@ METHOD = Method(
                 Limit("value_loss.value_loss", {**FREE, "kind": "clipped"}, FREE),
             ),
             deviations=(NOT_HALVED, SIGNED_MAXIMUM),
+        ),
+        Estimator(
+            f=silent_share,
+            interface=VALUES,
+            settings={"default": {}, "probe": {"clip": 0.35}},
+            brute_force=_share_by_loops,
+            deviations=(SHARE_OVER_ANSWERS,),
         ),
     ),
 )
