@@ -1,5 +1,7 @@
 """What is known of `trref.tokens.value_loss`."""
 
+import dataclasses
+
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Interface, Limit, Method, Objective
 from trref.tokens.terms import token_weights
@@ -44,7 +46,6 @@ VALUES = Interface(
         ),
         "no tokens at all": lambda: _edge([[0.3, -0.1]], 0.5, [[0, 0]]),
         "one token": lambda: _edge([[0.9]], [[0.1]]),
-        "one silent token": lambda: _edge([[0.9]], [[2.0]]),
     },
 )
 
@@ -174,7 +175,10 @@ METHOD = Method(
         ),
         Estimator(
             f=silent_share,
-            interface=VALUES,
+            interface=dataclasses.replace(
+                VALUES,
+                edges={**VALUES.edges, "one silent": lambda: _edge([[0.9]], [[2.0]])},
+            ),
             settings={"default": {}, "probe": {"clip": 0.35}},
             brute_force=_share_by_loops,
             deviations=(SHARE_OVER_ANSWERS,),
