@@ -74,7 +74,9 @@ cosine within 1e-6 of :math:`\theta_w` counts as not below it, so that rounding 
 first of the pair win. Where there is no previous gradient, or it is 0, :math:`S_i = 0`.
 
 **Where implementations differ.** The authors' code keeps, as the previous gradients, the ones that it has just
-corrected in place. Its older mode, still on the flow chart, sets the loser to 0.
+corrected in place, and takes scores of what earlier corrections have left of the gradients. Its older mode, on the flow
+chart the one where the winner takes all, has zones: below :math:`\theta_c` the loser is set to 0, below
+:math:`\theta_m` it alone is made orthogonal, and in a milder conflict both are corrected in full.
 
 **Provenance.** Equations are confirmed in the paper's text and the authors' code. That code keeps one history of
 winners for all pairs; here each pair has its own.

@@ -132,6 +132,10 @@ STATE = Interface(
             [[0.4, 0.9165], [0.332, 0.943]],
             [1.0, 0.6491],
         ),
+        "a correction changes who is steady": lambda: _state(
+            [[2.0, -2.0], [-2.0, -3.0], [0.0, 2.0]],
+            [[3.0, 3.0], [-3.0, 2.0], [-2.0, -1.0]],
+        ),
         "three at odds": lambda: _state(
             [[1.0, 0.1, 0.0], [-0.6, 0.9, 0.2], [-0.5, -1.0, 0.3]],
             average=[1.0, 2.0, 0.1],
@@ -140,21 +144,9 @@ STATE = Interface(
 )
 
 
-def _by_lists(
-    gradients,
-    previous,
-    norm_average,
-    wins,
-    *,
-    weak=0.0,
-    main=-0.5,
-    crit=-0.8,
-    power=2.0,
-    stability_weight=0.8,
-    beta=0.95,
-    window=3,
-    eps=1e-8,
-):
+def _loop(gradients, previous, norm_average, wins, thresholds, how, again):
+    """Resolve pairs, with scores of the gradients as they were, or again of what is left of them."""
+    stability_weight, beta, window, eps = how
     rows, before = gradients.tolist(), previous.tolist()
     sizes = [math.hypot(*g) for g in rows]
     average = [
@@ -173,9 +165,14 @@ def _by_lists(
             for j in range(i + 1, M)
             if any(rows[i]) and any(rows[j])
         }
-        if not pairs or min(pairs.values()) >= weak - 1e-6:
+        if not pairs or min(pairs.values()) >= thresholds["weak"] - 1e-6:
             break
         pair = min(pairs, key=pairs.get)
+        if again:
+            sizes = [math.hypot(*g) for g in rows]
+            stable = [
+                max(0.0, _cosine(g, h)) for g, h in zip(rows, before, strict=True)
+            ]
         a = {k: sizes[k] / (average[k] + eps) for k in pair}
         score = {
             k: stability_weight * stable[k]
@@ -188,18 +185,51 @@ def _by_lists(
             w, l = l, w
         streak[w, l] += 1
         streak[l, w] = 0.0
-        new = _two(
-            xp.array(rows[w]),
-            xp.array(rows[l]),
-            weak=weak,
-            main=main,
-            crit=crit,
-            power=power,
-        )
+        new = _two(xp.array(rows[w]), xp.array(rows[l]), **thresholds)
         rows[w], rows[l] = new.winner.tolist(), new.loser.tolist()
     after = xp.array(rows)
     table = xp.array([[float(streak[i, j]) for j in range(M)] for i in range(M)])
     return Resolved(after.sum(0), after, gradients, xp.array(average), table)
+
+
+def _by_lists(
+    gradients,
+    previous,
+    norm_average,
+    wins,
+    *,
+    weak=0.0,
+    main=-0.5,
+    crit=-0.8,
+    power=2.0,
+    stability_weight=0.8,
+    beta=0.95,
+    window=3,
+    eps=1e-8,
+):
+    thresholds = {"weak": weak, "main": main, "crit": crit, "power": power}
+    how = stability_weight, beta, window, eps
+    return _loop(gradients, previous, norm_average, wins, thresholds, how, False)
+
+
+def _scored_again(
+    gradients,
+    previous,
+    norm_average,
+    wins,
+    *,
+    weak=0.0,
+    main=-0.5,
+    crit=-0.8,
+    power=2.0,
+    stability_weight=0.8,
+    beta=0.95,
+    window=3,
+    eps=1e-8,
+):
+    thresholds = {"weak": weak, "main": main, "crit": crit, "power": power}
+    how = stability_weight, beta, window, eps
+    return _loop(gradients, previous, norm_average, wins, thresholds, how, True)
 
 
 def _keeps_the_corrected(
@@ -234,9 +264,16 @@ def _keeps_the_corrected(
     return told._replace(previous=told.gradients.copy())
 
 
-def _winner_takes_all(winner, loser, *, weak=0.0, main=-0.5, crit=-0.8, power=2.0):
-    conflict = (winner * loser).sum() < 0
-    return Pair(winner.copy(), xp.where(conflict, 0, loser))
+def _zones(winner, loser, *, weak=0.0, main=-0.5, crit=-0.8, power=2.0):
+    lengths = xp.sqrt((winner * winner).sum() * (loser * loser).sum())
+    c = (winner * loser).sum() / xp.where(lengths > 0, lengths, 1)
+    squares = (xp.where((v * v).sum() > 0, (v * v).sum(), 1) for v in (winner, loser))
+    other, own = (lengths * c / square for square in squares)
+    projected = xp.where(c < crit, 0, loser - other * winner)
+    return Pair(
+        winner - xp.where((c >= main) & (c < weak), own, 0) * loser,
+        xp.where(c < weak, projected, loser),
+    )
 
 
 def _as_a_list(pair):
@@ -307,10 +344,11 @@ METHOD = Method(
             brute_force=_two,
             deviations=(
                 Deviation(
-                    "winner takes all",
-                    _winner_takes_all,
-                    seen_in="AlevLab-dev/GCond grad_conductor.py, the legacy mode",
-                    computes="0 in the place of a loser, whatever the angle",
+                    "zones",
+                    _zones,
+                    seen_in="AlevLab-dev/GCond grad_conductor.py (1b0518a), use_smooth_logic=False",
+                    computes="0 in the place of a loser below crit, a full projection of it below main, and of both "
+                    "in a milder conflict",
                 ),
             ),
         ),
@@ -339,6 +377,12 @@ METHOD = Method(
                     _keeps_the_corrected,
                     seen_in="AlevLab-dev/GCond grad_conductor.py",
                     computes="as the previous gradients those that were corrected in place",
+                ),
+                Deviation(
+                    "scored again",
+                    _scored_again,
+                    seen_in="AlevLab-dev/GCond grad_conductor.py (1b0518a), _run_arbitrator",
+                    computes="scores of what earlier corrections have left of the gradients",
                 ),
             ),
         ),
