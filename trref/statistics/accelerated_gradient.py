@@ -57,7 +57,8 @@ solution as the next start. Entries in which `penalized` is 0 (an intercept) bea
 
 **Provenance.** Confirmed in the authors' package (nonconvexAG 1.1.6), but for the test at the end.
 
-Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University.
+Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University,
+2025, arXiv:2509.08155.
 """
 
 import math

@@ -62,7 +62,8 @@ it.
 **Provenance.** Confirmed in the authors' package (fastHDMI) but for the bandwidths, which it takes from a library, and
 the density of classes.
 
-Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University.
+Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University,
+2025, arXiv:2509.08155.
 """
 
 import math

@@ -77,7 +77,8 @@ code has the concave part's derivative with the wrong sign: of all of it for MCP
 **Provenance.** Penalties and derivatives are confirmed in the authors' package (nonconvexAG 1.1.6), the proximal maps
 are the classical ones, compared with minimisation over candidates.
 
-Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University.
+Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University,
+2025, arXiv:2509.08155.
 """
 
 from typing import Annotated

@@ -47,7 +47,8 @@ would shrink along the way, :math:`\beta` would be 0, and the method two proxima
 
 **Provenance.** Reconstructed from the thesis' abstract, which names the method.
 
-Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University.
+Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University,
+2025, arXiv:2509.08155.
 """
 
 import warnings

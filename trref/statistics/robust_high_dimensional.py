@@ -48,7 +48,8 @@ result is quoted, and with it whether the tails are heavy or cut.
 **Provenance.** Reconstructed from the thesis' abstract, and from what is known of the entropies of Tsallis; who
 maximises what was tried by numbers.
 
-Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University.
+Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University,
+2025, arXiv:2509.08155.
 """
 
 import math

@@ -58,7 +58,8 @@ t distributed and independent are another model, whose sum has no closed form.
 **Provenance.** Reconstructed from the thesis' abstract and the density of the t distribution; the gradient by
 differences.
 
-Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University.
+Yang, *Contributions to Robust and Efficient Methods for Analysis of High Dimensional Data*, thesis, McGill University,
+2025, arXiv:2509.08155.
 """
 
 import math
