@@ -95,6 +95,8 @@ def test_a_lost_rank_ends_the_run_and_it_goes_on_from_the_last_round(tmp_path):
 
     other = _run(MPIEXEC, "-n", "1", *PROGRAM, "fedavg", *more, "--resume")
     assert other.returncode != 0 and "holds another run: fedimpro" in other.stderr
+    nowhere = _run(MPIEXEC, "-n", "2", *PROGRAM, "fedavg", "--save", str(tmp_path / "none" / "run.npz"))
+    assert nowhere.returncode != 0 and "no round was completed, and nothing was saved" in nowhere.stderr
 
 
 def test_graphs_go_on_from_a_saved_state():

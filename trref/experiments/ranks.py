@@ -196,6 +196,8 @@ def _save(path, call, done, state):
 
 
 def _load(path, call):
+    if not path.is_file():
+        raise ValueError(f"--resume needs a saved run, and {path} is none")
     with np.load(path, allow_pickle=False) as saved:
         if saved["call"].tolist() != call:
             raise ValueError(
@@ -207,14 +209,16 @@ def _load(path, call):
 
 _WATCHER = """
 import sys
-said = sys.stdin.read().split()
+none, some = sys.argv[1:]
+said = sys.stdin.read().split() or ["0"]
 if "end" not in said:
-    print(sys.argv[1].replace("{round}", said[-1] if said else "0"), file=sys.stderr, flush=True)
+    left = none if said[-1] == "0" else some.replace("{round}", said[-1])
+    print(f"a rank was lost; {left}", file=sys.stderr, flush=True)
 """
 
 
 @contextlib.contextmanager
-def _watched(comm, text):
+def _watched(comm, path):
     """A process beside rank 0 that outlives it; it is told of each round, and speaks if the ranks end without a word.
 
     When a rank is killed, MPI kills the others, and none of them can say anything.
@@ -223,7 +227,7 @@ def _watched(comm, text):
         yield lambda done: None
         return
     watcher = subprocess.Popen(
-        [sys.executable, "-c", _WATCHER, text],
+        [sys.executable, "-c", _WATCHER, _last(path, 0), _last(path, "{round}")],
         stdin=subprocess.PIPE,
         start_new_session=True,
         text=True,
@@ -278,28 +282,37 @@ def main(arguments=None):
         _run(comm, options, told)
     except Exception as error:
         why = f"rank {comm.rank} of {comm.size} ends the run: {error}"
-        last = _last(options.save).replace("{round}", str(told["round"]))
+        last = _last(options.save, told["round"])
         print(f"{why}\n{last}", file=sys.stderr, flush=True)
         comm.Abort(1)
 
 
-def _last(path):
-    """What is left of a run that ended early; {round} stands for a number."""
+def _last(path, done):
+    """What is left of a run that ended early after so many rounds."""
+    if done == 0:
+        return "no round was completed, and nothing was saved"
     left = "nothing was saved"
     if path:
         left = f"{path} holds it, and --resume goes on from there"
-    return f"round {{round}} was the last that all completed; {left}"
+    return f"round {done} was the last that all completed; {left}"
 
 
 def _run(comm, options, told):
     call = [options.method, f"clients {options.clients}", f"seed {options.seed}"]
-    done, state = _load(options.save, call) if options.resume else (0, None)
-    told["round"] = done
+    done, state = 0, None
+    if comm.rank == 0 and options.save and not options.save.parent.is_dir():
+        raise ValueError(
+            f"--save names the folder {options.save.parent}, which there is not"
+        )
+    if comm.rank == 0 and options.resume:
+        done, state = _load(options.save, call)
+    told["round"], state = comm.bcast((done, state))
+    done = told["round"]
     places = comm.gather(f"process {os.getpid()} on {socket.gethostname()}")
     if comm.rank == 0:
         ranks = ", ".join(f"{rank} is {place}" for rank, place in enumerate(places))
         print(f"{options.method}, {options.clients} clients; rank {ranks}", flush=True)
-    with _watched(comm, f"a rank was lost; {_last(options.save)}") as tell:
+    with _watched(comm, options.save) as tell:
         tell(done)
 
         def keep(r, state):
