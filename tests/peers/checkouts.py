@@ -27,16 +27,19 @@ FOLDER = pathlib.Path(os.environ.get("TRREF_CHECKOUTS", "checkouts"))
 WITHIN = {"prime-rl": "src"}  # where the packages stand in a folder of the checkout
 ABSENT = {
     "EasyR1": (),
+    "direct-preference-optimization": ("omegaconf", "preference_datasets", "tensor_parallel", "utils", "wandb"),
     "NeMo-RL": ("nemo_rl.distributed", "nemo_rl.models", "nemo_rl.data", "nemo_rl.algorithms.x_token", "nemo_rl.utils"),
     "ROLL": ("roll.configs", "roll.pipeline.rlvr.rlvr_config", "roll.platforms", "roll.utils.logging"),
     "open-instruct": ("deepspeed", "olmo_core", "ray", "wandb", "open_instruct"),
     "prime-rl": ("beartype", "jaxtyping", "prime_rl.configs", "prime_rl.utils"),
     "sam": (),
     "slime": (),
+    "spinningup": ("gym", "spinup.utils"),
 }
 PRESENT = {
     "open-instruct": (
         "open_instruct",
+        "open_instruct.dpo_utils",
         "open_instruct.grpo_utils",
         "open_instruct.model_utils",
         "open_instruct.rl_utils",

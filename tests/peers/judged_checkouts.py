@@ -5,6 +5,7 @@ import types
 
 from tests.peers import checkouts
 from tests.peers.judged import TORCH, Judged, signature
+from tests.peers.judged_losses import PAIR
 from tests.peers.judged_trainers import NO_DUAL_CLIP, TOKENS, _of_tokens
 from trref.conformance import Options
 
@@ -287,6 +288,55 @@ def _rows_of_one_episode(estimate):
         return found.reshape(shape)
 
     return gae
+
+
+# ------------------------------------------------------------------------------------------- pairs, and Spinning Up
+
+
+def _pairs(module, name, keywords, means=False, free=False, **fixed):
+    """A loss of each pair; `keywords` are the catalogue's names of its own. With `means` it gets means over tokens."""
+
+    def make():
+        loss = getattr(checkouts.load(*module), name)
+
+        def f(chosen_log_prob, rejected_log_prob, chosen_length=1.0, rejected_length=1.0, **given):
+            named = {theirs: given[ours] for ours, theirs in keywords.items()}
+            if "gamma" in given:
+                named["gamma_beta_ratio"] = given["gamma"] / given["beta"]
+            lengths = (chosen_length, rejected_length) if means else (1.0, 1.0)
+            answers = [x / n for x, n in zip((chosen_log_prob, rejected_log_prob), lengths, strict=True)]
+            if name != "simpo_loss":
+                ref = [given.get(n, 0 * chosen_log_prob) for n in PAIR[2:]]
+                answers += [x / n for x, n in zip(ref, lengths, strict=True)]
+            return loss(*answers, **named, **fixed)[0].mean()
+
+        names = PAIR[:2] if free or name == "simpo_loss" else PAIR
+        more = ["gamma"] if name == "simpo_loss" else []
+        return signature(f, [*names, *(LENGTHS if means else [])], [*keywords, *more])
+
+    return make
+
+
+LENGTHS = ["chosen_length", "rejected_length"]
+AUTHORS = "direct-preference-optimization", "trainers"
+DPO_UTILS = "open-instruct", "open_instruct.dpo_utils"
+SMOOTHED = {"beta": "beta", "label_smoothing": "label_smoothing"}
+
+
+def _spinning_up():
+    """Its buffer, filled with one episode: what follows a cut is the last value."""
+    module = checkouts.load("spinningup", "spinup.algos.pytorch.ppo.ppo")
+
+    def estimate(rewards, values, gamma, lam):
+        import torch
+
+        buffer = module.PPOBuffer((1,), (), rewards.shape[1], gamma, lam)
+        for reward, value in zip(rewards[0].numpy(), values[0].numpy(), strict=True):
+            buffer.store(0.0, 0.0, reward, value, 0.0)
+        buffer.finish_path()
+        return torch.tensor(buffer.adv_buf, dtype=rewards.dtype)[None], None
+
+    return _rows_of_one_episode(estimate)
 
 
 def _sam():
@@ -648,6 +698,70 @@ JUDGED = (
         True,
         "the published estimates, not standardised",
         TORCH,
+    ),
+    Checkout(
+        "direct-preference-optimization (the authors') preference_loss",
+        "direct-preference-optimization",
+        "dpo.dpo",
+        _pairs(AUTHORS, "preference_loss", SMOOTHED),
+        True,
+        "the published loss of sums; its label_smoothing is the conservative form",
+        TORCH,
+    ),
+    Checkout(
+        "direct-preference-optimization (the authors') preference_loss, reference_free=True",
+        "direct-preference-optimization",
+        "dpo.reference_free",
+        _pairs(AUTHORS, "preference_loss", SMOOTHED, free=True, reference_free=True),
+        True,
+        "the reference gives both answers the same probability",
+        TORCH,
+    ),
+    Checkout(
+        "direct-preference-optimization preference_loss, ipo=True",
+        "direct-preference-optimization",
+        "ipo.ipo",
+        _pairs(AUTHORS, "preference_loss", {"tau": "beta"}, ipo=True),
+        True,
+        "the squared distance, of sums",
+        TORCH,
+    ),
+    Checkout(
+        "open-instruct dpo_loss",
+        "open-instruct",
+        "dpo.dpo",
+        _pairs(DPO_UTILS, "dpo_loss", SMOOTHED),
+        True,
+        "the published loss; its label_smoothing is the conservative form",
+        TORCH,
+    ),
+    Checkout(
+        "open-instruct dpo_loss, of means (dpo_norm)",
+        "open-instruct",
+        "dpo.length_normalised",
+        _pairs(DPO_UTILS, "dpo_loss", SMOOTHED, means=True),
+        True,
+        "the loss of means over tokens",
+        TORCH,
+    ),
+    Checkout(
+        "open-instruct simpo_loss",
+        "open-instruct",
+        "simpo.simpo",
+        _pairs(DPO_UTILS, "simpo_loss", SMOOTHED, means=True),
+        True,
+        "the published loss, with gamma over beta for the margin",
+        TORCH,
+    ),
+    Checkout(
+        "Spinning Up PPOBuffer",
+        "spinningup",
+        "gae.gae",
+        _spinning_up,
+        False,
+        "the published estimates, kept in float32",
+        TORCH,
+        explained="float32",
     ),
     Checkout(
         "davda54/sam SAM",
