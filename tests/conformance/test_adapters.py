@@ -20,6 +20,7 @@ NEEDS = {
     "torch_optimizers.py": ["torch"],
     "torchrl_gae.py": ["torchrl"],
     "trainer_with_config.py": ["torch"],
+    "trl_grpo.py": ["trl"],
 }
 TRAINERS = {  # what cannot be imported whole: see tests.peers.trainers
     "areal_policy_loss.py": "areal",
