@@ -92,6 +92,29 @@ def _sequential(W, H, *, sparsity=0.5, pruned=0, run=4, block=128, damping=0.01)
     return W
 
 
+def _one_more_of_each(W, H, *, sparsity=0.5, pruned=0, run=4, block=128, damping=0.01):
+    if pruned:
+        return sparsegpt(
+            W,
+            H,
+            sparsity=sparsity,
+            pruned=pruned,
+            run=run,
+            block=block,
+            damping=damping,
+        )
+    W, H = damped(W, H, damping)
+    corner = [np.linalg.inv(H[j:, j:])[0, 0] for j in range(len(H))]
+    for j in range(len(H)):
+        if j % block == 0:
+            at = slice(j, j + block)
+            scores = W[:, at] ** 2 / np.array(corner[at])
+            place = min(int(sparsity * scores.size), scores.size - 1)
+            kept = scores > np.sort(scores.ravel())[place]
+        W = passed_on(W, H, j, W[:, j] * kept[:, j % block])
+    return W
+
+
 def _row(rng, size):
     X = rng.standard_normal((size, size + 8))
     return {
@@ -119,6 +142,13 @@ SETTINGS = {
     "1 of 2": {"pruned": 1, "run": 2},
 }
 
+REFUSED = {
+    "runs that do not divide the row": {"pruned": 2, "run": 3},
+    "more pruned than there is in a run": {"pruned": 5, "run": 4},
+    "weights that are too large": {"W": 1e31},
+}
+
+
 METHOD = Method(
     key="hong2024decoding",
     provenance="confirmed",
@@ -142,6 +172,7 @@ METHOD = Method(
                     computes="a mask without all that are at most the sorted size at the place of the whole part",
                 ),
             ),
+            refused=REFUSED,
         ),
         Estimator(
             f=wanda_mask,
@@ -149,6 +180,7 @@ METHOD = Method(
             settings=SETTINGS,
             limits=(Limit("pruning.magnitude_mask", {}, {}, where=_one_length),),
             **only("W", "X"),
+            refused=REFUSED,
         ),
         Estimator(
             f=remove_weight,
@@ -188,6 +220,13 @@ METHOD = Method(
             example=lambda rng, size: square(rng, max(size, 4)),
             edges=only("W", "H")["edges"],
             sizes=(4, 8, 12),
+            refused={
+                "runs that do not divide the row": {"pruned": 2, "run": 3},
+                "more pruned than there is in a run": {"pruned": 5, "run": 4},
+                "weights that are too large": {"W": 1e31},
+                "an H that is not symmetric": {"H": lambda H: H + H[:1]},
+                "a negative diagonal": {"H": lambda H: -H},
+            },
         ),
     ),
 )

@@ -93,10 +93,10 @@ def _unmasked(queries, patches, theta, question, mask, *, heads, hidden, layers,
     )
 
 
-def _norm(row, gain, bias):
+def _norm(row, gain, bias, eps=1e-12):
     mean = math.fsum(row) / len(row)
     variance = math.fsum((v - mean) ** 2 for v in row) / len(row)
-    scale = math.sqrt(variance + 1e-12)
+    scale = math.sqrt(variance + eps)
     return [g * (v - mean) / scale + b for v, g, b in zip(row, gain, bias, strict=True)]
 
 
@@ -145,16 +145,26 @@ def _look(rows, read, w, name, heads, keep):
 def _first_maps(
     queries, patches, theta, question, mask, *, heads, hidden, layers, width
 ):
-    """Number by number, up to the first look at the image."""
+    sizes = {"hidden": hidden, "layers": layers, "width": width}
+    return _looks(queries, patches, theta, question, mask, heads, sizes, 1e-12)
+
+
+def _wide_epsilon(
+    queries, patches, theta, question, mask, *, heads, hidden, layers, width
+):
+    sizes = {"hidden": hidden, "layers": layers, "width": width}
+    return _looks(queries, patches, theta, question, mask, heads, sizes, 1e-5)
+
+
+def _looks(queries, patches, theta, question, mask, heads, sizes, eps):
+    """Number by number, up to the first look at the image, whose norm has an epsilon of its own."""
     N, P, V = patches.shape
     tokens = 0 if question is None else question.shape[1]
     shapes = layout(
         dim=queries.shape[1],
         vision=V,
         tokens=tokens,
-        hidden=hidden,
-        layers=layers,
-        width=width,
+        **sizes,
     )
     parts = flat.split(theta, list(shapes.values()))
     w = {name: part.tolist() for name, part in zip(shapes, parts, strict=True)}
@@ -175,7 +185,8 @@ def _first_maps(
             for r, o in zip(rows, read, strict=True)
         ]
         image = [
-            _norm(p, w["vision.gain"], w["vision.bias"]) for p in patches[i].tolist()
+            _norm(p, w["vision.gain"], w["vision.bias"], eps)
+            for p in patches[i].tolist()
         ]
         keep = [1] * P if mask is None else mask[i].tolist()
         maps, _ = _look(rows[: len(queries)], image, w, "0.cross", heads, keep)
@@ -189,6 +200,14 @@ def _nothing_masked(inputs):
     if mask is None:
         return inputs
     return {**inputs, "mask": xp.ones_like(mask)}, {**inputs, "mask": None}
+
+
+REFUSED = {
+    "heads that do not divide": {"heads": 3},
+    "parameters of no network": {"theta": lambda theta: theta[:-1]},
+    "large parameters": {"theta": 2e3},
+    "an image without patches": {"mask": 0},
+}
 
 
 METHOD = Method(
@@ -231,6 +250,7 @@ METHOD = Method(
                     computes="padded patches as zero vectors under a mask of ones",
                 ),
             ),
+            refused=REFUSED,
         ),
         Estimator(
             f=attention_maps,
@@ -238,6 +258,15 @@ METHOD = Method(
             settings={"default": ONE_HEAD, "probe": SIZES},
             sizes=(2, 5),
             brute_force=_first_maps,
+            deviations=(
+                Deviation(
+                    "a wide epsilon",
+                    _wide_epsilon,
+                    seen_in="YanZehong/TRUST-VL, llava/model/multimodal_projector/builder.py",
+                    computes="1e-5 in the place of 1e-12 in the norm of the patches",
+                ),
+            ),
+            refused=REFUSED,
         ),
     ),
 )
