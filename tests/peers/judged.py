@@ -196,6 +196,9 @@ def _torchrl_gae():
 # ------------------------------------------------------------------------------------------------------ token losses
 
 
+KERNEL = ("k_pos", "lambda_pos", "k_neg", "lambda_neg")  # of VESPO
+
+
 def _trl(loss_type, *, level="token", delta=None, beta=0.0, clip_names=("clip", "clip"), max_length=1):
     """TRL's own loss method, run on a stand-in for the trainer that hands it the given log-probabilities."""
 
@@ -217,13 +220,17 @@ def _trl(loss_type, *, level="token", delta=None, beta=0.0, clip_names=("clip", 
                 _entropy_bonus_enabled=False,
                 accelerator=accelerator,
                 args=types.SimpleNamespace(
-                    delta=hyper.get("bound", delta), use_bias_correction_kl=False, steps_per_generation=1
+                    delta=hyper.get("bound", delta),
+                    use_bias_correction_kl=False,
+                    steps_per_generation=1,
+                    **{f"vespo_{name}": hyper.get(name) for name in KERNEL},
                 ),
                 aux_loss_enabled=False,
                 beta=hyper.get("kl_weight", beta),
                 current_gradient_accumulation_steps=1,
-                epsilon_low=hyper[clip_names[0]],
-                epsilon_high=hyper[clip_names[1]],
+                epsilon_low=hyper.get(clip_names[0]),
+                epsilon_high=hyper.get(clip_names[1]),
+                get_gamma_weights=getattr(GRPOTrainer, "get_gamma_weights", None),
                 importance_sampling_level=level,
                 loss_type=loss_type,
                 max_completion_length=max_length,
@@ -249,6 +256,7 @@ def _trl(loss_type, *, level="token", delta=None, beta=0.0, clip_names=("clip", 
         names = ["log_prob", "old_log_prob", "advantage", "mask", *(["ref_log_prob"] if beta else [])]
         keywords = [*dict.fromkeys(clip_names), *(["bound"] if delta else []), *(["kl_weight"] if beta else [])]
         keywords += ["max_length"] if loss_type == "dr_grpo" else []
+        keywords = KERNEL if loss_type == "vespo" else keywords
         return signature(loss, names, keywords)
 
     return make

@@ -717,6 +717,16 @@ JUDGED = (
         TORCH,
     ),
     Judged(
+        "TRL GRPOTrainer, loss_type='vespo'",
+        "trl",
+        "vespo.vespo",
+        _trl("vespo"),
+        False,
+        "the published loss, with log-ratios of tokens clamped to ±20 before they are added",
+        TORCH,
+        explained="'log-ratios of tokens clamped to ±20'",
+    ),
+    Judged(
         "TRL DPOTrainer, loss_type='sigmoid'",
         "trl",
         "dpo.dpo",

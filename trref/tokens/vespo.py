@@ -51,10 +51,11 @@ is 0. An answer without tokens has W = 1 and gives nothing, and an advantage of 
 
 **Where implementations differ.** The authors' code takes the sign of the advantage at an answer's first position for
 the whole answer, which matters where tokens have advantages of their own; TRL takes each token's. Both clamp each
-token's log-ratio to ±20 before they add them up, so that large ones of both signs no longer cancel.
+token's log-ratio to ±20 before they add them up, so that large ones of both signs no longer cancel, and rates to
+:math:`10^{-4}` or more.
 
-**Provenance.** Confirmed: by the code of the authors (FloyedShen/VESPO) and of TRL, of February and July 2026, which
-agree in kernel, constants and the bound of 20. Below -20 and -18 they bound the logarithm, too, where with the default
+**Provenance.** Confirmed: by the code of the authors (FloyedShen/VESPO, February 2026) and of TRL 1.16.0, which agree
+in kernel, constants and the bound of 20. Below -20 and -18 they bound the logarithm, too, where with the default
 constants the weight is 0 to fourteen digits. Both average over all tokens; TRL's documentation writes the sum over an
 answer. The paper's derivation of the kernel and its bound of the variance were not read; where the kernel is largest,
 and how large, is derived and checked.

@@ -89,9 +89,9 @@ def tokens_clamped(
 ):
     shape = {
         "k_pos": k_pos,
-        "lambda_pos": lambda_pos,
+        "lambda_pos": max(lambda_pos, 1e-4),
         "k_neg": k_neg,
-        "lambda_neg": lambda_neg,
+        "lambda_neg": max(lambda_neg, 1e-4),
     }
     clamped, _ = clamped_log_ratio(log_prob, old_log_prob)
     weight = gamma_weight.unchecked(clamped, 0 * clamped, advantage, mask, **shape)
@@ -104,8 +104,8 @@ def tokens_clamped(
 TOKENS_CLAMPED = Deviation(
     "log-ratios of tokens clamped to ±20",
     tokens_clamped,
-    seen_in="FloyedShen/VESPO recipe/vespo/code/core_algos.py and TRL trl/trainer/grpo_trainer.py, get_gamma_weights",
-    computes="the product of ratios that are bounded one by one",
+    seen_in="FloyedShen/VESPO recipe/vespo/code/core_algos.py; TRL 1.16.0 trl/trainer/grpo_trainer.py, loss_type='vespo'",
+    computes="the product of ratios that are bounded one by one, and rates of at least 1e-4",
 )
 
 
