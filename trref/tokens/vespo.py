@@ -43,11 +43,11 @@ log-probabilities belong here. Nothing divides by the length, so that long answe
 sooner. The logarithm of W is held at 20 or less, so that nothing overflows; with the default constants the weight there
 is 0. An answer without tokens has W = 1 and gives nothing, and an advantage of 0 gives nothing.
 
-==========================  ========================
-:math:`k_+,\ k_-`           `k_pos`, `k_neg`
-:math:`\lambda_+,\lambda_-`  `lambda_pos`, `lambda_neg`
-:math:`\varphi(W)`          `weight`
-==========================  ========================
+=============================  ========================
+:math:`k_+,\ k_-`              `k_pos`, `k_neg`
+:math:`\lambda_+,\ \lambda_-`  `lambda_pos`, `lambda_neg`
+:math:`\varphi(W)`             `weight`
+=============================  ========================
 
 **Where implementations differ.** The authors' code takes the sign of the advantage at an answer's first position for
 the whole answer, which matters where tokens have advantages of their own; TRL takes each token's. Both clamp each
