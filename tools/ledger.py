@@ -17,10 +17,17 @@ LEDGER = ROOT / "docs" / "ledger"
 def judged(methods=()):
     """Return method -> what is judged, of these methods or all."""
     sys.path.insert(0, str(ROOT))
-    from tests.peers import judged, judged_checkouts, judged_libraries, judged_losses, judged_trainers
+    from tests.peers import (
+        judged,
+        judged_checkouts,
+        judged_libraries,
+        judged_losses,
+        judged_schedulers,
+        judged_trainers,
+    )
 
     found = {}
-    modules = judged, judged_trainers, judged_losses, judged_libraries, judged_checkouts
+    modules = judged, judged_trainers, judged_losses, judged_libraries, judged_schedulers, judged_checkouts
     for entry in (entry for module in modules for entry in module.JUDGED):
         method = entry.function.partition(".")[0]
         if not methods or method in methods:

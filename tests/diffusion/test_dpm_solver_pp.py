@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from trref.diffusion.dpm_solver_pp import multistep, singlestep_2, singlestep_3
+from trref.diffusion.dpm_solver_pp import multistep, singlestep_2, singlestep_3, step_orders
 from trref.diffusion.noise_schedules import log_snr
 from trref.diffusion.score_models import ddim_from_noise
 from trref.diffusion.symplectic_adjoint import solve_flow
@@ -100,6 +100,14 @@ def test_the_step_to_the_data_gives_the_prediction(f):
     seen = []
     f(lambda x, t: seen.append(t[0]) or 0 * x, one, np.array([2.0, 0.0]))
     assert len(seen) == 1, "the last step asks once"
+
+
+def test_orders_spend_the_calls_and_end_low():
+    found = {n: step_orders(calls=n).tolist() for n in (1, 2, 3, 6, 7, 8)}
+    assert found == {1: [1], 2: [2], 3: [2, 1], 6: [3, 2, 1], 7: [3, 3, 1], 8: [3, 3, 2]}
+    assert step_orders(calls=5, order=2).tolist() == [2, 2, 1]
+    assert step_orders(calls=4, order=2).tolist() == [2, 2]
+    assert all(step_orders(calls=n, order=k).sum() == n for n in range(1, 20) for k in (1, 2, 3))
 
 
 def test_lower_order_at_the_end():

@@ -13,6 +13,7 @@ from trref.diffusion.dual_adversarial_jem import (
     energy,
     generate,
     separation,
+    step_schedule,
 )
 from trref.nn import mlp
 from trref.problems.networks import ClassifierLoss
@@ -142,6 +143,16 @@ def test_ties_count_half():
     where = np.array([0, 0]), np.array([1, 0])
     assert separation(real, other, *where) == 0.25  # s ties with the first, loses to the second, for both
     assert separation(real, other, *where, by="label") == 0.125  # 1 = 1 counts half, the others are lost
+
+
+def test_samples_take_a_step_more_when_they_are_easy():
+    always = step_schedule(np.ones(10), window=3, most=2)
+    assert always.tolist() == [0, 0, 1, 1, 1, 2, 2, 2, 2, 2], "three rounds each, and no more than two"
+    assert step_schedule(np.zeros(5), window=1).tolist() == [0] * 5
+    # the mean of three is 0.8 for the first time in round 4; what was seen before does not count again
+    shares = np.array([0.6, 0.7, 0.8, 0.95, 0.7, 0.8, 0.95])
+    assert step_schedule(shares, window=3).tolist() == [0, 0, 0, 1, 1, 1, 2]
+    assert step_schedule(shares, window=3, threshold=0.85).tolist() == [0] * 7
 
 
 def test_the_whole_loss_is_the_sum_and_its_gradient_that_of_differences():

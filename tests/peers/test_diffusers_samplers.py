@@ -12,7 +12,7 @@ import pytest
 from tests.peers import trainers
 from trref.catalog import find
 from trref.diffusion.ddpm import ancestral_step
-from trref.diffusion.dpm_solver_pp import multistep, singlestep_2, singlestep_3
+from trref.diffusion.dpm_solver_pp import multistep, singlestep_2, singlestep_3, step_orders
 from trref.diffusion.edm_heun import churned_path, karras_levels
 from trref.diffusion.flow_euler import euler_step, stochastic_step
 from trref.diffusion.noise_schedules import time_at
@@ -122,7 +122,7 @@ def _released_path(name, calls, levels, churn=0.0, z=None):
 def test_euler_steps():
     levels = np.append(karras_levels(np.linspace(0, 1, 6), smallest=0.1, largest=5.0), 0.0)
     ours = churned_path(MODEL, 5 * PLANE, np.zeros((6, 3, 2)), levels, rule="euler")
-    assert np.allclose(_released_path("euler_discrete", levels[:-1], levels), ours, atol=2e-5)
+    assert np.allclose(_released_path("euler_discrete", levels[:-1], levels), ours, rtol=1e-5, atol=2e-5)
 
 
 def test_heun_steps():
@@ -130,7 +130,7 @@ def test_heun_steps():
     levels = np.append(karras_levels(np.linspace(0, 1, 6), smallest=0.1, largest=5.0), 0.0)
     twice = np.concatenate([levels[:1], np.repeat(levels[1:-1], 2), levels[-1:]])
     ours = churned_path(MODEL, 5 * PLANE, np.zeros((6, 3, 2)), levels)
-    assert np.allclose(_released_path("heun_discrete", twice[:-1], twice), ours, atol=2e-5)
+    assert np.allclose(_released_path("heun_discrete", twice[:-1], twice), ours, rtol=1e-5, atol=2e-5)
 
 
 def test_euler_churns_after_the_model():
@@ -139,7 +139,7 @@ def test_euler_churns_after_the_model():
     late = _deviation("edm_heun.churned_path", "churn after the model")
     released = _released_path("euler_discrete", levels[:-1], levels, 1.2, z)
     given = (MODEL, 5 * PLANE, z, levels)
-    assert np.allclose(released, late(*given, churn=1.2, rule="euler"), atol=5e-5)
+    assert np.allclose(released, late(*given, churn=1.2, rule="euler"), rtol=1e-5, atol=5e-5)
     assert np.abs(released - churned_path(*given, churn=1.2, rule="euler")).max() > 0.05
 
 
@@ -212,6 +212,21 @@ def test_singlestep_updates_of_third_order():
     assert np.allclose(singlestep_3(VP, PLANE, levels, r1=0.4, r2=0.7), x.numpy(), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("final", ["sigma_min", "zero"])
+def test_orders_of_single_steps(order, final):
+    """The released list has an entry a call, and counts up to the order of each step."""
+    ends_low = _deviation("dpm_solver_pp.step_orders", "two steps of the first order at the end")
+    scheduler = _solver("singlestep", [1.0])
+    scheduler.config = types.SimpleNamespace(solver_order=order, lower_order_final=True, final_sigmas_type=final)
+    for calls in range(2, 20):
+        released = scheduler.get_order_list(calls)
+        steps = [o for o, following in zip(released, [*released[1:], 1], strict=True) if following == 1]
+        split = (final == "zero" and order == 3) or order == 2
+        ours = ends_low(calls=calls, order=order) if split else step_orders(calls=calls, order=order)
+        assert steps == ours.tolist()
+
+
 # ---- flows, in float32
 
 
@@ -227,7 +242,7 @@ def test_flow_steps(stochastic):
     released = scheduler.step(v, torch.tensor(700.0), x, return_dict=False)[0]
     times = {"u": 0.7, "next_u": 0.3}
     ours = stochastic_step(X, NOISE, Z, **times) if stochastic else euler_step(X, NOISE, **times)
-    assert np.allclose(released.numpy(), ours, atol=5e-6)
+    assert np.allclose(released.numpy(), ours, rtol=1e-5, atol=5e-6)
 
 
 # ---- time grids

@@ -5,12 +5,20 @@ import pathlib
 
 import pytest
 
-from tests.peers import judged, judged_checkouts, judged_libraries, judged_losses, judged_trainers, trainers
+from tests.peers import (
+    judged,
+    judged_checkouts,
+    judged_libraries,
+    judged_losses,
+    judged_schedulers,
+    judged_trainers,
+    trainers,
+)
 from trref.conformance import verify
 
 pytestmark = pytest.mark.peer
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-MODULES = judged, judged_trainers, judged_losses, judged_libraries, judged_checkouts
+MODULES = judged, judged_trainers, judged_losses, judged_libraries, judged_schedulers, judged_checkouts
 JUDGED = tuple(entry for module in MODULES for entry in module.JUDGED)
 IMPORTED = {"POT": "ot"}  # packages that are imported by another name
 

@@ -83,7 +83,9 @@ Measurements that no x gives have no noiseless solution: then the steps approach
 
 **Where implementations differ.** The authors' conjugate gradients take one step length for a whole batch (their
 batches are single images, or one volume) and stop at a residual of 1e-5. Their sampler splits the noise as
-:math:`\eta\sqrt{1-\bar\alpha_s}\,z + \sqrt{1-\eta^2}\sqrt{1-\bar\alpha_s}\;\hat\varepsilon`, of the same variance.
+:math:`\eta\sqrt{1-\bar\alpha_s}\,z + \sqrt{1-\eta^2}\sqrt{1-\bar\alpha_s}\;\hat\varepsilon`, of the same variance; its
+last step comes one call too early, and the model then denoises a finished sample. Where a pseudo-inverse is cheap
+(magnetic resonance with one coil) it stands in the place of conjugate gradients.
 
 **Provenance.** Confirmed by the authors' solvers: systems, conjugate gradients, ADMM and step; the split of the noise
 by the posterior's variance is from memory of the paper. Krylov spaces, limits and DPS's gradient are derived here and

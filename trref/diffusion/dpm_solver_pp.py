@@ -45,12 +45,22 @@ the first:
     x_t = \frac{\sigma_t}{\sigma_s} x - \alpha_t \phi_1 D_s + \frac{\alpha_t}{r_2} \Big( \frac{\phi_1}h + 1 \Big)
     (D_{u_2} - D_s).
 
+**Orders of single steps** that spend n calls of the model: as many steps of the highest order as fit, and the rest as
+one of a lower order; of the third order one less where nothing is left, so that the last step is of a lower one,
+
+.. math::
+    :label: dpm-solver-pp-orders
+
+    n = 3m: \; 3^{m-1}, 2, 1, \qquad n = 3m + 1: \; 3^m, 1, \qquad n = 3m + 2: \; 3^m, 2; \qquad
+    \text{up to the second order: } 2^{\lfloor n/2 \rfloor}, \text{ and } 1 \text{ if n is odd}.
+
 All are of the order of their name, 3S only with :math:`r_2 = \tfrac23`: any other share leaves the second. Levels are
 given as ratios :math:`\sigma/\alpha`, and models see the noise times of their schedule.
 
-**Where implementations differ.** diffusers and the authors take the first order at the end of short runs (below 15 and
-below 10 steps), k-diffusion only to the data itself. A ratio of steps turned upside down, present over last, is a slip
-that no test of the order finds: what it gets wrong telescopes.
+**Where implementations differ.** diffusers takes two steps of the first order for a last single step of the second.
+diffusers and the authors take the first order at the end of short runs (below 15 and below 10 steps), k-diffusion only
+to the data itself. A ratio of steps turned upside down, present over last, is a slip that no test of the order finds:
+what it gets wrong telescopes.
 
 **Provenance.** All forms confirmed by the authors' code (LuChengTHU/dpm-solver) and by diffusers, the first and 2M by
 k-diffusion too; orders and exact cases checked here.
@@ -69,10 +79,13 @@ from trref.diffusion.terms import a_step, finite, predicted
 from trref.signature import (
     K1,
     D,
+    Index,
+    K,
     N,
     NonNegative,
     NonNegativeInt,
     OpenFraction,
+    PositiveInt,
     Real,
     checked,
 )
@@ -242,3 +255,23 @@ def singlestep_3(
         x = end
 
     return finite(x)
+
+
+@checked
+def step_orders(*, calls: PositiveInt = 20, order: Literal[1, 2, 3] = 3) -> Index[K]:
+    """Return the orders of single steps, one after the other, that call the model so many times.
+
+    Parameters
+    ----------
+    calls
+        Of the model, over all steps.
+    order
+        The highest of a step.
+    """
+    whole, rest = divmod(calls, order)
+    # eq. dpm-solver-pp-orders
+    if order == 3 and rest == 0:
+        orders = [3] * (whole - 1) + [2, 1]
+    else:
+        orders = [order] * whole + [rest] * (rest > 0)
+    return xp.asarray(orders)

@@ -54,17 +54,28 @@ datum has the higher score,
 
     A = \frac{1}{NM} \sum_{ij} [s(x_i) > s(\tilde x_j)] + \tfrac12 [s(x_i) = s(\tilde x_j)],
 
-reaches a threshold on average. Samples are made afterwards by the same steps, and so are counterfactuals, from a datum
-towards another class. They are modes and ridges, not draws from the density. For contrastive samples of a fixed density
-q the minimum of :math:`L_{gen}` is :math:`s = \log p_{data}/q` (with N = M), no log-density. Without steps the method
-is adversarial training with a detector of unrelated data; without :math:`L_{gen}` it is adversarial training. Where the
-gradient is 0 a point rests.
+reaches a threshold :math:`\tau` on average over W rounds, which are counted anew after each increase:
+
+.. math::
+    :label: dual-adversarial-jem-schedule
+
+    T_{k+1} = \min(T_k + 1,\; T_{max}) \ \text{ if } \ k - k_{last} \ge W \ \text{ and } \
+    \frac1W \sum_{j=k-W+1}^{k} A_j \ge \tau, \qquad T_{k+1} = T_k \ \text{ else, }
+
+with :math:`k_{last}` the round of the last increase. Samples are made afterwards by the same steps, and so are
+counterfactuals, from a datum towards another class. They are modes and ridges, not draws from the density. For
+contrastive samples of a fixed density q the minimum of :math:`L_{gen}` is :math:`s = \log p_{data}/q` (with N = M), no
+log-density. Without steps the method is adversarial training with a detector of unrelated data; without :math:`L_{gen}`
+it is adversarial training. Where the gradient is 0 a point rests.
 
 ===================  ============
 :math:`r`            `radius`
 :math:`\eta`         `lr`
 T                    `steps`
 :math:`l, h`         `low, high`
+:math:`\tau`         `threshold`
+W                    `window`
+:math:`T_{max}`      `most`
 ===================  ============
 
 **Where implementations differ.** The authors' projection into the ball is PyTorch's ``renorm``, which ends about
@@ -87,6 +98,7 @@ from trref.problems.protocols import ClassifyingLoss
 from trref.signature import (
     D,
     FiniteFloat,
+    Fraction,
     Index,
     K,
     M,
@@ -95,6 +107,8 @@ from trref.signature import (
     NonNegativeInt,
     P,
     PositiveFloat,
+    PositiveInt,
+    Prob,
     Real,
     Scalar,
     checked,
@@ -269,6 +283,42 @@ def separation(
     # eq. dual-adversarial-jem-separation
     higher = (a[:, None] > b).astype(real.dtype) + (a[:, None] == b) / 2
     return higher.mean().astype(real.dtype)
+
+
+@checked
+def step_schedule(
+    share: Prob[K],
+    *,
+    threshold: Fraction = 0.8,
+    window: PositiveInt = 8,
+    most: NonNegativeInt = 40,
+) -> Index[K]:
+    """How many steps contrastive samples take after each round of training, from 0 on.
+
+    Parameters
+    ----------
+    share
+        The `separation` in each round, in order.
+    threshold
+        On average, from which on samples take one step more.
+    window
+        Rounds that are averaged; they begin anew after each increase.
+    most
+        Steps that are not exceeded.
+    """
+    # eq. dual-adversarial-jem-schedule
+    steps, since = (
+        xp.zeros_like(share[0], dtype=int),
+        xp.zeros_like(share[0], dtype=int),
+    )
+    schedule = []
+    for k in range(len(share)):
+        since = since + 1
+        mean = share[max(k + 1 - window, 0) : k + 1].sum() / window
+        up = (since >= window) & (mean >= threshold) & (steps < most)
+        steps, since = steps + up, xp.where(up, 0, since)
+        schedule.append(steps)
+    return xp.stack(schedule)
 
 
 def _logits(name, problem, theta, rows):

@@ -83,8 +83,9 @@ good samples have no advantage. Features of length 0 are at the distance 1/2 fro
 
 **Where implementations differ.** The released scripts rank each reward from the best, and gate large values of the
 proxy's rank less the mean of the auxiliary ones: with that sign the most over-rated sample has the most negative value
-and is never gated. Here a large value means that the proxy likes what the others do not. They also weigh each step's
-surrogate by :math:`\varsigma` over its mean in the minibatch, which is 1 where all its steps are at one time.
+and is never gated. Here a large value means that the proxy likes what the others do not. Another advantage that they
+offer is Flow-GRPO's (:func:`trref.diffusion.flow_grpo.flow_advantage`). They also weigh each step's surrogate by
+:math:`\varsigma` over its mean in the minibatch, which is 1 where all its steps are at one time.
 
 **Provenance.** Distances, advantages, gate, controller, penalty and resets were confirmed in the authors' scripts; the
 uncertainty by win rates, and its sign, are reconstructed from the words of the abstract.

@@ -93,8 +93,9 @@ does not tell apart need a time in which they can part. A mode that costs as muc
 ===============  ============================
 
 **Where implementations differ.** The authors' loss is a mean over entries, too; a variant of theirs weighs entries by
-:math:`1/\sigma^2`. Their guidance follows the gradient of the *mean* cost of a batch, so that the step depends on how
-many samples are drawn; their step of 10 and bound of 1 are meant for that.
+:math:`1/\sigma^2`, adds :math:`(1-\sqrt{\bar\alpha})\,\mu` to the noise, so that all means are :math:`\mu`, and yet
+starts from that shift alone. Their guidance follows the gradient of the *mean* cost of a batch, so that the step
+depends on how many samples are drawn; their step of 10 and bound of 1 are meant for that.
 
 **Provenance.** Confirmed by the authors' code: noise, loss, start, step, ECM, ECMR, goal. That the prior is optimised
 for a small time is in the abstract; its optimality, the split of the divergence and J are derived here and checked. The

@@ -256,6 +256,10 @@ BATCH = Deviation(
 )
 
 
+def _pseudo_inverse(measurement, x0, y, *, iterations=5):
+    return dc_noiseless(measurement, x0, y, iterations=2 * x0.shape[1])
+
+
 # ---- steps
 
 
@@ -450,6 +454,14 @@ METHOD = Method(
             limits=(
                 Limit("dds.full_projection", {"iterations": 12}, where=_many_steps),
             ),
+            deviations=(
+                Deviation(
+                    "a pseudo-inverse for conjugate gradients",
+                    _pseudo_inverse,
+                    seen_in="HJ-harry/DDS, solver_2d.py, magnetic resonance with one coil",
+                    computes="the whole projection, here by as many steps as it needs",
+                ),
+            ),
         ),
         Estimator(
             f=dc_noisy,
@@ -501,6 +513,9 @@ METHOD = Method(
                     computes="fresh noise of variance eta² (1 - next_alpha_bar), and the rest predicted",
                 ),
             ),
+            refused={
+                "a step away from the data": {"alpha_bar": 0.8, "next_alpha_bar": 0.5},
+            },
         ),
         Estimator(
             f=dds_step_ve,
@@ -518,6 +533,9 @@ METHOD = Method(
                 },
             },
             brute_force=step_ve_by_krylov,
+            refused={
+                "a step to more noise": {"sigma": 0.5, "next_sigma": 1.0},
+            },
         ),
         Estimator(
             f=admm_tv,

@@ -6,7 +6,12 @@ import numpy as np
 
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Interface, Limit, Method
-from trref.diffusion.dpm_solver_pp import multistep, singlestep_2, singlestep_3
+from trref.diffusion.dpm_solver_pp import (
+    multistep,
+    singlestep_2,
+    singlestep_3,
+    step_orders,
+)
 from trref.diffusion.noise_schedules import time_at
 from trref.problems.mixtures import (
     GaussianMixture,
@@ -143,6 +148,18 @@ def third_by_rows(model, x, levels, *, r1=1 / 3, r2=2 / 3, schedule="vp"):
     return xp.stack(rows)
 
 
+def orders_by_calls(*, calls=20, order=3):
+    """Brute force: the longest step that leaves what a lower one at the end needs."""
+    orders, left = [], calls
+    while left:
+        fits = min(order, left)
+        if order == 3 and left == 3:
+            fits = 2
+        orders.append(fits)
+        left -= fits
+    return xp.array(orders)
+
+
 # ---- places
 
 
@@ -200,6 +217,17 @@ MULTISTEP_DEVIATIONS = (
 )
 
 
+def _two_first_orders_at_the_end(*, calls=20, order=3):
+    orders = step_orders(calls=calls, order=order).tolist()
+    return xp.array(orders[:-1] + [1, 1] if orders[-1] == 2 else orders)
+
+
+REFUSED = {
+    "levels that rise": {"levels": lambda levels: levels[::-1]},
+    "one level": {"levels": lambda levels: levels[:1]},
+}
+
+
 METHOD = Method(
     key="lu2022dpm",
     provenance="confirmed",
@@ -224,6 +252,7 @@ METHOD = Method(
             ),
             brute_force=multistep_by_rows,
             deviations=MULTISTEP_DEVIATIONS,
+            refused=REFUSED,
         ),
         Estimator(
             f=singlestep_2,
@@ -235,6 +264,7 @@ METHOD = Method(
                 "probe": {"r1": 0.3, "kind": "heun", "schedule": "flow"},
             },
             brute_force=second_by_rows,
+            refused=REFUSED,
         ),
         Estimator(
             f=singlestep_3,
@@ -245,6 +275,30 @@ METHOD = Method(
                 "probe": {"r1": 0.4, "r2": 0.7, "schedule": "flow"},
             },
             brute_force=third_by_rows,
+            refused=REFUSED,
+        ),
+        Estimator(
+            f=step_orders,
+            example=lambda rng, size: {},
+            settings={
+                "default": {},
+                "one call": {"calls": 1},
+                "three calls": {"calls": 3},
+                "fifteen": {"calls": 15},
+                "sixteen": {"calls": 16},
+                "second": {"calls": 8, "order": 2},
+                "first": {"calls": 4, "order": 1},
+                "probe": {"calls": 9, "order": 2},
+            },
+            brute_force=orders_by_calls,
+            deviations=(
+                Deviation(
+                    "two steps of the first order at the end",
+                    _two_first_orders_at_the_end,
+                    seen_in="diffusers 0.42.1 DPMSolverSinglestepScheduler.get_order_list, final_sigmas_type='zero'",
+                    computes="two steps of the first order in the place of a last one of the second",
+                ),
+            ),
         ),
     ),
 )

@@ -12,6 +12,7 @@ from trref.diffusion.dual_adversarial_jem import (
     energy,
     generate,
     separation,
+    step_schedule,
 )
 from trref.nn import mlp
 from trref.problems.networks import ClassifierLoss, random_classifier
@@ -72,6 +73,21 @@ def _pairs(real, contrastive, labels, targets, *, by="density"):
     ]
     wins = sum((x > y) + 0.5 * (x == y) for x in a for y in b)
     return wins / (len(a) * len(b))
+
+
+def _schedule_by_a_list(share, *, threshold=0.8, window=8, most=40):
+    """Brute force: the last shares in a list, which is emptied after each increase."""
+    steps, recent, schedule = 0, [], []
+    for seen in share.tolist():
+        recent = [*recent, seen][-window:]
+        if (
+            steps < most
+            and len(recent) == window
+            and math.fsum(recent) / window >= threshold
+        ):
+            steps, recent = steps + 1, []
+        schedule.append(steps)
+    return xp.array(schedule)
 
 
 # ---- attacks
@@ -152,6 +168,12 @@ def _same_samples(rows):
 
 BOX = {"low": -0.1, "high": 1.1}
 
+REFUSED = {
+    "an empty box": {"low": 1.0, "high": 0.0},
+    "a point outside the box": {"x": 2.0},
+}
+
+
 METHOD = Method(
     key="yin2025joint",
     provenance="partly",
@@ -171,6 +193,26 @@ METHOD = Method(
             interface=LOGITS,
             settings={"default": {}, "probe": {"by": "label"}},
             brute_force=_pairs,
+            refused={
+                "a label that is no class": {"labels": 99},
+                "a target that is no class": {"targets": 99},
+            },
+        ),
+        Estimator(
+            f=step_schedule,
+            example=lambda rng, size: {"share": rng.beta(6.0, 1.0, 4 * size)},
+            edges={
+                "at the threshold": lambda: {"share": xp.full(20, 0.75)},
+                "less than a window": lambda: {"share": xp.ones(1)},
+                "up and down": lambda: {"share": xp.array([1.0, 0.5, 0.0] * 8)},
+            },
+            settings={
+                "default": {},
+                "each round": {"window": 1, "most": 3},
+                "no steps": {"most": 0, "window": 2},
+                "probe": {"threshold": 0.75, "window": 3, "most": 5},
+            },
+            brute_force=_schedule_by_a_list,
         ),
         Estimator(
             f=generate,
@@ -182,6 +224,7 @@ METHOD = Method(
             },
             brute_force=_row_by_row,
             sizes=(4, 8),
+            refused=REFUSED,
         ),
         Estimator(
             f=attack,
@@ -207,6 +250,7 @@ METHOD = Method(
             ),
             deviations=(RENORM,),
             sizes=(4, 8),
+            refused=REFUSED,
         ),
         Objective(
             f=dual_adversarial_loss,
@@ -216,6 +260,11 @@ METHOD = Method(
                 "one sample": _same_samples(1),
             },
             wrt="theta",
+            refused={
+                "attacked data that are fewer": {
+                    "attacked": lambda attacked: attacked[:-1]
+                },
+            },
         ),
     ),
 )

@@ -323,6 +323,17 @@ def _weighted(predicted, noise, sigma):
     return loss / len(sigma), gradient / sigma / len(sigma)
 
 
+def _from_the_shift(noise, mean, sigma, *, alpha_bar=0.5):
+    return ogd_start(
+        noise, (1 / math.sqrt(alpha_bar) - 1) * mean, sigma, alpha_bar=alpha_bar
+    )
+
+
+A_STEP_AWAY = {
+    "a step away from the data": {"alpha_bar": 0.8, "next_alpha_bar": 0.5},
+}
+
+
 METHOD = Method(
     key="wang2024optimizing",
     provenance={
@@ -387,6 +398,15 @@ METHOD = Method(
             **_of("noise", "mean", "sigma"),
             settings={"default": {}, "probe": {"alpha_bar": 0.3}},
             brute_force=start_by_entries,
+            deviations=(
+                Deviation(
+                    "from the shift of the noise",
+                    _from_the_shift,
+                    seen_in="YixiaoWang7/OptTrajDiff, modules/joint_diffusion.py, sample_opsd",
+                    computes="the mean times 1 - sqrt(alpha_bar), by which that variant shifts its noise; the"
+                    " data's own part, times sqrt(alpha_bar), is left out",
+                ),
+            ),
         ),
         Estimator(
             f=ogd_step,
@@ -406,6 +426,7 @@ METHOD = Method(
                     where=_standard_step,
                 ),
             ),
+            refused=A_STEP_AWAY,
         ),
         Estimator(
             f=ecm_step,
@@ -425,6 +446,7 @@ METHOD = Method(
             brute_force=ecm_by_rows,
             limits=(Limit("score_models.ddim_step", {"lr": 0.0}, where=_no_cost),),
             deviations=(_mean_deviation(_mean_cost),),
+            refused=A_STEP_AWAY,
         ),
         Estimator(
             f=ecmr_step,
@@ -444,6 +466,7 @@ METHOD = Method(
             },
             brute_force=ecmr_by_rows,
             deviations=(_mean_deviation(_mean_cost_of_modes),),
+            refused=A_STEP_AWAY,
         ),
         Objective(
             f=goal_cost,
