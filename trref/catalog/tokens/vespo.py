@@ -104,7 +104,8 @@ def tokens_clamped(
 TOKENS_CLAMPED = Deviation(
     "log-ratios of tokens clamped to ±20",
     tokens_clamped,
-    seen_in="FloyedShen/VESPO recipe/vespo/code/core_algos.py; TRL 1.16.0 trl/trainer/grpo_trainer.py, loss_type='vespo'",
+    seen_in="FloyedShen/VESPO recipe/vespo/code/core_algos.py;"
+    " TRL 1.16.0 trl/trainer/grpo_trainer.py, loss_type='vespo'",
     computes="the product of ratios that are bounded one by one, and rates of at least 1e-4",
 )
 
