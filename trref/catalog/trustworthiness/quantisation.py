@@ -160,6 +160,25 @@ def _column_by_column(W, H, *, bits=4, group=0, order="given", damping=0.01):
     return result
 
 
+def _levels_of_the_dead(W, H, *, bits=4, group=0, order="given", damping=0.01):
+    """Levels of the rows as they are given, dead inputs' weights included."""
+    how = {"bits": bits, "order": order, "damping": damping}
+    if group:
+        return gptq(W, H, group=group, **how)
+    ranks = np.argsort(-np.diag(H), kind="stable")
+    if order == "given":
+        ranks = np.arange(len(H))
+    W, H = np.asarray(W)[:, ranks], np.asarray(H)[np.ix_(ranks, ranks)]
+    grids = [_levels(row, bits) for row in W.tolist()]
+    W, H = damped(W, H, damping)
+    for j in range(len(H)):
+        q = [_to_level(x, *grid, bits) for x, grid in zip(W[:, j], grids, strict=True)]
+        W = passed_on(W, H, j, np.array(q))
+    result = np.empty_like(W)
+    result[:, ranks] = W
+    return result
+
+
 def _twenty(W, X, *, bits=4, group=0):
     size = [math.fsum(map(abs, row)) / len(row) for row in X.tolist()]
     best = (math.inf, None, None)
@@ -220,6 +239,12 @@ SETTINGS = {
     "two bits": {"bits": 2},
 }
 
+REFUSED = {
+    "groups that do not divide the row": {"group": 3},
+    "weights that are too large": {"W": 1e31},
+}
+
+
 METHOD = Method(
     key="hong2024decoding",
     provenance={
@@ -252,6 +277,7 @@ METHOD = Method(
                     computes="a symmetric step of twice the largest weight over the number of steps",
                 ),
             ),
+            refused=REFUSED,
         ),
         Estimator(f=layer_error, brute_force=_error, **only("W", "other", "X")),
         Estimator(
@@ -271,6 +297,20 @@ METHOD = Method(
             example=square,
             edges=only("W", "H")["edges"],
             sizes=(4, 8, 12),
+            deviations=(
+                Deviation(
+                    "levels of dead inputs, too",
+                    _levels_of_the_dead,
+                    seen_in="IST-DASLab/gptq, gptq.py, fasterquant",
+                    computes="the levels of rows whose weights of dead inputs are not 0 yet",
+                ),
+            ),
+            refused={
+                "groups that do not divide the row": {"group": 3},
+                "weights that are too large": {"W": 1e31},
+                "an H that is not symmetric": {"H": lambda H: H + H[:1]},
+                "a negative diagonal": {"H": lambda H: -H},
+            },
         ),
         Estimator(
             f=awq,
@@ -285,9 +325,14 @@ METHOD = Method(
                 ),
             ),
             **only("W", "X"),
+            refused=REFUSED,
         ),
         Estimator(
-            f=clip_range, brute_force=_ranges, settings=SETTINGS, **only("W", "X")
+            f=clip_range,
+            brute_force=_ranges,
+            settings=SETTINGS,
+            **only("W", "X"),
+            refused=REFUSED,
         ),
     ),
 )
