@@ -538,6 +538,19 @@ def test_what_is_refused_must_be():
         checks.refused(_spoiled("cg.cg", nameless))
 
 
+def test_cross_checks_say_what_they_refuse():
+    """No new method can forget it; what is changed in the smallest example is filled, computed or a keyword."""
+    record = catalog.find("causal_ladder.intervention_weights")
+    with pytest.raises(ContractError, match="name in `refused` an input that breaks each of their rules"):
+        checks.refused(dataclasses.replace(record, refused={}))
+    changes = {"labels": 7, "nuisance": lambda nuisance: nuisance[::-1], "classes": 9}
+    (case,) = checks.special_cases(record, {"changed": changes})
+    usual = record.example(np.random.default_rng([record.sizes[0], 0]), record.sizes[0])
+    assert (case.inputs["labels"] == 7).all() and case.inputs["labels"].dtype == usual["labels"].dtype
+    np.testing.assert_array_equal(case.inputs["nuisance"], usual["nuisance"][::-1])
+    assert case.hyper["classes"] == 9 and "classes" not in case.inputs
+
+
 def test_solvers_name_what_they_cannot_do():
     cg = catalog.find("cg.cg")
     for record in (dataclasses.replace(cg, failures={}), dataclasses.replace(cg, direct=True)):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import types
 import zlib
 
 import numpy as np
@@ -56,11 +57,28 @@ def cases(record, *, sizes=None, seeds=None, edges=True):
 
 
 def special_cases(record, named):
-    """Yield the cases ``{name: () -> (inputs, hyper)}`` of a record: its `failures`, or what it has `refused`."""
-    for name, make in named.items():
+    """Yield the named cases of a record, its `failures` or what it has `refused`: each ``() -> (inputs, hyper)``, or a
+    mapping of what is changed in the smallest example.
+    """
+    for name, case in named.items():
         with backend.use_backend("numpy"):
-            inputs, hyper = make()
+            inputs, hyper = case() if callable(case) else _changed(record, case)
         yield Case(name, inputs, {**record.settings["default"], **hyper}, "default")
+
+
+def _changed(record, changes):
+    """The smallest example and the keywords, changed: a number fills the array, a function is applied to it."""
+    inputs = dict(example_of(record, record.sizes[0]))
+    hyper = {k: v for k, v in changes.items() if k in record.hyper_parameters}
+    for name in changes.keys() - hyper.keys():
+        old, new = inputs.get(name), changes[name]
+        if isinstance(new, types.FunctionType):
+            inputs[name] = new(old)
+        elif isinstance(old, np.ndarray) and isinstance(new, int | float):
+            inputs[name] = np.full_like(old, new)
+        else:
+            inputs[name] = new
+    return inputs, hyper
 
 
 def example_of(record, size, seed=0):

@@ -633,7 +633,11 @@ def _expect(record, inputs, expected, what, hyper=None):
 
 
 def refused(record):
-    """What the record says is refused gives an error that names an argument."""
+    """What the record says is refused gives an error that names an argument; where `also` checks, it says what is."""
+    require(
+        record.refused or not getattr(record.f, "also", None),
+        "its signature has cross-checks (`also`): name in `refused` an input that breaks each of their rules",
+    )
     for case in special_cases(record, record.refused):
         _expect(record, case.inputs, ValueError | TypeError, case.label, case.hyper)
 
@@ -962,7 +966,7 @@ def contracts_of(record):
         lengths: not isinstance(record, catalog.UpdateRule),
         shapes: not drawn,
         failures: not drawn,
-        refused: record.refused,
+        refused: record.refused or getattr(record.f, "also", None),
         limits: record.limits,
         deviations: record.deviations,
         returns: _result_note(record) is not None,

@@ -152,6 +152,13 @@ def _zero_row():
     return {n: given[n] for n in ("embeddings", "centres", "labels")}, {}
 
 
+REFUSED = {
+    "a vector of length 0": {"embeddings": 0},
+    "a centre of length 0": {"centres": 0},
+    "a label without a centre": {"labels": 99},
+}
+
+
 METHOD = Method(
     key="boutros2021elasticface",
     provenance={
@@ -193,6 +200,7 @@ METHOD = Method(
                     computes="the gradient with s in the place of the slope of the angle's logit",
                 ),
             ),
+            refused=REFUSED,
         ),
         Estimator(
             f=elastic_margins,
@@ -256,6 +264,7 @@ METHOD = Method(
                     computes="margins in the inverse of the stated order",
                 ),
             ),
+            refused=REFUSED,
         ),
     ),
 )

@@ -334,6 +334,10 @@ METHOD = Method(
                     computes="a walk that goes on after a step that it rejects",
                 ),
             ),
+            refused={
+                "an empty box": {"low": 1.0, "high": 0.0},
+                "a point outside the box": {"x": 2.0},
+            },
         ),
         Estimator(
             f=segment_confidence,

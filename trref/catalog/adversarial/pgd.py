@@ -102,6 +102,12 @@ ONE_STEP = {
     "where": _from_the_input,
 }
 
+REFUSED = {
+    "an empty box": {"low": 1.0, "high": 0.0},
+    "a point outside the box": {"x": 2.0},
+}
+
+
 METHOD = Method(
     key="madry2017towards",
     provenance="confirmed",
@@ -115,6 +121,7 @@ METHOD = Method(
             },
             brute_force=_best_of_each_pixel,
             deviations=(_no_box(_step_without_box),),
+            refused=REFUSED,
         ),
         Estimator(
             f=pgd_path,
@@ -122,6 +129,7 @@ METHOD = Method(
             settings=STEPS,
             brute_force=_pixel_by_pixel,
             deviations=(_raw_start(_path_from_anywhere), _no_box(_path_without_box)),
+            refused=REFUSED,
         ),
         Estimator(
             f=pgd,
@@ -133,6 +141,7 @@ METHOD = Method(
                 _raw_start(_attack_from_anywhere),
                 _no_box(_attack_without_box),
             ),
+            refused=REFUSED,
         ),
     ),
 )

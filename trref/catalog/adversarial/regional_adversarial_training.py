@@ -198,6 +198,9 @@ METHOD = Method(
                     documented=True,
                 ),
             ),
+            refused={
+                "a label that is no class": {"labels": 99},
+            },
         ),
         Objective(
             f=soft_cross_entropy,

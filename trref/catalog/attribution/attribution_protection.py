@@ -196,6 +196,11 @@ def _without_ties(inputs):
     return {"a": inputs["a"] + 1e3 * rows, "b": inputs["b"] - 1e3 * xp.sin(7.0 * rows)}
 
 
+NO_SUCH_CLASS = {
+    "a label that is no class": {"labels": 99},
+}
+
+
 METHOD = Method(
     key="wang2022exploiting",
     provenance={
@@ -259,6 +264,9 @@ METHOD = Method(
             brute_force=lambda rho: xp.array(
                 [1 - 2 / math.pi * math.acos(v) for v in rho.tolist()]
             ),
+            refused={
+                "a correlation beyond 1": {"rho": 1.5},
+            },
         ),
         Objective(
             f=cosine_penalty,
@@ -296,6 +304,7 @@ METHOD = Method(
                     computes="the same value with the gradient of one end",
                 ),
             ),
+            refused=NO_SUCH_CLASS,
         ),
         Objective(
             f=attack_objective,
@@ -307,6 +316,7 @@ METHOD = Method(
                 "whatever the class": {"loss_weight": 0.0},
                 "probe": {"points": 3, "loss_weight": 0.3},
             },
+            refused=NO_SUCH_CLASS,
         ),
         Estimator(
             f=activation_agreement,

@@ -205,6 +205,11 @@ def _entry_by_entry(loss_and_grad, theta, *, lr=2.5e-3, towards=True):
     return xp.array([t + sign * lr * s for t, s in pairs])
 
 
+EVEN_SIZE = {
+    "an even size": {"size": 2},
+}
+
+
 METHOD = Method(
     key="rebuffi2020there",
     provenance={
@@ -260,12 +265,14 @@ METHOD = Method(
                     computes="the norm of the 1x1 extract, whatever layer is asked for",
                 ),
             ),
+            refused=EVEN_SIZE,
         ),
         Estimator(
             f=weight_gradient,
             interface=LAYERS,
             settings={"default": {}, "1x1": {"size": 1}, "probe": {"size": 5}},
             brute_force=_summed,
+            refused=EVEN_SIZE,
         ),
         Estimator(f=grad_cam, interface=LAYERS, brute_force=_cam),
         Estimator(

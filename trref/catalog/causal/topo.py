@@ -267,6 +267,9 @@ METHOD = Method(
                     gradient_only=True,
                 ),
             ),
+            refused={
+                "moments that are not symmetric": {"S": lambda S: S + S[:1]},
+            },
         ),
         Objective(
             f=logistic_score,
@@ -327,6 +330,10 @@ METHOD = Method(
                     "topo.score", {"l1_weight": 0.0, "h_weight": 0.0, "multiplier": 0.0}
                 ),
             ),
+            refused={
+                "a matrix that is too large": {"W": 1e3},
+                "moments that are not symmetric": {"S": lambda S: S + S[:1]},
+            },
         ),
         Estimator(
             f=walks,
@@ -342,7 +349,15 @@ METHOD = Method(
                 "a loop": lambda: ({"W": xp.array([[0.5]])}, {}),
             },
         ),
-        Estimator(f=order_of, interface=DAG, sizes=(3, 6), brute_force=_by_ancestors),
+        Estimator(
+            f=order_of,
+            interface=DAG,
+            sizes=(3, 6),
+            brute_force=_by_ancestors,
+            refused={
+                "a cycle": {"W": 1},
+            },
+        ),
         Estimator(
             f=solve_order,
             interface=DAG,
@@ -377,6 +392,11 @@ METHOD = Method(
                 "probe": {"size": 3, "slope": 0.3, "kind": "exponential"},
             },
             brute_force=_by_list,
+            refused={
+                "a cycle": {"W": 1},
+                "moments that are not symmetric": {"S": lambda S: S + S[:1]},
+                "a node missing in the order": {"order": 0},
+            },
         ),
         Solver(
             f=topo,
@@ -401,6 +421,10 @@ METHOD = Method(
                 "one step": lambda: (_chain_backwards(), {"max_iter": 1}),
             },
             remains=_unfinished,
+            refused={
+                "moments that are not definite": {"S": lambda S: -S},
+                "a node missing in the order": {"order": 0},
+            },
         ),
     ),
 )

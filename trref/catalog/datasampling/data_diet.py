@@ -179,6 +179,11 @@ WINDOWS = {
     "probe": {"share": 0.3, "drop": 0.12},
 }
 
+NO_SUCH_CLASS = {
+    "a label that is no class": {"labels": 99},
+}
+
+
 METHOD = Method(
     key="paul2021deep",
     provenance={
@@ -204,12 +209,14 @@ METHOD = Method(
                     to="data_diet.error_norms", hyper={}, where=_features_are_nothing
                 ),
             ),
+            refused=NO_SUCH_CLASS,
         ),
         Estimator(
             f=error_norms,
             interface=SCORED,
             settings={"default": {}, "probe": {"norm": "l1"}},
             brute_force=_mean_over_runs(_error),
+            refused=NO_SUCH_CLASS,
         ),
         Estimator(
             f=margins,
@@ -224,6 +231,7 @@ METHOD = Method(
                     where=_two_classes,
                 ),
             ),
+            refused=NO_SUCH_CLASS,
         ),
         Estimator(
             f=forgetting_counts,

@@ -312,6 +312,9 @@ METHOD = Method(
                 "probe": {"share": 0.3},
             },
             brute_force=_race,
+            refused={
+                "a draw above 1": {"uniform": 1.5},
+            },
         ),
         Estimator(
             f=overlap,

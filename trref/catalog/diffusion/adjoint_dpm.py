@@ -188,6 +188,9 @@ METHOD = Method(
             edges={"beyond the start": lambda: {"rho": xp.array([0.05, -0.01])}},
             settings={"default": {}, "probe": {"t_max": 0.7}},
             brute_force=time_by_bisection,
+            refused={
+                "a value below that of the data": {"rho": -2.0},
+            },
         ),
         Estimator(
             f=adjoint_gradient,
@@ -200,6 +203,11 @@ METHOD = Method(
             },
             brute_force=by_rows,
             deviations=(TIME_SNAPPED, OF_THE_STEPS),
+            refused={
+                "times that rise": {"times": lambda times: times[::-1]},
+                "an end at the data": {"times": 0},
+                "one time": {"times": lambda times: times[:1]},
+            },
         ),
     ),
 )

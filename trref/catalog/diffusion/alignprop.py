@@ -145,6 +145,14 @@ def _moments(kept, *, draws=1000, steps=50, **_):
 
 ETAS = {"default": {}, "deterministic": {"eta": 0.0}, "probe": {"eta": 0.6}}
 
+REFUSED = {
+    "times that rise": {"times": lambda times: times[::-1]},
+    "levels that fall": {"alpha_bar": lambda alpha_bar: alpha_bar[::-1]},
+    "no signal at the start": {"alpha_bar": 0},
+    "data before the end": {"alpha_bar": 1},
+}
+
+
 METHOD = Method(
     key="prabhudesai2023aligning",
     provenance="partly",
@@ -162,6 +170,7 @@ METHOD = Method(
             },
             deviations=(WITHOUT_ABSOLUTE_VALUE,),
             sizes=(4, 8),
+            refused=REFUSED,
         ),
         Objective(
             f=ddpo,
@@ -179,18 +188,24 @@ METHOD = Method(
             settings={"default": {}, "probe": {"eta": 0.6}},
             deviations=(ENTRY_MEAN,),
             sizes=(4, 8),
+            refused={
+                "times that rise": {"times": lambda times: times[::-1]},
+                "no fresh noise": {"alpha_bar": 0.5},
+            },
         ),
         Estimator(
             f=chain,
             interface=CHAIN,
             settings=ETAS,
             brute_force=lambda **how: _posterior_walk(**how)[0],
+            refused=REFUSED,
         ),
         Estimator(
             f=predictions,
             interface=CHAIN,
             settings=ETAS,
             brute_force=lambda **how: _posterior_walk(**how)[1],
+            refused=REFUSED,
         ),
         Sampler(
             f=sample_truncation,

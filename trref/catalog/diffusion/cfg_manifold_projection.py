@@ -268,6 +268,11 @@ def _without_h(
     return cfgmp_step(conditional, unconditional, x, **how, scale=scale, threshold=1.0)
 
 
+A_STEP_AWAY = {
+    "a step away from the data": {"u": 0.2, "next_u": 0.6},
+}
+
+
 METHOD = Method(
     key="cai2026improving",
     provenance={
@@ -294,6 +299,7 @@ METHOD = Method(
                 "probe": {**PROBE, "kind": "H"},
             },
             brute_force=picard_by_halves,
+            refused=A_STEP_AWAY,
         ),
         Estimator(
             f=anderson_weights,
@@ -338,6 +344,7 @@ METHOD = Method(
                     computes="a first iterate without damping, then weights whose ridge pulls them together",
                 ),
             ),
+            refused=A_STEP_AWAY,
         ),
         Estimator(
             f=cfgmp_step,
@@ -366,6 +373,7 @@ METHOD = Method(
                     computes="G at all noise times, a first iterate without damping, a ridge towards equal weights",
                 ),
             ),
+            refused=A_STEP_AWAY,
         ),
     ),
 )

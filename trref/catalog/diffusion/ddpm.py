@@ -113,6 +113,12 @@ STEP_DEVIATIONS = (
 )
 
 
+REFUSED = {
+    "no step": {"alpha_bar": 0.8, "next_alpha_bar": 0.8},
+    "a place beyond the range": {"v": 3.0},
+}
+
+
 METHOD = Method(
     key="ho2020denoising",
     provenance="confirmed",
@@ -132,6 +138,7 @@ METHOD = Method(
                     computes="a mean of the variances in the place of a mean of their logarithms",
                 ),
             ),
+            refused=REFUSED,
         ),
         Transform(
             f=ancestral_step,
@@ -163,6 +170,11 @@ METHOD = Method(
                 ),
             ),
             deviations=STEP_DEVIATIONS,
+            refused={
+                "no step": {"alpha_bar": 0.8, "next_alpha_bar": 0.8},
+                "a place beyond the range": {"v": 3.0},
+                "a range without a place": {"variance": "range", "v": None},
+            },
         ),
         Objective(
             f=variance_loss,
@@ -178,6 +190,7 @@ METHOD = Method(
                     documented=True,
                 ),
             ),
+            refused=REFUSED,
         ),
     ),
 )

@@ -263,6 +263,9 @@ METHOD = Method(
                 "probe": {"smallest": 0.03, "largest": 14.6, "rho": 5.0},
             },
             brute_force=levels_by_roots,
+            refused={
+                "levels in the wrong order": {"smallest": 2.0, "largest": 1.0},
+            },
         ),
         Estimator(
             f=churned_path,
@@ -295,6 +298,10 @@ METHOD = Method(
             ),
             brute_force=by_rows,
             deviations=PATH_DEVIATIONS,
+            refused={
+                "levels that rise": {"levels": lambda levels: levels[::-1]},
+                "data before the end": {"levels": 0},
+            },
         ),
         Transform(
             f=precondition,

@@ -180,6 +180,11 @@ def _shifted_twice(position, *, factor=3.0, smallest=0.0):
     return shifted_levels(position, factor=factor, smallest=end)
 
 
+A_STEP_AWAY = {
+    "a step away from the data": {"u": 0.2, "next_u": 0.6},
+}
+
+
 METHOD = Method(
     key="lipman2023flow",
     provenance="confirmed",
@@ -219,6 +224,7 @@ METHOD = Method(
                     documented=True,
                 ),
             ),
+            refused=A_STEP_AWAY,
         ),
         Transform(
             f=stochastic_step,
@@ -232,6 +238,7 @@ METHOD = Method(
                 "probe": {"u": 0.9, "next_u": 0.35},
             },
             limits=(Limit("flow_euler.euler_step", {}, where=_own_noise),),
+            refused=A_STEP_AWAY,
         ),
         Estimator(
             f=velocity_path,
@@ -246,6 +253,9 @@ METHOD = Method(
                 ),
             ),
             brute_force=path_by_rows,
+            refused={
+                "times that rise": {"times": lambda times: times[::-1]},
+            },
         ),
         Estimator(
             f=shift,
@@ -287,6 +297,9 @@ METHOD = Method(
                 },
             },
             brute_force=mu_by_weights,
+            refused={
+                "counts in the wrong order": {"few": 2.0, "many": 1.0},
+            },
         ),
         Estimator(
             f=stretch,
@@ -299,6 +312,9 @@ METHOD = Method(
             },
             settings={"default": {}, "probe": {"terminal": 0.1}},
             brute_force=stretched_by_hand,
+            refused={
+                "an end of noise alone": {"u": 1},
+            },
         ),
     ),
 )

@@ -231,6 +231,11 @@ SUBSTITUTE_IN_BOTH = Deviation(
 )
 
 
+STEP_TOO_SHORT = {
+    "a step that is too short": {"u": 0.5, "next_u": 0.5},
+}
+
+
 METHOD = Method(
     key="liu2025flow",
     provenance={
@@ -250,6 +255,12 @@ METHOD = Method(
                 "probe": {"noise_level": 0.55, "clip": 0.35, "kl_weight": 0.3},
             },
             deviations=(PENALTY_OF_THE_CODE,),
+            refused={
+                "a step that is too short": {"u": 0.5, "next_u": 0.5},
+                "log-probabilities far apart": {
+                    "old_log_prob": lambda old_log_prob: old_log_prob - 40
+                },
+            },
         ),
         Transform(
             f=flow_sde_mean,
@@ -258,6 +269,7 @@ METHOD = Method(
             jvp=_mean_jvp,
             vjp=_mean_vjp,
             settings=LEVELS,
+            refused=STEP_TOO_SHORT,
         ),
         Transform(
             f=flow_sde_step,
@@ -267,6 +279,7 @@ METHOD = Method(
             vjp=_step_vjp,
             settings=LEVELS,
             limits=(Limit("flow_grpo.flow_sde_mean", {}, where=no_noise),),
+            refused=STEP_TOO_SHORT,
         ),
         Estimator(
             f=flow_sde_std,
@@ -274,24 +287,28 @@ METHOD = Method(
             settings=LEVELS,
             brute_force=_each_std,
             deviations=(SUBSTITUTE_IN_BOTH,),
+            refused=STEP_TOO_SHORT,
         ),
         Estimator(
             f=flow_sde_gain,
             interface=FLOW_POLICY,
             settings=LEVELS,
             brute_force=_each_gain,
+            refused=STEP_TOO_SHORT,
         ),
         Estimator(
             f=step_log_prob,
             interface=FLOW_POLICY,
             settings=LEVELS,
             brute_force=_each_log_prob,
+            refused=STEP_TOO_SHORT,
         ),
         Estimator(
             f=step_kl,
             interface=FLOW_POLICY,
             settings=LEVELS,
             brute_force=_each_kl,
+            refused=STEP_TOO_SHORT,
         ),
         Estimator(
             f=flow_advantage,

@@ -290,12 +290,21 @@ METHOD = Method(
                 Limit("gardo.gated_kl", {"kl_weight": 1.0}, where=no_advantage),
             ),
             deviations=(LOUDER_WITH_NOISE,),
+            refused={
+                "a step that is too short": {"u": 0.5, "next_u": 0.5},
+                "log-probabilities far apart": {
+                    "old_log_prob": lambda old_log_prob: old_log_prob - 40
+                },
+            },
         ),
         Objective(
             f=gated_kl,
             interface=GATED,
             wrt="velocity",
             settings={"default": {}, "probe": {"noise_level": 0.55}},
+            refused={
+                "a step that is too short": {"u": 0.5, "next_u": 0.5},
+            },
         ),
         Estimator(
             f=gardo_advantage,
@@ -394,6 +403,9 @@ METHOD = Method(
                 },
             },
             brute_force=_round_by_round,
+            refused={
+                "bounds in the wrong order": {"smallest": 0.2, "largest": 0.1},
+            },
         ),
         Estimator(
             f=reference_resets,

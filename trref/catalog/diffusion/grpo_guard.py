@@ -193,6 +193,11 @@ PENALTY_OF_THE_CODE = Deviation(
 )
 
 
+STEP_TOO_SHORT = {
+    "a step that is too short": {"u": 0.5, "next_u": 0.5},
+}
+
+
 METHOD = Method(
     key="wang2025grpo",
     provenance={
@@ -220,18 +225,24 @@ METHOD = Method(
                 ),
             ),
             deviations=(AVERAGED, PENALTY_OF_THE_CODE),
+            refused={
+                "a step that is too short": {"u": 0.5, "next_u": 0.5},
+                "velocities far apart": {"velocity": 1e6},
+            },
         ),
         Estimator(
             f=log_ratio_norm,
             interface=MOVED,
             settings={"default": {}, "probe": {"noise_level": 0.55}},
             brute_force=_by_definition,
+            refused=STEP_TOO_SHORT,
         ),
         Estimator(
             f=ratio_moments,
             interface=MOVED,
             settings={"default": {}, "probe": {"noise_level": 0.55}},
             brute_force=_by_quadrature,
+            refused=STEP_TOO_SHORT,
         ),
     ),
 )

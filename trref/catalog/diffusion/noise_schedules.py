@@ -121,6 +121,12 @@ METHOD = Method(
             settings=SETTINGS,
             brute_force=log_of_levels,
             deviations=(HALF, DATA_TIME),
+            refused={
+                "no noise": {"t": 0},
+                "no signal at the end of a flow": {"schedule": "flow", "t": 1},
+                "rates that fall": {"beta0": 2.0, "beta1": 1.0},
+                "levels in the wrong order": {"smallest": 2.0, "largest": 1.0},
+            },
         ),
         Estimator(
             f=time_at,
@@ -131,6 +137,10 @@ METHOD = Method(
             },
             settings=SETTINGS,
             brute_force=by_bisection,
+            refused={
+                "rates that fall": {"beta0": 2.0, "beta1": 1.0},
+                "levels in the wrong order": {"smallest": 2.0, "largest": 1.0},
+            },
         ),
         Estimator(
             f=rates,
@@ -138,6 +148,11 @@ METHOD = Method(
             edges={**EDGES, "the data": lambda: {"t": xp.array([0.0, 0.3])}},
             settings=SETTINGS,
             brute_force=by_complex_steps,
+            refused={
+                "no signal at the end of a flow": {"schedule": "flow", "t": 1},
+                "rates that fall": {"beta0": 2.0, "beta1": 1.0},
+                "levels in the wrong order": {"smallest": 2.0, "largest": 1.0},
+            },
         ),
     ),
 )

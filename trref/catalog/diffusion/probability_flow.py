@@ -280,6 +280,11 @@ ONE_PROBE = Deviation(
 )
 
 
+TIMES_RISE = {
+    "times that rise": {"times": lambda times: times[::-1]},
+}
+
+
 METHOD = Method(
     key="song2021score",
     provenance="confirmed",
@@ -350,6 +355,7 @@ METHOD = Method(
             interface=PATH,
             settings={"default": {}, "probe": {"rule": "euler"}},
             brute_force=flow_by_rows,
+            refused=TIMES_RISE,
         ),
         Estimator(
             f=sde_path,
@@ -369,12 +375,16 @@ METHOD = Method(
             ),
             brute_force=sde_by_rows,
             deviations=(EQUAL_STEPS,),
+            refused=TIMES_RISE,
         ),
         Estimator(
             f=log_likelihood,
             interface=TO_NOISE,
             brute_force=likelihood_by_rows,
             deviations=(ONE_PROBE,),
+            refused={
+                "times that fall": {"times": lambda times: times[::-1]},
+            },
         ),
         Sampler(
             f=reverse_sample,
@@ -395,6 +405,9 @@ METHOD = Method(
                 },
             },
             moments=moments_of_the_mixture,
+            refused={
+                "ends in the wrong order": {"t_min": 0.9, "t_max": 0.1},
+            },
         ),
     ),
 )

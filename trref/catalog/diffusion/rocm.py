@@ -186,6 +186,12 @@ METHOD = Method(
                 **{kind: {"kind": kind} for kind in (*KINDS, "chi_square")},
                 "probe": {"kind": "fisher", "spread": 0.6},
             },
+            refused={
+                "a chi-square divergence that is too large": {
+                    "kind": "chi_square",
+                    "delta": 10.0,
+                },
+            },
         ),
         Objective(
             f=rocm_objective,

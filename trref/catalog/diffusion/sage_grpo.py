@@ -195,6 +195,15 @@ def _of_equal_weight(inputs):
 
 LEFT = {"variance": "left_end", "eta": 0.7}
 
+REFUSED = {
+    "a step that is too short": {"u": 0.5, "next_u": 0.5},
+    "an end that the cap leaves no variance": {
+        "u": 0.9995,
+        "next_u": 0.999,
+    },
+}
+
+
 METHOD = Method(
     key="zheng2026manifold",
     provenance={
@@ -244,6 +253,16 @@ METHOD = Method(
                 ),
                 Limit("sage_grpo.dual_kl", {"kl_weight": 1.0}, where=no_advantage),
             ),
+            refused={
+                "a step that is too short": {"u": 0.5, "next_u": 0.5},
+                "an end that the cap leaves no variance": {
+                    "u": 0.9995,
+                    "next_u": 0.999,
+                },
+                "log-probabilities far apart": {
+                    "old_log_prob": lambda old_log_prob: old_log_prob - 40
+                },
+            },
         ),
         Objective(
             f=dual_kl,
@@ -257,12 +276,14 @@ METHOD = Method(
                     "step_weight": 0.4,
                 },
             },
+            refused=REFUSED,
         ),
         Estimator(
             f=step_variance,
             interface=SAGE_POLICY,
             settings=NOISE,
             brute_force=_each_variance,
+            refused=REFUSED,
         ),
         Transform(
             f=score_from_velocity,
@@ -270,6 +291,9 @@ METHOD = Method(
             wrt="velocity",
             jvp=_score_jvp,
             vjp=_score_vjp,
+            refused={
+                "no noise": {"u": 0.0},
+            },
         ),
         Transform(
             f=sage_mean,
@@ -284,6 +308,7 @@ METHOD = Method(
                     "flow_grpo.flow_sde_mean", {"eta": 1e-14}, {"noise_level": 1e-14}
                 ),
             ),
+            refused=REFUSED,
         ),
         Transform(
             f=sage_step,
@@ -296,6 +321,7 @@ METHOD = Method(
                 Limit("flow_grpo.flow_sde_step", LEFT),
                 Limit("sage_grpo.sage_mean", {}, where=no_noise),
             ),
+            refused=REFUSED,
         ),
         Transform(
             f=cps_step,
@@ -311,6 +337,9 @@ METHOD = Method(
             limits=(
                 Limit("flow_grpo.flow_sde_mean", {"eta": 0.0}, {"noise_level": 1e-14}),
             ),
+            refused={
+                "a step that is too short": {"u": 0.5, "next_u": 0.5},
+            },
         ),
         Estimator(
             f=sage_log_prob,
@@ -318,18 +347,21 @@ METHOD = Method(
             settings=NOISE,
             brute_force=_each_log_prob,
             limits=(Limit("flow_grpo.step_log_prob", LEFT),),
+            refused=REFUSED,
         ),
         Estimator(
             f=gradient_size,
             interface=SAGE_POLICY,
             settings=NOISE,
             brute_force=_each_size,
+            refused=REFUSED,
         ),
         Estimator(
             f=equalizer,
             interface=SAGE_POLICY,
             settings=NOISE,
             brute_force=_over_the_median,
+            refused=REFUSED,
         ),
         Estimator(
             f=kl_weights,
@@ -351,6 +383,9 @@ METHOD = Method(
                 },
             },
             brute_force=_one_by_one,
+            refused={
+                "bounds in the wrong order": {"smallest": 0.2, "largest": 0.1},
+            },
         ),
     ),
 )

@@ -133,6 +133,12 @@ def split_by_steps(
     )
 
 
+REFUSED = {
+    "no noise": {"alpha": 1.0},
+    "no signal": {"alpha": 1e-9},
+}
+
+
 METHOD = Method(
     key="han2024neural",
     provenance={
@@ -154,6 +160,7 @@ METHOD = Method(
                     where=_one_level,
                 ),
             ),
+            refused=REFUSED,
         ),
         Objective(
             f=score_loss,
@@ -168,6 +175,7 @@ METHOD = Method(
                     documented=True,
                 ),
             ),
+            refused=REFUSED,
         ),
         Transform(
             f=truncate,

@@ -132,6 +132,15 @@ METHOD = Method(
                     "sigma_rate": 2.1,
                 },
             },
+            refused={
+                "a velocity that says nothing of the data": {
+                    "given": "velocity",
+                    "alpha": 0.5,
+                    "sigma": 0.5,
+                    "alpha_rate": 1.0,
+                    "sigma_rate": 1.0,
+                },
+            },
         ),
     ),
 )

@@ -261,6 +261,11 @@ PATH_DEVIATIONS = (
 )
 
 
+A_STEP_AWAY = {
+    "a step away from the data": {"alpha_bar": 0.8, "next_alpha_bar": 0.5},
+}
+
+
 METHOD = Method(
     key="song2020denoising",
     provenance="confirmed",
@@ -292,6 +297,7 @@ METHOD = Method(
                     "score_models.ddpm_step", {"eta": 1.0}, where=_state_of_the_estimate
                 ),
             ),
+            refused=A_STEP_AWAY,
         ),
         Transform(
             f=ddim_step,
@@ -300,6 +306,7 @@ METHOD = Method(
             settings=STEP_SETTINGS,
             limits=(Limit("score_models.denoise", {"next_alpha_bar": 1.0}),),
             deviations=STEP_DEVIATIONS,
+            refused=A_STEP_AWAY,
         ),
         Transform(
             f=ddpm_step,
@@ -319,6 +326,7 @@ METHOD = Method(
                 ),
             ),
             deviations=(POSTERIOR_LARGER,),
+            refused=A_STEP_AWAY,
         ),
         Estimator(
             f=ddim_from_noise,
@@ -331,6 +339,12 @@ METHOD = Method(
             settings={"default": {}, "DDPM": {"eta": 1.0}, "probe": {"eta": 0.6}},
             brute_force=ancestral,
             deviations=PATH_DEVIATIONS,
+            refused={
+                "times that rise": {"times": lambda times: times[::-1]},
+                "levels that fall": {"alpha_bar": lambda alpha_bar: alpha_bar[::-1]},
+                "no signal at the start": {"alpha_bar": 0},
+                "data before the end": {"alpha_bar": 1},
+            },
         ),
         Sampler(
             f=ddim_sample,

@@ -347,6 +347,9 @@ METHOD = Method(
                 "no blur": {"kernel": 1},
                 "probe": {"sigma": 0.7, "kernel": 5},
             },
+            refused={
+                "an even kernel": {"kernel": 8},
+            },
         ),
         Estimator(
             f=attention_mask,
@@ -373,6 +376,12 @@ METHOD = Method(
             },
             brute_force=degrade_by_pixels,
             deviations=(CLIPPED,),
+            refused={
+                "an even kernel": {"kernel": 8},
+                "a mask that does not tile the images": {
+                    "mask": lambda mask: mask.repeat(3, 1)
+                },
+            },
         ),
         Estimator(
             f=sag_noise,
@@ -447,6 +456,14 @@ METHOD = Method(
                 ),
             ),
             sizes=(4, 8, 64),
+            refused={
+                "an even kernel": {"kernel": 8},
+                "attention that does not tile the images": {
+                    "attention": lambda attention: (
+                        attention.repeat(3, 2).repeat(3, 3) / 3
+                    )
+                },
+            },
         ),
     ),
 )

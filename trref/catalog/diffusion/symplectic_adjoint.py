@@ -310,6 +310,13 @@ def _scale(alpha_bar=0.5, next_alpha_bar=0.8, **_):
     return math.sqrt(alpha_bar / next_alpha_bar)
 
 
+REFUSED = {
+    "levels that rise": {"levels": lambda levels: levels[::-1]},
+    "no noise at the start": {"levels": 0},
+    "one level": {"levels": lambda levels: levels[:1]},
+}
+
+
 METHOD = Method(
     key="pan2023accurate",
     provenance="confirmed",
@@ -326,6 +333,7 @@ METHOD = Method(
                 Limit("score_models.ddim_from_noise", {}, where=_as_ddim),
             ),
             deviations=(TIME_SNAPPED,),
+            refused=REFUSED,
         ),
         Estimator(
             f=symplectic_adjoint,
@@ -334,14 +342,23 @@ METHOD = Method(
             **SMALL,
             brute_force=by_dense_jacobians,
             deviations=(CONTINUOUS_ADJOINT,),
+            refused=REFUSED,
         ),
-        Objective(f=guidance, interface=TRAINED, wrt="x", settings=FEW, **SMALL),
+        Objective(
+            f=guidance,
+            interface=TRAINED,
+            wrt="x",
+            settings=FEW,
+            **SMALL,
+            refused=REFUSED,
+        ),
         Objective(
             f=trained_guidance,
             interface=TRAINED,
             wrt=("theta", "x"),
             settings=FEW,
             **SMALL,
+            refused=REFUSED,
         ),
         Estimator(
             f=guided_step,
@@ -376,6 +393,9 @@ METHOD = Method(
                 "default": {},
                 "from the data": {"next_alpha_bar": 1.0},
                 "probe": {"alpha_bar": 0.3, "next_alpha_bar": 0.45},
+            },
+            refused={
+                "a step away from the data": {"alpha_bar": 0.8, "next_alpha_bar": 0.5},
             },
         ),
     ),

@@ -233,6 +233,9 @@ METHOD = Method(
                 "probe": {"noise": 0.05, "lr": 0.03},
             },
             brute_force=stop_by_the_rule,
+            refused={
+                "eigenvalues that are all 0": {"eigenvalues": 0},
+            },
         ),
     ),
 )

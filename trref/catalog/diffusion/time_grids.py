@@ -137,6 +137,12 @@ METHOD = Method(
                     computes="linspace and leading grids of K + 1 entries without the last",
                 ),
             ),
+            refused={
+                "levels that do not fall": {"alpha_bar": 0.5},
+                "more steps than levels": {"steps": 99},
+                "one level for two ends": {"spacing": "linspace", "steps": 1},
+                "an index beyond the last": {"spacing": "leading", "offset": 99},
+            },
         ),
         Estimator(
             f=zero_terminal_snr,
@@ -151,6 +157,10 @@ METHOD = Method(
                     documented=True,
                 ),
             ),
+            refused={
+                "levels that do not fall": {"alpha_bar": 0.5},
+                "one level": {"alpha_bar": lambda alpha_bar: alpha_bar[:1]},
+            },
         ),
     ),
 )

@@ -220,6 +220,16 @@ THREE_TEMPERATURES = Deviation(
 
 FEW = {"sizes": (2, 3, 5)}
 
+TIMES_RISE = {
+    "times that rise": {"times": lambda times: times[::-1]},
+    "steps that are too short": {"times": 0.5},
+}
+
+STEP_TOO_SHORT = {
+    "a step that is too short": {"u": 0.5, "next_u": 0.5},
+}
+
+
 METHOD = Method(
     key="dong2026trust",
     provenance={
@@ -238,6 +248,7 @@ METHOD = Method(
             },
             deviations=(THREE_TEMPERATURES,),
             **FEW,
+            refused=TIMES_RISE,
         ),
         Estimator(
             f=lean_adjoint,
@@ -245,17 +256,28 @@ METHOD = Method(
             brute_force=_by_dense_jacobians,
             deviations=(TIME_SHIFTED,),
             **FEW,
+            refused=TIMES_RISE,
         ),
         Estimator(
-            f=memoryless_path, interface=PATHS, brute_force=_path_by_points, **FEW
+            f=memoryless_path,
+            interface=PATHS,
+            brute_force=_path_by_points,
+            **FEW,
+            refused=TIMES_RISE,
         ),
-        Estimator(f=memoryless_rate, interface=FLOW_POLICY, brute_force=_each_rate),
+        Estimator(
+            f=memoryless_rate,
+            interface=FLOW_POLICY,
+            brute_force=_each_rate,
+            refused=STEP_TOO_SHORT,
+        ),
         Transform(
             f=memoryless_step,
             interface=FLOW_POLICY,
             wrt="velocity",
             jvp=_step_jvp,
             vjp=_step_vjp,
+            refused=STEP_TOO_SHORT,
         ),
         Estimator(
             f=pessimistic_target,

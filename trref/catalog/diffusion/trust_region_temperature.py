@@ -127,6 +127,10 @@ METHOD = Method(
             },
             brute_force=_kl_of_steps,
             **FEW,
+            refused={
+                "times that rise": {"times": lambda times: times[::-1]},
+                "steps that are too short": {"times": 0.5},
+            },
         ),
         Estimator(
             f=dual_update,
@@ -157,8 +161,19 @@ METHOD = Method(
                 },
             },
             brute_force=_each_dual,
+            refused={
+                "a bracket in the wrong order": {"lowest": 2.0, "highest": 1.0},
+            },
         ),
-        Estimator(f=tilted_kl, example=_critic, edges=LAWS, brute_force=_by_the_law),
+        Estimator(
+            f=tilted_kl,
+            example=_critic,
+            edges=LAWS,
+            brute_force=_by_the_law,
+            refused={
+                "a temperature next to 0": {"temperature": 1e-4},
+            },
+        ),
         Objective(
             f=dual_function,
             example=_critic,

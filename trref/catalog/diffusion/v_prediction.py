@@ -188,6 +188,13 @@ METHOD = Method(
                     computes="the weight of the data on the velocity",
                 ),
             ),
+            refused={
+                "no noise": {"alpha_bar": 1.0},
+                "no signal where noise is predicted": {
+                    "kind": "noise",
+                    "alpha_bar": 0.0,
+                },
+            },
         ),
         Transform(
             f=flow_velocity,

@@ -228,6 +228,11 @@ ROLLOUTS = {
     "the student alone": {"radius": 0.0},
     "probe": {"draws": 700, "length": 3, "radius": 0.3},
 }
+LOG_PROBABILITIES_FAR_APART = {
+    "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+}
+
+
 METHOD = Method(
     key="plyusov2026trust",
     provenance={
@@ -254,6 +259,7 @@ METHOD = Method(
                 ),
             ),
             deviations=LISTS,
+            refused=LOG_PROBABILITIES_FAR_APART,
         ),
         Estimator(
             f=blend,
@@ -266,6 +272,7 @@ METHOD = Method(
                 "probe": {"beta": 0.3},
             },
             brute_force=_blend_by_powers,
+            refused=LOG_PROBABILITIES_FAR_APART,
         ),
         Estimator(
             f=trust_region_blend,
@@ -278,6 +285,7 @@ METHOD = Method(
                 "probe": {"radius": 0.3},
             },
             brute_force=_region_by_halving,
+            refused=LOG_PROBABILITIES_FAR_APART,
         ),
         Estimator(
             f=budget,

@@ -163,6 +163,12 @@ def _only_rejected(inputs):
     return now, {**inputs, "old_logits": inputs["teacher_logits"]}
 
 
+REFUSED = {
+    "an action that there is not": {"actions": 99},
+    "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+}
+
+
 METHOD = Method(
     key="xing2026trust",
     provenance={
@@ -198,6 +204,7 @@ METHOD = Method(
                 ),
             ),
             deviations=(WHOLE_VOCABULARY, RENORMALISED),
+            refused=REFUSED,
         ),
         Estimator(f=trust_probability, interface=TAUGHT, brute_force=_chances),
         Sampler(f=accept, interface=TAUGHT, moments=_accepted),
@@ -205,6 +212,7 @@ METHOD = Method(
             f=k1_reward,
             interface=TAUGHT_DISTRIBUTION,
             brute_force=_rewards,
+            refused=REFUSED,
         ),
         Estimator(
             f=prefix_length,

@@ -13,6 +13,11 @@ DIFFER = dataclasses.replace(
 )
 HEAD = {"interface": DOMAIN_HEAD, "wrt": ("theta", "features")}
 
+NO_SUCH_CLASS = {
+    "a label that is no class": {"labels": 99},
+}
+
+
 METHOD = Method(
     key="rame2021fishr",
     provenance={
@@ -21,8 +26,21 @@ METHOD = Method(
     },
     functions=(
         Objective(f=coral, interface=DOMAIN_HEAD, wrt="features"),
-        Objective(f=irm, **HEAD),
-        Objective(f=vrex, interface=DIFFER, wrt=("theta", "features")),
-        Objective(f=fishr, **HEAD),
+        Objective(
+            f=irm,
+            **HEAD,
+            refused=NO_SUCH_CLASS,
+        ),
+        Objective(
+            f=vrex,
+            interface=DIFFER,
+            wrt=("theta", "features"),
+            refused=NO_SUCH_CLASS,
+        ),
+        Objective(
+            f=fishr,
+            **HEAD,
+            refused=NO_SUCH_CLASS,
+        ),
     ),
 )

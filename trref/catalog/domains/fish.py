@@ -47,6 +47,11 @@ def _own_order(f):
     )
 
 
+NO_SUCH_DOMAIN = {
+    "a domain that there is not": {"order": 99},
+}
+
+
 METHOD = Method(
     key="shi2021gradient",
     provenance={
@@ -75,6 +80,7 @@ METHOD = Method(
             },
             brute_force=_alone,
             deviations=(_own_order(_trajectory_in_own_order),),
+            refused=NO_SUCH_DOMAIN,
         ),
         Estimator(
             f=fish_step,
@@ -94,6 +100,7 @@ METHOD = Method(
                 ),
                 _own_order(_step_in_own_order),
             ),
+            refused=NO_SUCH_DOMAIN,
         ),
     ),
 )

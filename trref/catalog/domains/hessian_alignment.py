@@ -111,6 +111,11 @@ def _by_eigenvectors(source, target, *, delta):
     return Transfer(xp.asarray(delta * norm / w.min()), delta * xp.maximum(most - 1, 0))
 
 
+NO_SUCH_CLASS = {
+    "a label that is no class": {"labels": 99},
+}
+
+
 METHOD = Method(
     key="hemati2023understanding",
     provenance={
@@ -126,7 +131,12 @@ METHOD = Method(
         ),
     },
     functions=(
-        Estimator(f=head_gradient, interface=DOMAIN_HEAD, brute_force=_gradients),
+        Estimator(
+            f=head_gradient,
+            interface=DOMAIN_HEAD,
+            brute_force=_gradients,
+            refused=NO_SUCH_CLASS,
+        ),
         Estimator(
             f=hessian_product,
             interface=DOMAIN_HEAD,
@@ -140,6 +150,7 @@ METHOD = Method(
             brute_force=lambda theta, features, labels: _times(
                 _hessians(theta, features), _gradients(theta, features, labels)
             ),
+            refused=NO_SUCH_CLASS,
         ),
         Estimator(f=hessian_diagonal, interface=DOMAIN_HEAD, brute_force=_diagonals),
         Estimator(f=hutchinson_diagonal, interface=DOMAIN_HEAD, brute_force=_probed),
@@ -162,6 +173,7 @@ METHOD = Method(
                     computes="products compared with that of the mean Hessian and the mean gradient, held constant",
                 ),
             ),
+            refused=NO_SUCH_CLASS,
         ),
         Estimator(
             f=transfer_bound,

@@ -105,6 +105,11 @@ STEPS = dataclasses.replace(
     },
 )
 
+NO_SUCH_DOMAIN = {
+    "a domain that there is not": {"order": 99},
+}
+
+
 METHOD = Method(
     key="wang2023pgrad",
     provenance="confirmed",
@@ -126,6 +131,7 @@ METHOD = Method(
             interface=DOMAIN_LOSSES,
             settings={"default": {"lr": 0.1}, "probe": {"lr": 0.4}},
             brute_force=_loop,
+            refused=NO_SUCH_DOMAIN,
         ),
         Estimator(
             f=pgrad_step,
@@ -148,6 +154,7 @@ METHOD = Method(
                     where=_one_step,
                 ),
             ),
+            refused=NO_SUCH_DOMAIN,
         ),
     ),
 )

@@ -161,6 +161,12 @@ def _softplus_of_variance(theta, x, noise):
     return mean + xp.log1p(xp.exp(std * std)) * noise
 
 
+REFUSED = {
+    "parameters of no network": {"theta": lambda theta: theta[:-1]},
+    "large parameters": {"theta": 1e9},
+}
+
+
 METHOD = Method(
     key="treven2021distributional",
     provenance="confirmed",
@@ -170,7 +176,12 @@ METHOD = Method(
             wrt=("slope", "slope_std", "drift", "drift_std"),
             interface=MATCHING,
         ),
-        Estimator(f=drift, interface=MATCHING, brute_force=_rows),
+        Estimator(
+            f=drift,
+            interface=MATCHING,
+            brute_force=_rows,
+            refused=REFUSED,
+        ),
         Objective(
             f=joint_objective,
             wrt=("theta", *HYPER),
@@ -180,6 +191,15 @@ METHOD = Method(
                 "default": {},
                 "smoothers alone": {"weight": 0.0},
                 "probe": {"weight": 0.3, "decay": 0.02, "floor": 0.02},
+            },
+            refused={
+                "parameters of no network": {"theta": lambda theta: theta[:-1]},
+                "large parameters": {"theta": 1e9},
+                "times far apart": {"t": lambda t: 1e20 * t},
+                "large data": {"y": 1e50},
+                "a length far from 1": {"log_length": 1e3},
+                "a signal far from 1": {"log_signal": 1e3},
+                "a noise far from 1": {"log_noise": 1e3},
             },
         ),
         Estimator(
@@ -194,6 +214,7 @@ METHOD = Method(
                     computes="the noise times the softplus of the variance in the place of the standard deviation",
                 ),
             ),
+            refused=REFUSED,
         ),
         Estimator(
             f=trajectories,
@@ -201,6 +222,7 @@ METHOD = Method(
             sizes=(2, 5),
             settings={"default": {"steps": 4}, "probe": {"duration": 1.7, "steps": 5}},
             brute_force=_runge_kutta,
+            refused=REFUSED,
         ),
     ),
 )

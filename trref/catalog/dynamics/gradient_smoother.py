@@ -103,13 +103,37 @@ def _first_power(slope, slope_variance, *, ratio=1.0):
     return scaled._replace(slope_variance=ratio * slope_variance)
 
 
+REFUSED = {
+    "times far apart": {"t": lambda t: 1e20 * t},
+    "large data": {"y": 1e50},
+    "a length far from 1": {"log_length": 1e3},
+    "a signal far from 1": {"log_signal": 1e3},
+    "a noise far from 1": {"log_noise": 1e3},
+}
+
+
 METHOD = Method(
     key="treven2021distributional",
     provenance="confirmed",
     functions=(
-        Estimator(f=smoother, interface=SMOOTH, brute_force=_by_loop),
-        Objective(f=likelihood, wrt=HYPER, interface=SMOOTH),
-        Objective(f=weighed_smoother, wrt=HYPER, interface=SMOOTH),
+        Estimator(
+            f=smoother,
+            interface=SMOOTH,
+            brute_force=_by_loop,
+            refused=REFUSED,
+        ),
+        Objective(
+            f=likelihood,
+            wrt=HYPER,
+            interface=SMOOTH,
+            refused=REFUSED,
+        ),
+        Objective(
+            f=weighed_smoother,
+            wrt=HYPER,
+            interface=SMOOTH,
+            refused=REFUSED,
+        ),
         Estimator(
             f=in_units,
             interface=SMOOTH,

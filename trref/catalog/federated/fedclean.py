@@ -181,6 +181,11 @@ SETTINGS = {
     "probe": {"share": 0.1, "majority": True},
 }
 
+NO_AUTOENCODER = {
+    "parameters of no autoencoder": {"theta": lambda theta: theta[:-1]},
+}
+
+
 METHOD = Method(
     key="benghali2025fedclean",
     provenance={
@@ -259,8 +264,14 @@ METHOD = Method(
                     computes="a weight of the divergence of n h / 4, whatever beta",
                 ),
             ),
+            refused=NO_AUTOENCODER,
         ),
-        Estimator(f=reconstruction_errors, interface=VAE, brute_force=_row_by_row),
+        Estimator(
+            f=reconstruction_errors,
+            interface=VAE,
+            brute_force=_row_by_row,
+            refused=NO_AUTOENCODER,
+        ),
         Estimator(
             f=trusted,
             example=_errors,

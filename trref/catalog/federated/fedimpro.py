@@ -187,6 +187,11 @@ def _around_the_mean(gradients, counts):
     return xp.asarray(math.fsum(squares) / n)
 
 
+NO_SUCH_CLASS = {
+    "a label that is no class": {"labels": 99},
+}
+
+
 METHOD = Method(
     key="tang2024fedimpro",
     provenance="confirmed",
@@ -202,6 +207,10 @@ METHOD = Method(
                 "all rows alike": {"weighting": "joint"},
                 "probe": {"weighting": "joint"},
             },
+            refused={
+                "a label that is no class": {"labels": 99},
+                "a sampled label that is no class": {"sampled_labels": 99},
+            },
         ),
         Estimator(
             f=client_statistics,
@@ -212,6 +221,7 @@ METHOD = Method(
                 "probe": {"beta": 0.7},
             },
             brute_force=_by_class,
+            refused=NO_SUCH_CLASS,
         ),
         Estimator(
             f=server_statistics,
@@ -271,6 +281,7 @@ METHOD = Method(
                     computes="features with a standard deviation of at most 0.1",
                 ),
             ),
+            refused=NO_SUCH_CLASS,
         ),
         Estimator(
             f=linear_margin,

@@ -246,7 +246,16 @@ METHOD = Method(
                 ),
             },
         ),
-        Estimator(f=local_targets, interface=SHARDS, brute_force=_alone),
+        Estimator(
+            f=local_targets,
+            interface=SHARDS,
+            brute_force=_alone,
+            refused={
+                "a shard that is never visited": {
+                    "shares": lambda shares: (shares == shares.max()) * 1.0
+                },
+            },
+        ),
         Estimator(
             f=conducive_targets,
             interface=SHARDS,

@@ -290,6 +290,11 @@ def _at_main(inputs):
 
 THRESHOLDS = {"weak": -0.05, "main": -0.4, "crit": -0.7, "power": 1.5}
 
+OUT_OF_ORDER = {
+    "thresholds out of order": {"crit": -0.3},
+}
+
+
 METHOD = Method(
     key="alveslimarenko2025gcond",
     provenance="confirmed",
@@ -351,6 +356,7 @@ METHOD = Method(
                     "in a milder conflict",
                 ),
             ),
+            refused=OUT_OF_ORDER,
         ),
         Estimator(
             f=resolve,
@@ -385,6 +391,7 @@ METHOD = Method(
                     computes="scores of what earlier corrections have left of the gradients",
                 ),
             ),
+            refused=OUT_OF_ORDER,
         ),
         Estimator(
             f=momentum,

@@ -60,6 +60,9 @@ METHOD = Method(
                     computes="the mean of the projected gradients, not their sum",
                 ),
             ),
+            refused={
+                "a task that there is not": {"order": 99},
+            },
         ),
     ),
 )

@@ -118,6 +118,12 @@ def _all(inputs):
     return {**inputs, "reserved": xp.ones_like(inputs["reserved"])}
 
 
+REFUSED = {
+    "parameters of no network": {"theta": lambda theta: theta[:-1]},
+    "a label that is no class": {"labels": 99},
+}
+
+
 METHOD = Method(
     key="shilov2025beyond",
     provenance="confirmed",
@@ -172,8 +178,14 @@ METHOD = Method(
                     computes="retain data through all units, with the block's gradients zeroed afterwards",
                 ),
             ),
+            refused=REFUSED,
         ),
-        Estimator(f=held_activation, interface=NETWORK, brute_force=_first_layer),
+        Estimator(
+            f=held_activation,
+            interface=NETWORK,
+            brute_force=_first_layer,
+            refused=REFUSED,
+        ),
         Objective(
             f=routed_objective,
             interface=NETWORK,
@@ -186,6 +198,7 @@ METHOD = Method(
                     where=_all,
                 ),
             ),
+            refused=REFUSED,
         ),
         Transform(
             f=ablate,

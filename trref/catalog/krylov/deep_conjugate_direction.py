@@ -155,7 +155,14 @@ METHOD = Method(
         "reconstructed": ("gradient",),
     },
     functions=(
-        Objective(f=direction_loss, wrt="output", interface=LOOKS),
+        Objective(
+            f=direction_loss,
+            wrt="output",
+            interface=LOOKS,
+            refused={
+                "an output of zero": {"output": 0},
+            },
+        ),
         Estimator(
             f=training_vectors,
             interface=LOOKS,

@@ -384,7 +384,16 @@ METHOD = Method(
             deviations=(START_TURNED_ROUND,),
             agreement=1e-2,
         ),
-        Objective(f=merge_objective, interface=TASK_QUADRATICS, wrt="x"),
+        Objective(
+            f=merge_objective,
+            interface=TASK_QUADRATICS,
+            wrt="x",
+            refused={
+                "a Gram matrix that is not symmetric": {
+                    "input_gram": lambda input_gram: input_gram + input_gram[:, :1]
+                },
+            },
+        ),
         Estimator(
             f=diagonal_merge,
             example=_merge_example,

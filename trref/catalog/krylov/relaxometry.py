@@ -129,6 +129,9 @@ METHOD = Method(
             sizes=(4, 8),
             settings=KINDS | {"probe": {"kind": "inversion"}},
             brute_force=_signal_by_loop,
+            refused={
+                "a rate too fast": {"rate": -1e6},
+            },
         ),
         Objective(
             f=kspace_objective,
@@ -139,6 +142,10 @@ METHOD = Method(
             | {
                 "pulled": {"weight": 0.5},
                 "probe": {"kind": "inversion", "weight": 0.3},
+            },
+            refused={
+                "maps of another size": {"maps": lambda maps: maps[:-1]},
+                "maps that are too bright": {"maps": 1e50},
             },
         ),
         Estimator(

@@ -61,6 +61,13 @@ def _alone(inputs):
     return {"x": x, "weights": xp.eye(1), "direction": direction, "z": 0.1 * direction}
 
 
+MEAN_OF_0 = {
+    "frames whose mean is 0": {
+        "x": lambda x: x[:1] * [[[1.0]], [[-1.0]], [[1.0]], [[-1.0]]]
+    },
+}
+
+
 METHOD = Method(
     key="chen2023decentralized",
     provenance={
@@ -98,12 +105,21 @@ METHOD = Method(
             vjp=consensus_step_vjp,
             feasible=off_manifold,
             limits=(Limit("stiefel_retraction.retract_polar", {}, where=_alone),),
+            refused={
+                "weights that do not sum to 1": {"weights": 1.0},
+            },
         ),
         Estimator(
-            f=induced_mean, interface=FRAMES, brute_force=_induced_mean_by_square_root
+            f=induced_mean,
+            interface=FRAMES,
+            brute_force=_induced_mean_by_square_root,
+            refused=MEAN_OF_0,
         ),
         Estimator(
-            f=consensus_error, interface=FRAMES, brute_force=_consensus_error_by_hand
+            f=consensus_error,
+            interface=FRAMES,
+            brute_force=_consensus_error_by_hand,
+            refused=MEAN_OF_0,
         ),
         Estimator(
             f=subspace_distance,

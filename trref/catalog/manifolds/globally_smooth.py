@@ -250,6 +250,9 @@ METHOD = Method(
                 ),
             ),
             **_steps("share", "slopes"),
+            refused={
+                "slopes that are too large": {"slopes": 1e7},
+            },
         ),
         Estimator(
             f=authors_step,
@@ -266,6 +269,14 @@ METHOD = Method(
             settings={"default": {}, "probe": {"mu": 3.0, "epsilon": 0.2}},
             sizes=(4, 8, 32),
             **_problems("weights", "share", "target", "labelled"),
+            refused={
+                "an edge one way": {"weights": lambda weights: xp.triu(weights)},
+                "a loop": {"weights": 1.0},
+                "no label": {"labelled": 0},
+                "points that nothing connects": {"weights": 0},
+                "targets that are too large": {"target": 1e7},
+                "a share of 0": {"share": 0},
+            },
         ),
         Solver(
             f=globally_smooth,
@@ -293,6 +304,13 @@ METHOD = Method(
             },
             remains=_remains,
             **_problems("weights", "target", "labelled", more=CONSTANT),
+            refused={
+                "an edge one way": {"weights": lambda weights: xp.triu(weights)},
+                "a loop": {"weights": 1.0},
+                "no label": {"labelled": 0},
+                "points that nothing connects": {"weights": 0},
+                "targets that are too large": {"target": 1e7},
+            },
         ),
     ),
 )

@@ -97,6 +97,11 @@ def _listing(f):
     )
 
 
+EMPTY_RANGE = {
+    "an empty range": {"low": 1.0, "high": -1.0},
+}
+
+
 METHOD = Method(
     key="klein2025understanding",
     provenance="confirmed",
@@ -111,6 +116,7 @@ METHOD = Method(
             },
             deviations=(_listing(_not_clamped),),
             **_only("value_target"),
+            refused=EMPTY_RANGE,
         ),
         Objective(
             f=histogram_loss,
@@ -121,12 +127,14 @@ METHOD = Method(
             },
             deviations=(_listing(_loss_of_not_clamped),),
             **_only("logits", "value_target"),
+            refused=EMPTY_RANGE,
         ),
         Estimator(
             f=histogram_value,
             brute_force=_mean,
             settings={"default": {}, "probe": {"low": -4.0, "high": 3.0}},
             **_only("logits"),
+            refused=EMPTY_RANGE,
         ),
     ),
 )

@@ -121,6 +121,11 @@ def _clamp(times, f):
 
 SETTINGS = {"default": {}, "probe": {"curvature": 0.5}}
 
+VECTORS_TOO_LONG = {
+    "vectors that are too long": {"v": 100.0},
+}
+
+
 METHOD = Method(
     key="klein2025understanding",
     provenance="confirmed",
@@ -132,6 +137,7 @@ METHOD = Method(
             vjp=exp_hyperboloid_vjp,
             settings=SETTINGS,
             **_only("v"),
+            refused=VECTORS_TOO_LONG,
         ),
         Transform(
             f=exp_poincare,
@@ -142,6 +148,7 @@ METHOD = Method(
             ),
             settings=SETTINGS,
             **_only("v", far=False),
+            refused=VECTORS_TOO_LONG,
         ),
         Transform(
             f=hyperboloid_logits,
@@ -151,6 +158,10 @@ METHOD = Method(
             settings=SETTINGS,
             deviations=(_clamp(1, hyperboloid_logits),),
             **_only("x", "normals", "offsets", point=exp_hyperboloid),
+            refused={
+                "normals of length 0": {"normals": 0},
+                "offsets that are too large": {"offsets": 100.0},
+            },
         ),
         Transform(
             f=poincare_logits,
@@ -174,12 +185,23 @@ METHOD = Method(
                 point=lambda v: exp_poincare(v / 4),
                 far=False,
             ),
+            refused={
+                "a point outside the ball": {"x": 2.0},
+                "normals of length 0": {"normals": 0},
+                "offsets that are too large": {"offsets": 100.0},
+            },
         ),
         Objective(
             f=hyperbolic_cross_entropy,
             wrt=("v", "normals", "offsets"),
             settings=SETTINGS,
             **_only("v", "normals", "offsets", "labels"),
+            refused={
+                "vectors that are too long": {"v": 100.0},
+                "normals of length 0": {"normals": 0},
+                "offsets that are too large": {"offsets": 100.0},
+                "a label that is no class": {"labels": 99},
+            },
         ),
     ),
 )

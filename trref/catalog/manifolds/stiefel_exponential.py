@@ -17,6 +17,9 @@ METHOD = Method(
             wrt="z",
             settings={"default": {}, "probe": {"metric": "canonical"}},
             feasible=off_manifold,
+            refused={
+                "a step that is too long": {"z": lambda z: 1e13 * z},
+            },
         ),
     ),
 )

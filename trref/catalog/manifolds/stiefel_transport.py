@@ -81,6 +81,9 @@ METHOD = Method(
             jvp=lambda x, step, z, tangent: transport_cayley(x, step, tangent),
             vjp=transport_cayley_vjp,
             feasible=_ends_tangent(retract_cayley),
+            refused={
+                "a step that is too long": {"step": lambda step: 1e13 * step},
+            },
         ),
         Transform(
             f=scaled_transport,

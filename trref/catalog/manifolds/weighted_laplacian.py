@@ -156,6 +156,12 @@ def _one_sided(f, weights, share, target, labelled, *, mu=1.0):
     return value, 2 * mu / count * off + share * (L @ f) + L @ (share * f)
 
 
+REFUSED = {
+    "an edge one way": {"weights": lambda weights: xp.triu(weights)},
+    "a loop": {"weights": 1.0},
+}
+
+
 METHOD = Method(
     key="cervino2023learning",
     provenance={
@@ -186,13 +192,26 @@ METHOD = Method(
                 "all out of reach": lambda: ({"X": xp.array([[0.0], [9.0]])}, {}),
             },
         ),
-        Estimator(f=local_slopes, brute_force=_slopes, **_only("f", "weights")),
-        Estimator(f=steepest_slopes, brute_force=_steepest, **_only("f", "X")),
+        Estimator(
+            f=local_slopes,
+            brute_force=_slopes,
+            **_only("f", "weights"),
+            refused=REFUSED,
+        ),
+        Estimator(
+            f=steepest_slopes,
+            brute_force=_steepest,
+            **_only("f", "X"),
+            refused={
+                "equal rows": {"X": 0},
+            },
+        ),
         Estimator(
             f=laplacian,
             brute_force=_form,
             sizes=(4, 8, 16),
             **_only("weights", "share"),
+            refused=REFUSED,
         ),
         Objective(
             f=smoothing_objective,
@@ -207,6 +226,11 @@ METHOD = Method(
                 ),
             ),
             **_only("f", "weights", "share", "target", "labelled"),
+            refused={
+                "an edge one way": {"weights": lambda weights: xp.triu(weights)},
+                "a loop": {"weights": 1.0},
+                "no label": {"labelled": 0},
+            },
         ),
         Estimator(
             f=exact_primal,

@@ -117,6 +117,11 @@ def _own_weights(inputs):
     return {**inputs, "Z": Z, "weights": weights, "labels": labels}
 
 
+NO_SUCH_OUTCOME = {
+    "a label that is no outcome": {"labels": 99},
+}
+
+
 METHOD = Method(
     key="achab2023beyond",
     provenance="confirmed",
@@ -127,8 +132,14 @@ METHOD = Method(
             interface=DECISIONS,
             wrt="Z",
             deviations=(BY_FOURIER,),
+            refused=NO_SUCH_OUTCOME,
         ),
-        Estimator(f=outcome_weights, interface=DECISIONS, brute_force=_enumerated),
+        Estimator(
+            f=outcome_weights,
+            interface=DECISIONS,
+            brute_force=_enumerated,
+            refused=NO_SUCH_OUTCOME,
+        ),
         Objective(
             f=cross_checkoid_loss,
             interface=DECISIONS,

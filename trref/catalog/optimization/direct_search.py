@@ -189,6 +189,11 @@ def enumerate_searches(covers, seeks, polls, uniforms):
         yield counter, (normals, uniform)
 
 
+NO_DIRECTION = {
+    "random vectors of length 0": {"normal": 0},
+}
+
+
 METHOD = Method(
     key="bouchet2025optimization",
     provenance={
@@ -207,6 +212,7 @@ METHOD = Method(
             },
             deviations=(SINGULAR,),
             brute_force=_reflected,
+            refused=NO_DIRECTION,
         ),
         Estimator(
             f=covering_steps,
@@ -224,6 +230,7 @@ METHOD = Method(
             settings={"default": {}, "probe": {"radius": 0.3}},
             deviations=(RADIUS_INSIDE,),
             brute_force=_covered,
+            refused=NO_DIRECTION,
         ),
         Estimator(
             f=search_step,
@@ -235,6 +242,7 @@ METHOD = Method(
                 "probe": {"radius": 0.3, "searches": 5},
             },
             brute_force=_farther,
+            refused=NO_DIRECTION,
         ),
         Estimator(
             f=direct_search,

@@ -343,6 +343,9 @@ METHOD = Method(
             interface=STEP,
             settings={"default": {"gamma": 1.0}, "probe": {"gamma": 3.7}},
             brute_force=_decrease,
+            refused={
+                "a gradient of 0": {"g": 0},
+            },
         ),
         Estimator(
             f=smoothness,
@@ -354,6 +357,10 @@ METHOD = Method(
                 "probe": {"low": 1e-3, "high": 1e3, "radii": 3, "steps": 25},
             },
             brute_force=_by_bisection,
+            refused={
+                "directions of 0": {"directions": 0},
+                "an empty range": {"low": 2.0, "high": 1.0},
+            },
         ),
         Estimator(
             f=combined_smoothness,

@@ -109,6 +109,10 @@ METHOD = Method(
                 ),
             ),
             deviations=(LOOSE_LENGTH,),
+            refused={
+                "a matrix that is not symmetric": {"B": lambda B: B + B[:1]},
+                "a radius that is too short": {"radius": 1e-310},
+            },
         ),
     ),
 )

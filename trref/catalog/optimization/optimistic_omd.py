@@ -272,6 +272,11 @@ def _spread(gradients):
 
 BALL = {"diameter": 1.6, "bound": 2.5}
 
+START_OUTSIDE_BALL = {
+    "a start outside the ball": {"x0": 10.0},
+}
+
+
 METHOD = Method(
     key="chen2023optimistic",
     provenance={
@@ -311,6 +316,7 @@ METHOD = Method(
                 "probe of the convex step": {"delta": 0.3, **BALL},
             },
             brute_force=_by_rounds,
+            refused=START_OUTSIDE_BALL,
         ),
         Estimator(
             f=leader_descent,
@@ -335,6 +341,7 @@ METHOD = Method(
                 "probe": {"concavity": 0.03, **BALL},
             },
             brute_force=_in_norm,
+            refused=START_OUTSIDE_BALL,
         ),
         Estimator(
             f=multiplicative_descent,

@@ -186,6 +186,12 @@ METHOD = Method(
             ),
             deviations=(DEAR_DIVERGENCE,),
             brute_force=_by_memory,
+            refused={
+                "a spectrum of another length": {
+                    "spectrum": lambda spectrum: spectrum[:-1]
+                },
+                "a sample that there is not": {"order": 99},
+            },
         ),
         Estimator(
             f=minibatch_descent,
@@ -195,6 +201,9 @@ METHOD = Method(
                 "probe": {"lr": 0.02, **PRICES},
             },
             brute_force=_by_batches,
+            refused={
+                "a sample that there is not": {"batches": 99},
+            },
         ),
     ),
 )

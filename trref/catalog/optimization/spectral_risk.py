@@ -191,6 +191,16 @@ COSTS = {
     "probe": {"penalty": "kl", "shift_cost": 0.7},
 }
 
+SHARES_FALL = {
+    "shares that fall": {"cumulative": lambda cumulative: cumulative[::-1]},
+    "shares that do not reach 1": {"cumulative": lambda cumulative: cumulative / 2},
+}
+
+SPECTRUM_FALLS = {
+    "a spectrum that falls": {"spectrum": lambda spectrum: xp.eye(1, len(spectrum))[0]},
+}
+
+
 METHOD = Method(
     key="mehta2024distributionally",
     provenance={
@@ -225,6 +235,7 @@ METHOD = Method(
             ),
             deviations=(FLOORED,),
             brute_force=_overlap,
+            refused=SHARES_FALL,
         ),
         Estimator(
             f=extremile_spectrum,
@@ -236,6 +247,7 @@ METHOD = Method(
                 "probe": {"power": 3.5},
             },
             brute_force=_powers,
+            refused=SHARES_FALL,
         ),
         Estimator(
             f=exponential_spectrum,
@@ -254,14 +266,21 @@ METHOD = Method(
                 ),
             ),
             brute_force=_integral,
+            refused=SHARES_FALL,
         ),
-        Objective(f=spectral_risk, interface=RISK, wrt="losses"),
+        Objective(
+            f=spectral_risk,
+            interface=RISK,
+            wrt="losses",
+            refused=SPECTRUM_FALLS,
+        ),
         Estimator(
             f=max_oracle,
             interface=RISK,
             settings=COSTS,
             deviations=(Deviation(f=_twice_oracle, **WITHOUT_HALF),),
             brute_force=_pooling,
+            refused=SPECTRUM_FALLS,
         ),
         Objective(
             f=smooth_risk,
@@ -277,6 +296,7 @@ METHOD = Method(
                 ),
             ),
             deviations=(Deviation(f=_twice, **WITHOUT_HALF), OTHER_PENALTY),
+            refused=SPECTRUM_FALLS,
         ),
         Objective(
             f=robust_objective,
@@ -286,6 +306,7 @@ METHOD = Method(
                 **COSTS,
                 "probe": {"penalty": "kl", "shift_cost": 0.7, "l2": 0.3},
             },
+            refused=SPECTRUM_FALLS,
         ),
     ),
 )

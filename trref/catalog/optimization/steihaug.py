@@ -141,6 +141,9 @@ METHOD = Method(
                 ),
             ),
             deviations=(POSITIVE_ROOT,),
+            refused={
+                "a radius that is too short": {"radius": 1e-310},
+            },
         ),
     ),
 )

@@ -352,6 +352,9 @@ METHOD = Method(
             interface=ROUNDS,
             settings={**INNER, "probe": PROBE},
             brute_force=_rounds,
+            refused={
+                "rows that there are not": {"batches": 99},
+            },
         ),
         Estimator(
             f=decaying_eta,

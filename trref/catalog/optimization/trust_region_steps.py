@@ -86,7 +86,15 @@ METHOD = Method(
             edges={name: _with_step(make) for name, make in SUBPROBLEM.edges.items()},
             wrt="p",
         ),
-        Solver(f=cauchy_point, interface=SUBPROBLEM, **STEP),
+        Solver(
+            f=cauchy_point,
+            interface=SUBPROBLEM,
+            **STEP,
+            refused={
+                "a matrix that is not symmetric": {"B": lambda B: B + B[:1]},
+                "a radius that is too short": {"radius": 1e-310},
+            },
+        ),
         Solver(
             f=dogleg,
             interface=CONVEX,

@@ -10,6 +10,11 @@ from trref.catalog.optimization.interfaces import (
 )
 from trref.optimization.trust_region_subproblem import eigen_step, pencil_step
 
+REFUSED = {
+    "a matrix that is not symmetric": {"B": lambda B: B + B[:1]},
+    "a radius that is too short": {"radius": 1e-310},
+}
+
 METHOD = Method(
     key="adachi2017solving",
     provenance={
@@ -24,6 +29,7 @@ METHOD = Method(
             certificate=optimality,
             tolerances=TIGHT,
             direct=True,  # Newton's iteration rises until it rests at the root
+            refused=REFUSED,
         ),
         Solver(
             f=pencil_step,
@@ -40,6 +46,7 @@ METHOD = Method(
                 ),
             ),
             direct=True,
+            refused=REFUSED,
         ),
     ),
 )

@@ -138,6 +138,13 @@ MIXING = {
     "probe": {"gamma": 0.6, "damping": 0.2},
 }
 
+REFUSED = {
+    "a factor that is not symmetric": {"left": lambda left: left + left[:1]},
+    "a left factor that is not definite": {"left": lambda left: -left},
+    "a right factor that is not definite": {"right": lambda right: -right},
+}
+
+
 METHOD = Method(
     key="xu2026fismo",
     provenance="confirmed",
@@ -193,10 +200,18 @@ METHOD = Method(
             brute_force=_right_by_loops,
         ),
         Estimator(
-            f=update_left, interface=FACTORS, settings=MIXING, brute_force=_one_left
+            f=update_left,
+            interface=FACTORS,
+            settings=MIXING,
+            brute_force=_one_left,
+            refused=REFUSED,
         ),
         Estimator(
-            f=update_right, interface=FACTORS, settings=MIXING, brute_force=_one_right
+            f=update_right,
+            interface=FACTORS,
+            settings=MIXING,
+            brute_force=_one_right,
+            refused=REFUSED,
         ),
     ),
 )

@@ -247,6 +247,15 @@ STEPS = {"default": {}, "probe": {"fit_rate": 0.6}}
 AS_SGD = {"momentum": 0.8, "lr": 0.05, "averaging": "ema"}
 AS_PSGD = {"momentum": 0.8, "lr": 0.05, "fit_rate": 0.0, "initial_scale": 1.0}
 
+SINGULAR_FACTOR = {
+    "a singular factor": {"q": 1.0},
+}
+
+ZERO_DIAGONAL = {
+    "a diagonal of 0": {"d": 0},
+}
+
+
 METHOD = Method(
     key="pooladzandi2024curvature",
     provenance={
@@ -291,7 +300,13 @@ METHOD = Method(
                 for g in ("dense", "triangular", "diagonal", "matrix_free", "kronecker")
             ),
         ),
-        Objective(f=criterion, interface=PAIR, wrt="q", sizes=(4, 8)),
+        Objective(
+            f=criterion,
+            interface=PAIR,
+            wrt="q",
+            sizes=(4, 8),
+            refused=SINGULAR_FACTOR,
+        ),
         Estimator(
             f=dense_step,
             interface=PAIR,
@@ -303,15 +318,23 @@ METHOD = Method(
             },
             brute_force=_dense,
             deviations=(PSGD_LARGEST_ENTRY,),
+            refused=SINGULAR_FACTOR,
         ),
         Estimator(
-            f=diagonal_step, interface=PAIR, settings=STEPS, brute_force=_diagonal
+            f=diagonal_step,
+            interface=PAIR,
+            settings=STEPS,
+            brute_force=_diagonal,
+            refused=ZERO_DIAGONAL,
         ),
         Estimator(
             f=matrix_free_step,
             interface=PAIR,
             settings=STEPS,
             brute_force=_matrix_free,
+            refused={
+                "entries that cancel": {"alpha": 1.0, "beta": 1.0},
+            },
         ),
         Estimator(
             f=low_rank_step,
@@ -322,6 +345,7 @@ METHOD = Method(
                 "probe": {"fit_rate": 0.6, "moved": "V"},
             },
             brute_force=_low_rank,
+            refused=ZERO_DIAGONAL,
         ),
         Estimator(
             f=kronecker_step,
@@ -333,6 +357,10 @@ METHOD = Method(
             },
             settings=STEPS,
             brute_force=_kronecker,
+            refused={
+                "a singular left factor": {"left": 1.0},
+                "a singular right factor": {"right": 1.0},
+            },
         ),
     ),
 )

@@ -90,6 +90,12 @@ METHOD = Method(
             },
             deviations=(ONE_AFTER_THE_OTHER, TWICE_THE_EXPONENT),
             sizes=(4, 8),
+            refused={
+                "a number without an axis": {
+                    "params": lambda _: [xp.asarray(1.0)],
+                    "gradients": lambda _: [[xp.asarray(1.0)]],
+                },
+            },
         ),
     ),
 )

@@ -218,6 +218,12 @@ METHOD = Method(
                 )
                 for start in ("zero", "debiased")
             ),
+            refused={
+                "an average from zero that nothing moves": {
+                    "start": "debiased",
+                    "decays": 1.0,
+                },
+            },
         ),
         Estimator(
             f=warm_decays,
@@ -253,7 +259,15 @@ METHOD = Method(
             },
             brute_force=_half_lives_by_loops,
         ),
-        Estimator(f=memory, interface=RUN, brute_force=_memory_by_loops),
+        Estimator(
+            f=memory,
+            interface=RUN,
+            brute_force=_memory_by_loops,
+            refused={
+                "a decay of 0": {"decays": 0.0},
+                "a decay of 1": {"decays": 1.0},
+            },
+        ),
         Estimator(
             f=rescaled_decays,
             interface=PATH,

@@ -59,6 +59,13 @@ def _one_expert(inputs):
     return {**one, "owner": owner, "rows": rows}, {**one, "rows": rows[0]}
 
 
+REFUSED = {
+    "a large basis": {"basis": 1e5},
+    "large weights": {"w0": 1e5},
+    "an expert that there is not": {"owner": 99},
+}
+
+
 METHOD = Method(
     key="chalapathi2024scaling",
     provenance={
@@ -98,6 +105,7 @@ METHOD = Method(
                 )
             },
             remains=_remains,
+            refused=REFUSED,
         ),
         Objective(
             f=mixture_loss,
@@ -118,6 +126,7 @@ METHOD = Method(
                     where=_one_expert,
                 ),
             ),
+            refused=REFUSED,
         ),
     ),
 )

@@ -59,6 +59,13 @@ def _no_residual(inputs):
     return {**inputs, "equation": solved}
 
 
+REFUSED = {
+    "a large basis": {"basis": 1e5},
+    "large weights": {"weights": 1e5},
+    "a large gradient": {"output_gradient": 1e5},
+}
+
+
 METHOD = Method(
     key="chalapathi2024scaling",
     provenance={
@@ -80,6 +87,7 @@ METHOD = Method(
                     where=_no_residual,
                 ),
             ),
+            refused=REFUSED,
         ),
         Estimator(
             f=root_gradient,
@@ -87,6 +95,7 @@ METHOD = Method(
             brute_force=_least_norm,
             settings={"default": {"ridge": 0.1}, "probe": {"ridge": 0.4}},
             sizes=(4, 8, 12),
+            refused=REFUSED,
         ),
         Objective(
             f=constrained_loss,
@@ -99,6 +108,10 @@ METHOD = Method(
             tolerance=1e-12,
             sizes=(4, 7),
             seeds=(0,),
+            refused={
+                "a large basis": {"basis": 1e5},
+                "large weights": {"w0": 1e5},
+            },
         ),
     ),
 )

@@ -90,6 +90,10 @@ METHOD = Method(
                     computes="steps damped by a multiple of the identity, until the gradient is 1e-4",
                 ),
             ),
+            refused={
+                "a large basis": {"basis": 1e5},
+                "large weights": {"w0": 1e5},
+            },
         ),
     ),
 )

@@ -42,6 +42,12 @@ def _rounded(density):
     return (n * e).sum(), xp.stack([common + down * e_z, common - up * e_z], 1)
 
 
+REFUSED = {
+    "a density next to 0": {"density": 1e-13},
+    "a density that is too large": {"density": 1e7},
+}
+
+
 METHOD = Method(
     key="furness2020accurate",
     provenance="confirmed",
@@ -59,7 +65,13 @@ METHOD = Method(
                     documented=True,
                 ),
             ),
+            refused=REFUSED,
         ),
-        Objective(f=orbital_correlation, interface=DENSITY, wrt="density"),
+        Objective(
+            f=orbital_correlation,
+            interface=DENSITY,
+            wrt="density",
+            refused=REFUSED,
+        ),
     ),
 )

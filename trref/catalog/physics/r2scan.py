@@ -174,6 +174,17 @@ def _ratio(density, sigma, tau):
     return Ratio(*xp.array(rows).T)
 
 
+REFUSED = {
+    "a density next to 0": {"density": 1e-13},
+    "a negative sigma": {"sigma": -1.0},
+    "gradients that no density has": {
+        "sigma": lambda sigma: 0 * sigma + [1.0, -9.0, 1.0]
+    },
+    "a sigma that is too large": {"sigma": 1e40},
+    "a tau that is too large": {"tau": 1e40},
+}
+
+
 METHOD = Method(
     key="furness2020accurate",
     provenance="confirmed",
@@ -206,6 +217,11 @@ METHOD = Method(
                     "tau": xp.array([3.0]),
                 },
             },
+            refused={
+                "a density next to 0": {"density": 1e-13},
+                "a sigma that is too large": {"sigma": 1e40},
+                "a tau that is too large": {"tau": 1e40},
+            },
         ),
         Estimator(
             f=energy_density,
@@ -213,6 +229,7 @@ METHOD = Method(
             brute_force=_energies,
             tolerance=1e-9,
             sizes=(4, 8, 32),
+            refused=REFUSED,
         ),
         Objective(
             f=r2scan,
@@ -228,6 +245,7 @@ METHOD = Method(
                     computes="correlation with beta 0.066725 and gamma 0.031090690869655",
                 ),
             ),
+            refused=REFUSED,
         ),
     ),
 )

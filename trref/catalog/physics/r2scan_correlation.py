@@ -40,6 +40,15 @@ METHOD = Method(
                 ),
                 dataclasses.replace(fermi_hole(correlation), f=_limited),
             ),
+            refused={
+                "a density next to 0": {"density": 1e-13},
+                "a negative sigma": {"sigma": -1.0},
+                "gradients that no density has": {
+                    "sigma": lambda sigma: 0 * sigma + [1.0, -9.0, 1.0]
+                },
+                "a sigma that is too large": {"sigma": 1e40},
+                "a tau that is too large": {"tau": 1e40},
+            },
         ),
     ),
 )

@@ -63,12 +63,24 @@ METHOD = Method(
                     "alpha": xp.array([2.5, -0.25, 40.0, 3.125]),
                 },
             },
+            refused={
+                "a gradient that is too large": {"p": 1e11},
+            },
         ),
         Objective(
             f=exchange,
             interface=DENSITY,
             wrt=("density", "sigma", "tau"),
             deviations=(fermi_hole(exchange),),
+            refused={
+                "a density next to 0": {"density": 1e-13},
+                "a negative sigma": {"sigma": -1.0},
+                "gradients that no density has": {
+                    "sigma": lambda sigma: 0 * sigma + [1.0, -9.0, 1.0]
+                },
+                "a sigma that is too large": {"sigma": 1e40},
+                "a tau that is too large": {"tau": 1e40},
+            },
         ),
     ),
 )

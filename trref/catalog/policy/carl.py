@@ -271,6 +271,9 @@ METHOD = Method(
                 "one segment": lambda: _place([[0.25, 3.0]], [[0.0, 0.0], [1.0, 0.0]]),
             },
             brute_force=_nearest,
+            refused={
+                "a point twice in a row": {"route": 0},
+            },
         ),
         Estimator(
             f=completion,

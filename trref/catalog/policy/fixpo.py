@@ -175,6 +175,11 @@ METHOD = Method(
                 ),
             },
             remains=_of_the_best,
+            refused={
+                "outputs of another width": {
+                    "old_outputs": lambda old_outputs: old_outputs[:, :-1]
+                },
+            },
         ),
     ),
 )

@@ -357,6 +357,12 @@ METHOD = Method(
             },
             settings={"default": {}, "probe": {"steps": 3}},
             brute_force=response_by_walking,
+            refused={
+                "states that the process has not": {
+                    "action_prob": lambda action_prob: action_prob[:-1],
+                    "value": lambda value: value[:-1],
+                },
+            },
         ),
     ),
 )

@@ -236,6 +236,17 @@ def _radius_by_cases(
     return min(max(float(radius) + lr * (gain - loss_weight * lost), smallest), largest)
 
 
+OTHER_DISCOUNT = {
+    "a model of another discount": {
+        "model": lambda model: dataclasses.replace(model, gamma=0.123)
+    },
+}
+
+GATE_DOES_NOT_FIT = {
+    "a gate that does not fit": {"gate": lambda gate: gate[:, :-1]},
+}
+
+
 METHOD = Method(
     key="hiremath2026girl",
     provenance={
@@ -251,8 +262,18 @@ METHOD = Method(
         ),
     },
     functions=(
-        Estimator(f=value_gap, interface=MODELLED, brute_force=_gap_of_returns),
-        Estimator(f=gap_bounds, interface=MODELLED, brute_force=_bounds_by_loops),
+        Estimator(
+            f=value_gap,
+            interface=MODELLED,
+            brute_force=_gap_of_returns,
+            refused=OTHER_DISCOUNT,
+        ),
+        Estimator(
+            f=gap_bounds,
+            interface=MODELLED,
+            brute_force=_bounds_by_loops,
+            refused=OTHER_DISCOUNT,
+        ),
         Transform(
             f=gated_prior_mean,
             example=_prior,
@@ -264,6 +285,7 @@ METHOD = Method(
             wrt="embedding",
             jvp=gated_prior_jvp,
             vjp=gated_prior_vjp,
+            refused=GATE_DOES_NOT_FIT,
         ),
         Objective(
             f=gated_prior_pull,
@@ -273,6 +295,7 @@ METHOD = Method(
                 "in between": lambda: _pulled(_gate)(0.25),
             },
             wrt=("base_mean", "features", "projection", "gate", "gate_bias"),
+            refused=GATE_DOES_NOT_FIT,
         ),
         Objective(
             f=grounding_loss,
@@ -289,6 +312,10 @@ METHOD = Method(
                 "default": {},
                 "no radius": {"radius": 0.0},
                 "probe": {"beta": 2.5, "radius": 0.3},
+            },
+            refused={
+                "a large log_std": {"log_std": 20.0},
+                "a large prior_log_std": {"prior_log_std": 20.0},
             },
         ),
         Estimator(
@@ -327,6 +354,9 @@ METHOD = Method(
                 },
             },
             brute_force=_gain_by_loops,
+            refused={
+                "large log_stds": {"log_stds": 20.0},
+            },
         ),
         Estimator(
             f=adapt_radius,

@@ -229,12 +229,19 @@ METHOD = Method(
                     {"kl_weight": 0.0},
                 ),
             ),
+            refused={
+                "an action that there is not": {"actions": 99},
+                "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+            },
         ),
         Objective(
             f=gaussian_objective,
             interface=GAUSSIAN,
             wrt=("mean", "log_std"),
             settings=LENGTH,
+            refused={
+                "log-probabilities far apart": {"mean": 1e4},
+            },
         ),
         Objective(
             f=off_policy_loss,
@@ -247,6 +254,10 @@ METHOD = Method(
                 "probe": {"kl_weight": 0.6, "temperature": 0.35},
             },
             deviations=(PENALISED_OUTPUTS,),
+            refused={
+                "a large log_std": {"log_std": 20.0},
+                "a large old_log_std": {"old_log_std": 20.0},
+            },
         ),
         Estimator(
             f=mirror_step,

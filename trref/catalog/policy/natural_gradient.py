@@ -392,12 +392,27 @@ METHOD = Method(
     },
     functions=(
         Objective(f=mean_kl_categorical, interface=CATEGORICAL, wrt="logits"),
-        Objective(f=mean_kl_diag_gaussian, interface=GAUSSIAN, wrt=("mean", "log_std")),
+        Objective(
+            f=mean_kl_diag_gaussian,
+            interface=GAUSSIAN,
+            wrt=("mean", "log_std"),
+            refused={
+                "a large log_std": {"log_std": 20.0},
+                "a large old_log_std": {"old_log_std": 20.0},
+            },
+        ),
         Estimator(
             f=fisher_vector_product,
             interface=FISHER,
             settings={"default": {}, "probe": {"damping": 0.3}},
             brute_force=outer_products_of_scores,
+            refused={
+                "log standard deviations that are too large": {
+                    "policy": GaussianPolicy((3, 2)),
+                    "theta": lambda _: xp.full(10, 99.0),
+                    "v": lambda _: xp.ones(10),
+                },
+            },
         ),
         Solver(
             f=natural_step,

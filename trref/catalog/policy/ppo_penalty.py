@@ -114,6 +114,10 @@ METHOD = Method(
                 "probe": {"kl_weight": 2.5},
             },
             deviations=(KL_IN_THE_ADVANTAGE,),
+            refused={
+                "an action that there is not": {"actions": 99},
+                "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+            },
         ),
         Estimator(
             f=adapt_kl_weight,

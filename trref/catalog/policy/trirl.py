@@ -332,6 +332,10 @@ METHOD = Method(
             },
             settings=BALLS,
             brute_force=_projected_by_halving,
+            refused={
+                "a large log_std": {"log_std": 20.0},
+                "a large old_log_std": {"old_log_std": 20.0},
+            },
         ),
         Solver(
             f=trirl,

@@ -276,6 +276,9 @@ METHOD = Method(
                 "probe": {"classes": 4, "p": 1.5},
             },
             brute_force=_means,
+            refused={
+                "a label that is no class": {"labels": 99},
+            },
         ),
         Estimator(
             f=normalised,
@@ -314,6 +317,10 @@ METHOD = Method(
                     computes="the logarithm of the sum and 1e-15",
                 ),
             ),
+            refused={
+                "a label without a mean": {"labels": 99},
+                "a mean without a label": {"labels": 0},
+            },
         ),
         Objective(
             f=conjnorm_score,
@@ -342,6 +349,9 @@ METHOD = Method(
             interface=DENSITY,
             settings={"default": {}, "probe": {"damping": 0.2}},
             brute_force=_distances,
+            refused={
+                "a label without a mean": {"labels": 99},
+            },
         ),
     ),
 )

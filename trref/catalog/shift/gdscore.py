@@ -133,6 +133,9 @@ METHOD = Method(
                 "probe": {"tau": 0.7},
             },
             brute_force=_label_by_label,
+            refused={
+                "a draw of 1": {"uniform": 1.0},
+            },
         ),
         Estimator(
             f=head_gradient,
@@ -145,6 +148,9 @@ METHOD = Method(
                 },
             },
             brute_force=_entry_by_entry,
+            refused={
+                "a label that is no class": {"labels": 99},
+            },
         ),
         Estimator(
             f=lp_size,

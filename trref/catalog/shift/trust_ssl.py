@@ -212,6 +212,12 @@ GATE = {
     "prior": 0.4,
 }
 
+REFUSED = {
+    "a first view of length 0": {"first": 0},
+    "a second view of length 0": {"second": 0},
+}
+
+
 METHOD = Method(
     key="boulila2026trust",
     provenance={
@@ -234,6 +240,7 @@ METHOD = Method(
             example=_pair,
             edges=PAIRS,
             settings={"default": {}, "probe": {"temperature": 0.4}},
+            refused=REFUSED,
         ),
         Estimator(
             f=opinions,
@@ -297,6 +304,7 @@ METHOD = Method(
             edges=ONE_FACTOR,
             settings={"default": {}, "probe": {"floor": 0.2, "temperature": 0.3}},
             brute_force=_each_cosine_gate,
+            refused=REFUSED,
         ),
         Objective(
             f=residual,
@@ -309,6 +317,7 @@ METHOD = Method(
                 }
                 for name, make in ONE_FACTOR.items()
             },
+            refused=REFUSED,
         ),
         Objective(
             f=trust_objective,
@@ -335,6 +344,12 @@ METHOD = Method(
                     documented=True,
                 ),
             ),
+            refused={
+                "a first view of length 0": {"first": 0},
+                "a second view of length 0": {"second": 0},
+                "first factors of length 0": {"first_factors": 0},
+                "second factors of length 0": {"second_factors": 0},
+            },
         ),
     ),
 )

@@ -228,6 +228,9 @@ METHOD = Method(
             },
             settings={"default": {"classes": 3}, "probe": {"classes": 4}},
             brute_force=_mean_by_mean,
+            refused={
+                "a label that is no class": {"labels": 99},
+            },
         ),
         Estimator(
             f=trust_scores,

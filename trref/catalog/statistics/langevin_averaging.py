@@ -224,6 +224,9 @@ METHOD = Method(
                     computes="drift and noise with their parts along the point, which shorten or lengthen the step",
                 ),
             ),
+            refused={
+                "a point that is 0": {"theta": 0},
+            },
         ),
         Sampler(
             f=run,
@@ -244,6 +247,9 @@ METHOD = Method(
             },
             moments=_moments,
             sizes=(4, 8),
+            refused={
+                "a start that is 0": {"start": 0},
+            },
         ),
         Estimator(
             f=averages,
@@ -261,6 +267,9 @@ METHOD = Method(
             brute_force=lambda mean: xp.array(
                 [x / math.hypot(*mean) for x in mean.tolist()]
             ),
+            refused={
+                "a mean that is 0": {"mean": 0},
+            },
         ),
         Estimator(
             f=top_direction,
@@ -289,6 +298,11 @@ METHOD = Method(
                     for x in projected_drift.tolist()
                 ]
             ),
+            refused={
+                "one dimension": {
+                    "projected_drift": lambda projected_drift: projected_drift[:1]
+                },
+            },
         ),
         Estimator(
             f=weak_drift_second,

@@ -77,6 +77,11 @@ INDICES = {
     "probe": {"q": 1.6},
 }
 
+INTEGRAL_OF_2 = {
+    "an integral of 2": {"density": lambda density: 2 * density},
+}
+
+
 METHOD = Method(
     key="yang2025contributions",
     provenance="reconstructed",
@@ -86,8 +91,15 @@ METHOD = Method(
             interface=CELLS,
             settings=INDICES,
             brute_force=_by_definition,
+            refused=INTEGRAL_OF_2,
         ),
-        Estimator(f=escort, interface=CELLS, settings=INDICES, brute_force=_powers),
+        Estimator(
+            f=escort,
+            interface=CELLS,
+            settings=INDICES,
+            brute_force=_powers,
+            refused=INTEGRAL_OF_2,
+        ),
         Estimator(
             f=maximal_log_density,
             example=_points,

@@ -202,6 +202,12 @@ def _by_entries(of_trace, of_norm):
     return brute_force
 
 
+REFUSED = {
+    "a batch of more than all": {"batch": 99, "replacement": False},
+    "gradients that are all 0": {"gradients": 0},
+}
+
+
 METHOD = Method(
     key="wu2023implicit",
     provenance={
@@ -237,6 +243,7 @@ METHOD = Method(
                 ),
             ),
             **_only("M", "gradients"),
+            refused=REFUSED,
         ),
         Estimator(
             f=critical_step,
@@ -244,6 +251,7 @@ METHOD = Method(
             brute_force=_critical,
             tolerance=1e-8,
             **_only("gradients"),
+            refused=REFUSED,
         ),
         Estimator(
             f=one_step_critical,
@@ -251,6 +259,7 @@ METHOD = Method(
             brute_force=_one_step,
             tolerance=1e-8,
             **_only("gradients"),
+            refused=REFUSED,
         ),
         Estimator(
             f=step_bounds,
@@ -265,11 +274,15 @@ METHOD = Method(
                 ),
             ),
             **_only("gradients"),
+            refused=REFUSED,
         ),
         Estimator(
             f=alignment,
             brute_force=_alignment,
             **_only("gradients", "displacement"),
+            refused={
+                "a displacement that changes nothing": {"displacement": 0},
+            },
         ),
         Estimator(
             f=relu_trace,

@@ -184,6 +184,11 @@ def _by_spread_of_logits(update, slopes, *, share=1.0, rule="clip"):
     )
 
 
+SLOPES_ALL_EQUAL = {
+    "slopes that are all equal": {"slopes": 0},
+}
+
+
 METHOD = Method(
     key="sao2026ghosts",
     provenance="confirmed",
@@ -193,6 +198,9 @@ METHOD = Method(
             wrt="step",
             settings={"default": {}},
             **_only("step", "logits", "slopes", "labels"),
+            refused={
+                "a label that is no class": {"labels": 99},
+            },
         ),
         Estimator(
             f=normalised_step,
@@ -203,11 +211,16 @@ METHOD = Method(
             f=radius_bound,
             brute_force=lambda slopes: min(math.pi / s for s in _spreads(slopes) if s),
             **_only("slopes"),
+            refused=SLOPES_ALL_EQUAL,
         ),
         Estimator(
             f=rival_radius,
             brute_force=_rival,
             **_only("logits", "slopes", "labels"),
+            refused={
+                "a label that is no class": {"labels": 99},
+                "slopes that are all equal": {"slopes": 0},
+            },
         ),
         Transform(
             f=clip_step,
@@ -257,6 +270,7 @@ METHOD = Method(
             brute_force=_root,
             tolerance=1e-7,
             sizes=(2, 4, 8),
+            refused=SLOPES_ALL_EQUAL,
         ),
     ),
 )

@@ -79,6 +79,10 @@ METHOD = Method(
                 },
             },
             deviations=(SAMPLED_TOKEN_ANCHORED,),
+            refused={
+                "an action that there is not": {"actions": 99},
+                "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+            },
         ),
         Estimator(
             f=support_coverage,

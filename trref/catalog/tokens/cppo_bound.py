@@ -65,6 +65,12 @@ METHOD = Method(
                 *(name for name in TOKEN_OBJECTIVE.edges if name != "far off policy"),
             ),
             brute_force=_parts_by_loops,
+            refused={
+                "an answer far less likely than before": {
+                    "log_prob": lambda log_prob: log_prob - 25,
+                    "mask": 1,
+                },
+            },
         ),
         Estimator(
             f=residual_bound,
@@ -108,6 +114,14 @@ METHOD = Method(
                 "probe": {"mean_radius": 0.3, "reward_bound": 2.5},
             },
             brute_force=_penalty_by_loop,
+            refused={
+                "a weight next to 0": {"position_weight": 1e-7},
+                "weights that fall too fast": {
+                    "position_weight": lambda position_weight: (
+                        0 * position_weight + [1.0, 0.1, 0.1, 0.1]
+                    )
+                },
+            },
         ),
     ),
 )

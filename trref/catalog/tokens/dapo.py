@@ -193,6 +193,9 @@ METHOD = Method(
                 "probe": {"longest": 17.5, "cache": 5.5},
             },
             brute_force=_penalty_by_cases,
+            refused={
+                "a cache of more than all": {"longest": 20, "cache": 21},
+            },
         ),
     ),
 )

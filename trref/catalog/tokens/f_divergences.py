@@ -45,6 +45,9 @@ METHOD = Method(
             interface=ROWS,
             wrt="logits",
             settings={"default": {}, **_each("neyman"), "probe": {"kind": "neyman"}},
+            refused={
+                "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+            },
         ),
         Objective(
             f=divergence_from_samples,

@@ -85,6 +85,9 @@ METHOD = Method(
                 "hardly possible": lambda: {"correct": xp.array([[1e-9, 0.0, 0.0]])},
             },
             brute_force=_difficulty_by_loop,
+            refused={
+                "a question that nothing answers": {"correct": 0},
+            },
         ),
         Objective(
             f=mle_loss,
@@ -101,6 +104,9 @@ METHOD = Method(
             limits=(
                 Limit("reinforce.reinforce", {}, where=_as_rewards, gradient_only=True),
             ),
+            refused={
+                "a difficulty that is too small": {"reward": 0, "difficulty": 1e-9},
+            },
         ),
         Objective(
             f=value_function,
@@ -111,6 +117,9 @@ METHOD = Method(
                 "easy and hard": lambda: _table([[1, 0, 0], [0, 1, 0]], [0.6, 50.0]),
             },
             wrt="logits",
+            refused={
+                "a difficulty that is too small": {"right": 0, "difficulty": 1e-9},
+            },
         ),
     ),
 )

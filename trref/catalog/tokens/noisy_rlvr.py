@@ -120,6 +120,11 @@ EACH = {
 }
 
 
+WORSE_THAN_CHANCE = {
+    "a verifier worse than chance": {"rho0": 0.6, "rho1": 0.6},
+}
+
+
 METHOD = Method(
     key="cai2025reinforcement",
     provenance={
@@ -136,8 +141,14 @@ METHOD = Method(
                 "probe": {"floor": 0.6},
             },
             brute_force=_by_inverting,
+            refused=WORSE_THAN_CHANCE,
         ),
-        Estimator(f=residual_reward, interface=NOISY, brute_force=_over_the_channel),
+        Estimator(
+            f=residual_reward,
+            interface=NOISY,
+            brute_force=_over_the_channel,
+            refused=WORSE_THAN_CHANCE,
+        ),
         Estimator(f=forward_weight, interface=NOISY, brute_force=_by_table),
         Estimator(
             f=corrected_advantage,
@@ -168,6 +179,7 @@ METHOD = Method(
             ),
             deviations=(STANDARDISED_AFTER_CORRECTION,),
             brute_force=_by_loops,
+            refused=WORSE_THAN_CHANCE,
         ),
         Objective(
             f=corrected_gradient,
@@ -184,6 +196,7 @@ METHOD = Method(
                 )
             },
             limits=(Limit("reinforce.reinforce", {}, where=_corrected),),
+            refused=WORSE_THAN_CHANCE,
         ),
     ),
 )

@@ -122,6 +122,11 @@ def _shares(draws, reward, rho0, rho1):
     }
 
 
+WORSE_THAN_CHANCE = {
+    "a verifier worse than chance": {"rho0": 0.6, "rho1": 0.6},
+}
+
+
 METHOD = Method(
     key="cai2025reinforcement",
     provenance={
@@ -129,8 +134,18 @@ METHOD = Method(
         "reconstructed": ("average",),
     },
     functions=(
-        Sampler(f=noisy_verifier, interface=NOISY, moments=_shares),
-        Estimator(f=channel_mean, interface=NOISY, brute_force=_by_cases),
+        Sampler(
+            f=noisy_verifier,
+            interface=NOISY,
+            moments=_shares,
+            refused=WORSE_THAN_CHANCE,
+        ),
+        Estimator(
+            f=channel_mean,
+            interface=NOISY,
+            brute_force=_by_cases,
+            refused=WORSE_THAN_CHANCE,
+        ),
         Estimator(
             f=estimate_rates,
             example=_appeals_example,
@@ -163,6 +178,13 @@ METHOD = Method(
                 },
             },
             brute_force=_by_counting,
+            refused={
+                "an appeal of probability 0": {
+                    "appealed": 1,
+                    "appeal_prob": lambda _: xp.zeros(4),
+                },
+                "a previous rate above 1": {"previous": (0.5, 1.5)},
+            },
         ),
     ),
 )

@@ -133,6 +133,9 @@ METHOD = Method(
             interface=FULL_DISTRIBUTION,
             settings={**PROBE, "none": {"alpha": 0.0}},
             brute_force=_distances,
+            refused={
+                "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+            },
         ),
         Estimator(
             f=smoothed_ratio,
@@ -199,6 +202,12 @@ METHOD = Method(
                     gradient_only=True,
                 ),
             ),
+            refused={
+                "an answer far likelier than before": {
+                    "log_prob": lambda log_prob: log_prob + 25,
+                    "mask": 1,
+                },
+            },
         ),
         Objective(
             f=pspo_clipped,

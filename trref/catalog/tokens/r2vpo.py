@@ -175,6 +175,9 @@ METHOD = Method(
                 "probe": {"target": 0.4},
             },
             brute_force=optimum_by_bisection,
+            refused={
+                "probabilities of sum 1/2": {"prob": lambda prob: prob / 2},
+            },
         ),
     ),
 )

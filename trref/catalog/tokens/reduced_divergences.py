@@ -95,6 +95,10 @@ METHOD = Method(
                 )
                 for kind in DIVERGENCES
             ),
+            refused={
+                "an action that there is not": {"actions": 99},
+                "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+            },
         ),
     ),
 )

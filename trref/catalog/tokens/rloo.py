@@ -121,6 +121,12 @@ METHOD = Method(
                 Limit("reinforce.reinforce", {}, where=on_policy, gradient_only=True),
             ),
             deviations=(TOKEN_MEAN_OF_TOKEN_TERMS,),
+            refused={
+                "an answer far likelier than before": {
+                    "log_prob": lambda log_prob: log_prob + 25,
+                    "mask": 1,
+                },
+            },
         ),
     ),
 )

@@ -202,6 +202,11 @@ def all_equal(inputs):
 
 PPO = {"clip_low": 0.2, "clip_high": 0.2}
 ICEPOP = {"rule": "mask", "lower": 0.5, "upper": 5.0}
+OUT_OF_ORDER = {
+    "bounds out of order": {"lower": 3.0},
+}
+
+
 METHOD = Method(
     key="yao2025offpolicy",
     provenance="confirmed",
@@ -221,6 +226,7 @@ METHOD = Method(
                 },
             },
             brute_force=_weights_by_loops,
+            refused=OUT_OF_ORDER,
         ),
         Estimator(
             f=rejection_mask,
@@ -300,6 +306,7 @@ METHOD = Method(
                 ),
             ),
             deviations=(DROPPED_TOKENS_NOT_COUNTED, UNCORRECTED),
+            refused=OUT_OF_ORDER,
         ),
     ),
 )

@@ -138,6 +138,10 @@ METHOD = Method(
                     where=of_one_length,
                 ),
             ),
+            refused={
+                "an action that there is not": {"actions": 99},
+                "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+            },
         ),
         Objective(f=min_entropy, interface=FULL_DISTRIBUTION, wrt="logits"),
         Estimator(

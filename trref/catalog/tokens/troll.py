@@ -100,6 +100,10 @@ METHOD = Method(
                 Limit("tre.tre", {}, {"entropy_weight": 0.0}, where=_on_policy),
             ),
             deviations=(MULTIPLIER_CONSTANT, PROJECTED_RATIO_DETACHED),
+            refused={
+                "an action that there is not": {"actions": 99},
+                "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+            },
         ),
     ),
 )

@@ -61,6 +61,11 @@ EDGES = {
 SETTINGS = {"default": {}, "tight": {"radius": 1e-3}, "probe": {"radius": 0.3}}
 
 
+LOG_PROBABILITIES_FAR_APART = {
+    "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+}
+
+
 METHOD = Method(
     key="becker2025troll",
     provenance={
@@ -77,6 +82,7 @@ METHOD = Method(
             jvp=project_jvp,
             vjp=project_vjp,
             feasible=_outside,
+            refused=LOG_PROBABILITIES_FAR_APART,
         ),
         Estimator(
             f=multiplier,
@@ -84,6 +90,7 @@ METHOD = Method(
             edges=EDGES,
             settings=SETTINGS,
             brute_force=_multiplier_by_bisection,
+            refused=LOG_PROBABILITIES_FAR_APART,
         ),
     ),
 )

@@ -51,6 +51,9 @@ METHOD = Method(
             interface=FULL_DISTRIBUTION,
             settings={"default": {}, "probe": {"K": 3, "mass": 0.8}},
             brute_force=_support_by_counting,
+            refused={
+                "an action that there is not": {"actions": 99},
+            },
         ),
         Objective(
             f=troll_sparse,
@@ -62,6 +65,11 @@ METHOD = Method(
                 "probe": {"radius": 0.3, "kl_weight": 0.4, "floor": 1e-3},
             },
             limits=(Limit("troll.troll", {}, where=_every_token_kept),),
+            refused={
+                "an action that there is not": {"actions": 99},
+                "log-probabilities far apart": {"logits": lambda logits: 1e4 * logits},
+                "a sampled token that is not kept": {"keep": 0, "mask": 1},
+            },
         ),
     ),
 )

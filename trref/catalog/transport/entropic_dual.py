@@ -79,6 +79,11 @@ def _gap_by_values(plan, f, g, cost, reg):
 SETTINGS = {"default": {"reg": 0.1}, "probe": {"reg": 0.3}}
 
 
+POTENTIAL_TOO_LARGE = {
+    "a potential that is too large": {"f": 1e4},
+}
+
+
 METHOD = Method(
     key="peyre2019computational",
     provenance="confirmed",
@@ -90,6 +95,7 @@ METHOD = Method(
             wrt="f",
             jvp=transport_plan_jvp,
             vjp=transport_plan_vjp,
+            refused=POTENTIAL_TOO_LARGE,
         ),
         Estimator(
             f=primal_value,
@@ -103,18 +109,21 @@ METHOD = Method(
             settings=SETTINGS,
             wrt=("f", "g"),
             deviations=(DUAL_WITHOUT_MINUS_ONE, DUAL_RELATIVE_TO_THE_PRODUCT),
+            refused=POTENTIAL_TOO_LARGE,
         ),
         Estimator(
             f=hessian_product,
             interface=DUAL,
             settings=SETTINGS,
             brute_force=_dense_product,
+            refused=POTENTIAL_TOO_LARGE,
         ),
         Estimator(
             f=dual_gap,
             interface=DUAL,
             settings=SETTINGS,
             brute_force=_gap_by_values,
+            refused=POTENTIAL_TOO_LARGE,
         ),
     ),
 )

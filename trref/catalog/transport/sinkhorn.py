@@ -47,12 +47,28 @@ EDGES = {
 SOLVER = {"interface": TRANSPORT, "edges": EDGES, "settings": SETTINGS, **CERTIFICATE}
 
 
+REFUSED = {
+    "a cost that is too large for reg": {"cost": 1e9},
+    "masses of sum 2": {"a": lambda a: 2 * a},
+    "other masses of sum 2": {"b": lambda b: 2 * b},
+}
+
+
 METHOD = Method(
     key="cuturi2013sinkhorn",
     provenance="confirmed",
     functions=(
-        Solver(f=sinkhorn_log, **SOLVER),
-        Solver(f=sinkhorn_scaling, prescribed=False, **SOLVER),
+        Solver(
+            f=sinkhorn_log,
+            **SOLVER,
+            refused=REFUSED,
+        ),
+        Solver(
+            f=sinkhorn_scaling,
+            prescribed=False,
+            **SOLVER,
+            refused=REFUSED,
+        ),
         Transform(
             f=round_to_feasible,
             example=_rounding_example,
@@ -73,6 +89,10 @@ METHOD = Method(
             wrt="plan",
             idempotent=True,
             feasible=_infeasibility,
+            refused={
+                "masses of sum 2": {"a": lambda a: 2 * a},
+                "other masses of sum 2": {"b": lambda b: 2 * b},
+            },
         ),
     ),
 )

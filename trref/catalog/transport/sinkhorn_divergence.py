@@ -97,6 +97,16 @@ SETTINGS = {
 }
 DUAL_SETTINGS = {"default": {"reg": 0.5}, "probe": {"reg": 0.8}}
 
+POTENTIAL_TOO_LARGE = {
+    "a potential that is too large": {"f": 1e4},
+}
+
+MASSES_OF_2 = {
+    "masses of sum 2": {"a": lambda a: 2 * a},
+    "other masses of sum 2": {"b": lambda b: 2 * b},
+}
+
+
 METHOD = Method(
     key="genevay2018learning",
     provenance="confirmed",
@@ -106,12 +116,14 @@ METHOD = Method(
             interface=DUAL,
             settings=DUAL_SETTINGS,
             wrt=("cost", "a", "b"),
+            refused=POTENTIAL_TOO_LARGE,
         ),
         Objective(
             f=optimal_cost_of_points,
             example=_points_example,
             settings=DUAL_SETTINGS,
             wrt=("x", "z"),
+            refused=POTENTIAL_TOO_LARGE,
         ),
         Estimator(
             f=sinkhorn_divergence,
@@ -119,12 +131,14 @@ METHOD = Method(
             settings=SETTINGS,
             brute_force=_divergence_by_newton,
             deviations=(DIVERGENCE_OF_TRANSPORT_COSTS,),
+            refused=MASSES_OF_2,
         ),
         Estimator(
             f=sinkhorn_divergence_gradient,
             example=_clouds,
             settings=SETTINGS,
             brute_force=_gradient_by_newton,
+            refused=MASSES_OF_2,
         ),
     ),
 )

@@ -27,6 +27,9 @@ METHOD = Method(
             limits=(
                 Limit("entropic_dual.dual_value", {}, {"reg": 0.1}, where=_centred),
             ),
+            refused={
+                "a potential that is too large": {"f": 1e4},
+            },
         ),
         Solver(
             f=sinkhorn_newton_sparse,
@@ -61,6 +64,11 @@ METHOD = Method(
                 ),
             ),
             **CERTIFICATE,
+            refused={
+                "a cost that is too large for reg": {"cost": 1e9},
+                "masses of sum 2": {"a": lambda a: 2 * a},
+                "other masses of sum 2": {"b": lambda b: 2 * b},
+            },
         ),
     ),
 )

@@ -190,6 +190,10 @@ METHOD = Method(
                     "temperature": xp.asarray(2.0),
                 },
             },
+            refused={
+                "a label that is no class": {"labels": 99},
+                "a temperature next to 0": {"temperature": 1e-4},
+            },
         ),
     ),
 )

@@ -129,6 +129,9 @@ METHOD = Method(
             interface=JOINT,
             brute_force=_seen,
             limits=(Limit(to="causal_ladder.backdoor", hyper={}, where=_independent),),
+            refused={
+                "probabilities of sum 1/2": {"joint": lambda joint: joint / 2},
+            },
         ),
         Estimator(
             f=backdoor,
@@ -173,6 +176,10 @@ METHOD = Method(
                     computes="1 / P(s | y): a uniform nuisance instead of its own law",
                 ),
             ),
+            refused={
+                "a label that is no class": {"labels": 99},
+                "a nuisance that there is not": {"nuisance": 99},
+            },
         ),
         Estimator(
             f=flipped,

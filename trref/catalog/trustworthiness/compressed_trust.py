@@ -136,6 +136,11 @@ def _attacked_alone(logits, attacked_logits, labels, group, *, threshold=0.5, bi
 
 SETTINGS = {"default": {}, "probe": {"threshold": 0.6, "bins": 5}}
 
+NO_SUCH_CLASS = {
+    "a label that is no class": {"labels": 99},
+}
+
+
 METHOD = Method(
     key="hong2024decoding",
     provenance="reconstructed",
@@ -153,6 +158,7 @@ METHOD = Method(
                 ),
             ),
             **_only("logits", "attacked_logits", "labels", "group"),
+            refused=NO_SUCH_CLASS,
         ),
         Estimator(
             f=trust_change,
@@ -166,6 +172,7 @@ METHOD = Method(
                 "labels",
                 "group",
             ),
+            refused=NO_SUCH_CLASS,
         ),
     ),
 )

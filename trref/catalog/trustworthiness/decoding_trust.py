@@ -242,6 +242,9 @@ METHOD = Method(
             interface=ITEMS,
             settings={"default": {}, "probe": {"target": 2}},
             brute_force=_sent,
+            refused={
+                "all of the target's class": {"labels": 0},
+            },
         ),
         Estimator(
             f=demonstration_score,

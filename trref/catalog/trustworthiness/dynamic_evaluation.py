@@ -223,6 +223,9 @@ METHOD = Method(
                 },
             },
             brute_force=_count,
+            refused={
+                "an item that there is not": {"rows": 99},
+            },
         ),
     ),
 )

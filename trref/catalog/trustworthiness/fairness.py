@@ -158,6 +158,13 @@ METHOD = Method(
                 ),
             ),
         ),
-        Objective(f=parity_surrogate, interface=ITEMS, wrt="logits"),
+        Objective(
+            f=parity_surrogate,
+            interface=ITEMS,
+            wrt="logits",
+            refused={
+                "one group alone": {"attribute": 1},
+            },
+        ),
     ),
 )

@@ -177,6 +177,12 @@ def _line_by_line(bodies, heads, premises, lines, claims):
     return xp.array(valid)
 
 
+REFUSED = {
+    "a body that is no fact": {"bodies": 99},
+    "a head that is no fact": {"heads": 99},
+}
+
+
 METHOD = Method(
     key="fu2025trustgeogen",
     provenance={
@@ -184,7 +190,12 @@ METHOD = Method(
         "reconstructed": ("cost", "verify"),
     },
     functions=(
-        Estimator(f=closure, interface=PROGRAM, brute_force=_by_sets),
+        Estimator(
+            f=closure,
+            interface=PROGRAM,
+            brute_force=_by_sets,
+            refused=REFUSED,
+        ),
         Estimator(
             f=cheapest,
             interface=PROGRAM,
@@ -197,8 +208,28 @@ METHOD = Method(
                     computes="the height of the lowest tree, 1 + max over the body",
                 ),
             ),
+            refused=REFUSED,
         ),
-        Estimator(f=trace, interface=PROGRAM, brute_force=_by_recursion),
-        Estimator(f=verify, interface=PROGRAM, brute_force=_line_by_line),
+        Estimator(
+            f=trace,
+            interface=PROGRAM,
+            brute_force=_by_recursion,
+            refused={
+                "a body that is no fact": {"bodies": 99},
+                "a head that is no fact": {"heads": 99},
+                "a target that is no fact": {"targets": 99},
+            },
+        ),
+        Estimator(
+            f=verify,
+            interface=PROGRAM,
+            brute_force=_line_by_line,
+            refused={
+                "a body that is no fact": {"bodies": 99},
+                "a head that is no fact": {"heads": 99},
+                "a line that is no rule": {"lines": 99},
+                "a claim that is no fact": {"claims": 99},
+            },
+        ),
     ),
 )

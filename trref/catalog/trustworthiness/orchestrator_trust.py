@@ -298,6 +298,11 @@ LOOK = {
     },
 }
 
+NO_SUCH_ANSWER = {
+    "an answer that is no class": {"predicted": 99},
+}
+
+
 METHOD = Method(
     key="roumeliotis2025orchestrator",
     provenance={
@@ -332,12 +337,16 @@ METHOD = Method(
                 "probe": {"floor": 0.2},
             },
             brute_force=_earned,
+            refused={
+                "a correlation beyond 1": {"correlation": 1.5},
+            },
         ),
         Estimator(
             f=weighted_vote,
             interface=AGENTS,
             settings={"default": {"classes": 3}, "probe": {"classes": 5}},
             brute_force=_count,
+            refused=NO_SUCH_ANSWER,
         ),
         Estimator(
             f=retrieval_vote,
@@ -372,6 +381,10 @@ METHOD = Method(
                     computes="a negative cosine votes against its class; a sum that is not positive divides nothing",
                 ),
             ),
+            refused={
+                "more neighbours than rows": {"k": 99},
+                "a label that is no class": {"labels": 99},
+            },
         ),
         Estimator(
             f=needs_reevaluation,
@@ -392,6 +405,7 @@ METHOD = Method(
                 "probe": {"gamma": 0.6, "smoothing": 0.05},
             },
             brute_force=_agent_by_agent,
+            refused=NO_SUCH_ANSWER,
         ),
         Estimator(
             f=orchestrate,
@@ -407,6 +421,7 @@ METHOD = Method(
                     part="confidence",
                 ),
             ),
+            refused=NO_SUCH_ANSWER,
         ),
         Estimator(
             f=optimal_weights,

@@ -177,6 +177,10 @@ METHOD = Method(
             },
             settings={"default": {"groups": 3}, "probe": {"groups": 3}},
             brute_force=_one_by_one,
+            refused={
+                "a group that there is not": {"group": 99},
+                "a group without members": {"group": 0},
+            },
         ),
         Estimator(
             f=effective_size,
@@ -194,6 +198,9 @@ METHOD = Method(
             brute_force=lambda weights: (
                 (math.fsum(weights.tolist()) / math.hypot(*weights.tolist())) ** 2
             ),
+            refused={
+                "weights that are all 0": {"weights": 0},
+            },
         ),
     ),
 )

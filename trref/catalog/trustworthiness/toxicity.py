@@ -132,6 +132,9 @@ METHOD = Method(
                 "probe": {"threshold": 0.27},
             },
             brute_force=_count,
+            refused={
+                "no answer": {"answered": 0},
+            },
         ),
         Estimator(
             f=subsampled_toxicity,

@@ -99,6 +99,14 @@ METHOD = Method(
             },
             sizes=(2, 3),
             seeds=(1,),
+            refused={
+                "heads that do not divide": {"heads": 3},
+                "parameters of no network": {"theta": lambda theta: theta[:-1]},
+                "large parameters": {"theta": 2e3},
+                "an image without patches": {"mask": 0},
+                "a kind that there is not": {"kind": 99},
+                "a label that is no class": {"labels": 99},
+            },
         ),
         Estimator(
             f=macro_f1,
@@ -127,6 +135,10 @@ METHOD = Method(
                     computes="the mean over classes that occur or are predicted",
                 ),
             ),
+            refused={
+                "a verdict that there is not": {"predicted": 99},
+                "a label that is no class": {"labels": 99},
+            },
         ),
     ),
 )

@@ -218,6 +218,11 @@ def _changes(rng, size):
     return {"base": base, "pressed": xp.minimum(base * rng.uniform(0.0, 1.5, size), 1)}
 
 
+FOURTH_VERDICT = {
+    "a fourth verdict": {"verdict": 99},
+}
+
+
 METHOD = Method(
     key="huang2025trustgen",
     provenance={
@@ -272,11 +277,16 @@ METHOD = Method(
             interface=VERDICTS,
             brute_force=_halves,
             limits=(Limit(to="trustgen.judge_rate", hyper={}, where=_with_credit),),
+            refused={
+                "a fourth verdict": {"verdict": 99},
+                "nothing judged": {"judged": 0},
+            },
         ),
         Estimator(
             f=pairwise_shares,
             interface=VERDICTS,
             brute_force=_pairs,
+            refused=FOURTH_VERDICT,
         ),
         Estimator(
             f=same_correctness,
@@ -312,6 +322,9 @@ METHOD = Method(
             brute_force=lambda original, modified: (
                 1 - abs(1 - math.fsum(modified.tolist()) / math.fsum(original.tolist()))
             ),
+            refused={
+                "images like nothing before": {"original": 0},
+            },
         ),
         Estimator(
             f=refusal_shares,
@@ -357,6 +370,7 @@ METHOD = Method(
                     computes="full refusals of harmless questions as successes",
                 ),
             ),
+            refused=FOURTH_VERDICT,
         ),
         Estimator(
             f=toxicity_spread,
@@ -396,6 +410,9 @@ METHOD = Method(
                     for b, p in zip(base.tolist(), pressed.tolist(), strict=True)
                 ]
             ),
+            refused={
+                "an accuracy of 0": {"base": 0},
+            },
         ),
         Estimator(
             f=sycophancy_similarity,
@@ -429,6 +446,9 @@ METHOD = Method(
                 "one": lambda: {"found": xp.zeros((1, 1)), "asked": xp.ones((1, 1))},
             },
             brute_force=_image_by_image,
+            refused={
+                "an image that was asked for nothing": {"asked": 0},
+            },
         ),
         Estimator(
             f=aspect_score,

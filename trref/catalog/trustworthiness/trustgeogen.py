@@ -189,6 +189,14 @@ METHOD = Method(
             brute_force=_left_over,
             refused=BEYOND,
         ),
-        Estimator(f=bootstrap_premises, interface=PROGRAMS, brute_force=_with_longest),
+        Estimator(
+            f=bootstrap_premises,
+            interface=PROGRAMS,
+            brute_force=_with_longest,
+            refused={
+                "a body that is no fact": {"bodies": 99},
+                "a head that is no fact": {"heads": 99},
+            },
+        ),
     ),
 )

@@ -230,6 +230,9 @@ METHOD = Method(
                     {"alpha": 0.0, "beta": 0.0},
                 ),
             ),
+            refused={
+                "a label that is no class": {"labels": 99},
+            },
         ),
         Estimator(
             f=saliency, interface=LINEAR, brute_force=_differences, tolerance=1e-8

@@ -312,6 +312,10 @@ METHOD = Method(
                 }
             },
             brute_force=_kernels,
+            refused={
+                "a first place outside the window": {"first": 99},
+                "a second place outside the window": {"second": 99},
+            },
         ),
         Transform(
             f=difference_conv,
@@ -319,6 +323,13 @@ METHOD = Method(
             interface=WINDOWS,
             jvp=_conv_jvp,
             vjp=_conv_vjp,
+            refused={
+                "a first place outside the window": {"first": 99},
+                "a second place outside the window": {"second": 99},
+                "an image smaller than a window": {
+                    "image": lambda image: image[:, :, :2]
+                },
+            },
         ),
         Transform(
             f=circular_conv,
@@ -345,6 +356,9 @@ METHOD = Method(
                     computes="zeros beyond the first and the last vertex",
                 ),
             ),
+            refused={
+                "a kernel without a middle": {"kernel": lambda kernel: kernel[:-1]},
+            },
         ),
         Estimator(
             f=bilinear,
