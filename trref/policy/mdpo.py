@@ -10,8 +10,7 @@ solution is exact, multiplicative weights,
     \;\propto\; \pi_k(\cdot|s)\, e^{t_k A_k(s, \cdot)},
 
 a step :math:`t_k A_k` in the logits: the natural gradient's. No return falls, whatever :math:`t_k`, and with a constant
-step the distance from the best return falls at least as 1/k. With a network, a few steps of gradient ascent are taken
-on
+step the distance from the best return falls at least as 1/k. With a network, a few steps of gradient ascent go up
 
 .. math::
     :label: mdpo-objective
