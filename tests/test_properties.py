@@ -84,7 +84,8 @@ def _try(record, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
     example = record.example(rng, data.draw(st.sampled_from([1, 2, 5])))
     inputs = dict(example)
-    for key in data.draw(st.lists(st.sampled_from(list(inputs)), min_size=1, max_size=2, unique=True)):
+    spoiled = st.lists(st.sampled_from(list(inputs)), min_size=1, max_size=2, unique=True) if inputs else st.just(())
+    for key in data.draw(spoiled):
         inputs[key] = _spoil(inputs[key], data.draw(st.sampled_from(list(SPOILERS))), rng)
     hyper = dict(record.settings[data.draw(st.sampled_from(list(record.settings)))])
     if record.hyper_parameters and data.draw(st.booleans()):

@@ -274,4 +274,4 @@ def step_orders(*, calls: PositiveInt = 20, order: Literal[1, 2, 3] = 3) -> Inde
         orders = [3] * (whole - 1) + [2, 1]
     else:
         orders = [order] * whole + [rest] * (rest > 0)
-    return xp.asarray(orders)
+    return xp.asarray(orders, dtype=int)

@@ -204,6 +204,7 @@ METHOD = Method(
             edges={
                 "at the threshold": lambda: {"share": xp.full(20, 0.75)},
                 "less than a window": lambda: {"share": xp.ones(1)},
+                "told apart": lambda: {"share": xp.ones(10)},
                 "up and down": lambda: {"share": xp.array([1.0, 0.5, 0.0] * 8)},
             },
             settings={
