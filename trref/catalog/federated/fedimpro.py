@@ -310,7 +310,16 @@ METHOD = Method(
                         "y": xp.ones(1),
                     },
                     {},
-                )
+                ),
+                "classes 0 and 1": lambda: (
+                    {
+                        "w": xp.ones(1),
+                        "b": xp.asarray(1.0),
+                        "X": xp.ones((2, 1)),
+                        "y": xp.array([0.0, 1.0]),
+                    },
+                    {},
+                ),
             },
         ),
         Estimator(
