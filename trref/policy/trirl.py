@@ -200,7 +200,7 @@ def irl_objective(
     *,
     beta: PositiveFloat = 2.0,
 ) -> tuple[Scalar, Real[S, A]]:
-    """Entropy of a policy less its divergence from the expert, to be maximised.
+    """Minus the entropy of a policy, plus its divergence from the expert.
 
     Parameters
     ----------
@@ -223,7 +223,8 @@ def irl_objective(
     eye = xp.eye(len(P), dtype=P.dtype)
     V = linalg.solve(eye - mdp.gamma * P, (p * c).sum(1))
     Q = c + mdp.gamma * (mdp.transition * V).sum(2)
-    return (rho * c).sum(), rho * (Q - V[:, None])  # eq. trirl-dual
+    J, dJ = (rho * c).sum(), rho * (Q - V[:, None])  # eq. trirl-dual
+    return -J, -dJ
 
 
 @checked
