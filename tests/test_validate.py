@@ -194,6 +194,34 @@ def test_integers_and_choices():
         validate.choice(("a", "b"), mode="c")
 
 
+class _Samples:
+    def __init__(self, *result):
+        self.result = result if len(result) != 1 else result[0]
+
+    def each(self, theta):
+        return self.result
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "message"),
+    [
+        ((None,), TypeError, r"samples\.each must return a tuple \(losses, gradients\), not NoneType"),
+        (("ab", "cd"), TypeError, r"the losses that samples\.each returns"),
+        ((np.ones(2), np.ones((3, 4))), ValueError, r"must return gradients of shape \(2, 4\)"),
+        ((np.ones((2, 1)), np.ones((2, 4))), ValueError, r"must return losses of shape \(2,\)"),
+        ((np.ones(2), np.full((2, 4), np.nan)), ValueError, r"samples\.each must return finite values"),
+        ((np.ones(2), np.ones((2, 4), np.float32)), TypeError, "give it data of one dtype"),
+    ],
+)
+def test_what_samples_return(result, error, message):
+    with pytest.raises(error, match=message):
+        validate.each(_Samples(*result), np.ones(4))
+    good = np.ones(2), np.ones((2, 4))
+    assert validate.each(_Samples(*good), np.ones(4)) == good
+    with pytest.raises(ValueError, match=r"must return losses of shape \(3,\)"):
+        validate.each(_Samples(*good), np.ones(4), 3)
+
+
 def test_lists_of_update_rules():
     def ask(params, grads, *moments):
         validate.require(*validate.lists({"params": params, "grads": grads}, *moments))

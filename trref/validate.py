@@ -26,6 +26,7 @@ __all__ = [
     "choice",
     "compiled",
     "deferred",
+    "each",
     "finite_on_the_host",
     "fits",
     "inputs",
@@ -454,6 +455,33 @@ def rows(function, x, name="score_and_grad"):
                 f"{name} returns {value.dtype} {what} at {x.dtype} points: give it data of one dtype"
             )
         finite_on_the_host(name, value)
+    return result
+
+
+def each(samples, theta, N=None, name="samples"):
+    """Call ``samples.each(theta) -> (losses (N), gradients (N, P))`` and require both, finite as in `loss_and_grad`.
+
+    Without N, as many as there are losses.
+    """
+    result = samples.each(theta)
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(
+            f"{name}.each must return a tuple (losses, gradients), not {type(result).__name__}"
+        )
+    array(f"the losses that {name}.each returns", result[0])
+    N = result[0].size if N is None else N
+    shapes = ((N,), (N, len(theta)))
+    for what, value, shape in zip(("losses", "gradients"), result, shapes, strict=True):
+        array(f"the {what} that {name}.each returns", value)
+        if value.shape != shape:
+            raise ValueError(
+                f"{name}.each must return {what} of shape {shape}, not {tuple(value.shape)}"
+            )
+        if value.dtype != theta.dtype:
+            raise TypeError(
+                f"{name}.each returns {value.dtype} {what} at {theta.dtype} parameters: give it data of one dtype"
+            )
+        finite_on_the_host(f"{name}.each", value)
     return result
 
 

@@ -96,6 +96,7 @@ Learning*, 2023, arXiv:2302.03884.
 import math
 from typing import Annotated, NamedTuple
 
+from trref import validate
 from trref.backend import xp
 from trref.problems.protocols import SeparableLoss
 from trref.signature import (
@@ -250,7 +251,7 @@ def descent(
     """
     points, estimates, seen = [theta], [], []
     for r, xi in enumerate(noise):
-        seen.append(samples.each(points[-1])[1])
+        seen.append(validate.each(samples, points[-1])[1])
         # eq. diff2-estimate
         if r % restart == 0:
             v = private_mean.unchecked(seen[-1], xi, bound=bound, multiplier=multiplier)

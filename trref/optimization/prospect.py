@@ -126,7 +126,7 @@ def prospect(
     how = {"shift_cost": shift_cost, "penalty": penalty}
     inside = l2 if regulariser == "gradient" else 0.0
     n, numbers = len(samples), xp.arange(len(samples))
-    losses, gradients = samples.each(theta)
+    losses, gradients = validate.each(samples, theta, n)
     gradients = gradients + inside * theta
     q = max_oracle.unchecked(losses, spectrum, **how)
     rho, points = q, [theta]

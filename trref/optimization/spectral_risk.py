@@ -101,6 +101,7 @@ arXiv:2310.13863.
 import math
 from typing import Annotated, Literal
 
+from trref import validate
 from trref.backend import special, xp
 from trref.problems.protocols import SeparableLoss
 from trref.signature import (
@@ -337,7 +338,7 @@ def robust_objective(
     gradient
         With respect to `theta`.
     """
-    losses, gradients = samples.each(theta)
+    losses, gradients = validate.each(samples, theta, len(spectrum))
     how = {"shift_cost": shift_cost, "penalty": penalty}
     risk, q = smooth_risk.unchecked(losses, spectrum, **how)
     # eq. spectral-risk-objective

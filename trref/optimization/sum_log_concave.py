@@ -76,6 +76,7 @@ Achab, *Beyond Log-Concavity: Theory and Algorithm for Sum-Log-Concave Optimizat
 
 from typing import Literal, NamedTuple
 
+from trref import validate
 from trref.backend import special, xp
 from trref.nn.heads import log_softmax
 from trref.problems.protocols import SeparableLoss
@@ -116,7 +117,7 @@ def slc_loss(partials: SeparableLoss, theta: Real[P]) -> tuple[Scalar, Real[P]]:
         With ``each(theta) -> (losses (S,), gradients (S, P))`` of the convex parts, such as those of
         `trref.problems.samples`.
     """
-    losses, gradients = partials.each(theta)
+    losses, gradients = validate.each(partials, theta, name="partials")
     return _loss(losses), xp.exp(log_softmax(-losses)) @ gradients
 
 
@@ -124,7 +125,7 @@ def slc_loss(partials: SeparableLoss, theta: Real[P]) -> tuple[Scalar, Real[P]]:
 def posterior(partials: SeparableLoss, theta: Real[P]) -> Simplex[S]:
     """The share of each part of the sum."""
     return xp.exp(
-        log_softmax(-partials.each(theta)[0])
+        log_softmax(-validate.each(partials, theta, name="partials")[0])
     )  # eq. sum-log-concave-posterior
 
 
@@ -139,7 +140,8 @@ def cross_gradient(
     mixture
         A weight for each part.
     """
-    return mixture @ partials.each(theta)[1]  # eq. sum-log-concave-cross
+    _, gradients = validate.each(partials, theta, len(mixture), "partials")
+    return mixture @ gradients  # eq. sum-log-concave-cross
 
 
 @checked
@@ -154,7 +156,7 @@ def regularised_loss(
     gradient
         With respect to `theta`: the cross-gradient.
     """
-    losses, gradients = partials.each(theta)
+    losses, gradients = validate.each(partials, theta, len(mixture), "partials")
     # eq. sum-log-concave-regularised
     value = (mixture * losses).sum() + special.xlogy(mixture, mixture).sum()
     return value, mixture @ gradients
@@ -171,8 +173,9 @@ def convexity_gap(
     other
         The point that is compared with the tangent at `theta`.
     """
-    here, gradients = partials.each(theta)
-    there, _ = partials.each(other)
+    S = len(mixture)
+    here, gradients = validate.each(partials, theta, S, "partials")
+    there, _ = validate.each(partials, other, S, "partials")
 
     # the difference of the divergences, in which the entropy of the mixture cancels
     # eq. sum-log-concave-gap

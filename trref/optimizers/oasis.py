@@ -75,6 +75,7 @@ Second-Order Information*, 2021, arXiv:2109.05198.
 
 from typing import NamedTuple
 
+from trref import validate
 from trref.backend import xp
 from trref.problems.protocols import CurvedLoss
 from trref.signature import (
@@ -125,8 +126,10 @@ def hutchinson_diagonal(
     z
         Signs, 1 or -1, a row a product.
     """
+    name, H = "loss_and_grad.hessian_product", loss_and_grad.hessian_product
+    product = lambda v: validate.returned(name, H(theta, v), v.shape, finite=True)  # noqa: E731
     # eq. oasis-hutchinson
-    products = (row * loss_and_grad.hessian_product(theta, row) for row in z)
+    products = (row * product(row) for row in z)
     return sum(products, xp.zeros_like(theta)) / len(z)
 
 

@@ -67,6 +67,7 @@ Roberts, *SGD Implicitly Regularizes Generalization Error*, 2021, arXiv:2104.048
 
 from typing import NamedTuple
 
+from trref import validate
 from trref.problems.protocols import CurvedSamples
 from trref.signature import (
     N,
@@ -133,9 +134,10 @@ def trace_gradient(samples: CurvedSamples, theta: Real[P]) -> Real[P]:
     samples
         A loss that knows each sample's gradient and Hessian, such as `trref.problems.samples.SoftmaxSamples`.
     """
-    _, g = samples.each(theta)
+    _, g = validate.each(samples, theta)
     # eq. sgd-generalization-trace-gradient
-    return 2 * samples.each_product(theta, g - g.mean(0)).mean(0)
+    products = samples.each_product(theta, g - g.mean(0))
+    return 2 * validate.returned("samples.each_product", products, g.shape).mean(0)
 
 
 @checked
@@ -157,5 +159,5 @@ def sgd_minus_gd(
     slope = trace_gradient.unchecked(samples, theta)
     # eq. sgd-generalization-path
     moved = -(lr**2) * steps * (steps - 1) / (4 * train_size) * slope
-    _, gradient = samples(theta)
+    _, gradient = validate.loss_and_grad(samples, theta, "samples", finite=True)
     return PathDifference(moved, gradient @ moved)  # eq. sgd-generalization-test-loss
