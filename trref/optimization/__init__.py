@@ -1,1 +1,1 @@
-"""Optimisation: trust regions in their classical form, risks, surrogates, online losses, and no gradients at all."""
+"""Optimisation: trust regions in their classical form, risks, surrogates, constraints, and no gradients at all."""

@@ -1,11 +1,15 @@
-"""What the solvers of the trust-region subproblem share: minimise ``g·p + p·B p / 2`` over ``‖p‖ <= radius``."""
+"""What solvers share: of the trust-region subproblem, and of problems with constraints.
+
+The former minimise ``g·p + p·B p / 2`` over ``‖p‖ <= radius``, the latter f under c = 0.
+"""
 
 import math
 from typing import NamedTuple
 
-from trref.backend import xp
+from trref import validate
+from trref.backend import linalg, xp
 from trref.krylov.terms import floats
-from trref.signature import N, Real
+from trref.signature import M, N, Real, Scalar
 
 
 class Step(NamedTuple):
@@ -95,3 +99,48 @@ def boundary_steps(zz, zd, dd, radius):
     far = -(zd + math.copysign(root, zd)) / dd
     near = c / (dd * far) if far else 0.0
     return min(far, near), max(far, near)
+
+
+class Lagrangian(NamedTuple):
+    """Value and gradient in x of f + λ·c, the constraints c, their Jacobian, and the Hessian in x."""
+
+    value: Scalar
+    gradient: Real[N]
+    c: Real[M]
+    jacobian: Real[M, N]
+    hessian: Real[N, N]
+
+
+def _derivatives(name, function, x, shape):
+    """Return values of that shape, and first and second derivatives, which are checked to be that."""
+    result, n = function(x), len(x)
+    if not (isinstance(result, tuple) and len(result) == 3):
+        message = "a tuple of values, first and second derivatives"
+        raise TypeError(f"{name} must return {message}, not {type(result).__name__}")
+    value, *derivatives = result
+    parts = [value if shape else xp.asarray(value, dtype=x.dtype), *derivatives]
+    shapes = shape, (*shape, n), (*shape, n, n)
+    for part, expected in zip(parts, shapes, strict=True):
+        validate.returned(name, part, expected, finite=True)
+        if part.dtype != x.dtype:
+            raise TypeError(f"{name} returns {part.dtype} at a {x.dtype} point")
+    return parts
+
+
+def lagrangian(objective, constraints, x, multipliers):
+    """Evaluate the Lagrangian; what the two callables return is checked, and finite."""
+    f, slope, curvature = _derivatives("objective", objective, x, ())
+    c, jacobian, bends = _derivatives("constraints", constraints, x, multipliers.shape)
+    value, gradient = f + multipliers @ c, slope + jacobian.T @ multipliers
+    hessian = curvature + (multipliers[:, None, None] * bends).sum(0)
+    return Lagrangian(value, gradient, c, jacobian, hessian)
+
+
+def independent(jacobian, **_):
+    """Constraints whose gradients depend on each other."""
+    if len(jacobian) > jacobian.shape[1]:
+        raise ValueError("jacobian must have no more rows than columns")
+    G = xp.where(xp.isfinite(jacobian), jacobian, 0)
+    loose = len(G) * 10 * float(xp.finfo(G.dtype).eps)
+    full = lambda: linalg.eigvalsh(G @ G.T)[0] > loose * (G * G).sum()  # noqa: E731
+    return [(full, "jacobian must have independent rows")]

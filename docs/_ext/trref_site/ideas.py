@@ -63,6 +63,7 @@ IDEAS = {
         "The subproblem": "trust_region_subproblem more_sorensen steihaug trust_region_steps",
         "Minimisation": "trust_region_minimize gradient_normalized_smoothness target_surrogates"
         " sum_log_concave checkered",
+        "Under constraints": "exact_merit sketched_newton augmented_lagrangian_sketching",
         "The worst mean, and the next loss": "spectral_risk prospect optimistic_omd",
         "Without gradients": "directional_attacks direct_search",
     },
