@@ -337,11 +337,6 @@ METHOD = Method(
                     {},
                 ),
             },
-            refused={
-                "more constraints than unknowns": {
-                    "multipliers0": lambda multipliers0: multipliers0.repeat(5)
-                },
-            },
         ),
     ),
 )

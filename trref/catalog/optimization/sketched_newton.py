@@ -145,10 +145,6 @@ METHOD = Method(
                 "an equation that there is not": {"order": 99},
                 "an equation of zeros": {"matrix": 0},
             },
-            refused={
-                "an equation that there is not": {"order": 99},
-                "equations without unknowns": {"matrix": 0},
-            },
         ),
         Estimator(
             f=gaussian_steps,
@@ -177,9 +173,6 @@ METHOD = Method(
             sizes=(2, 5, 12),
             brute_force=_bounds,
             refused={"dependent rows": {"jacobian": 0}},
-            refused={
-                "constraints that depend on each other": {"jacobian": 1.0},
-            },
         ),
         Estimator(
             f=largest_residual,
