@@ -402,6 +402,76 @@ def adjoint():
     return ours, theirs, f"torch {torch.__version__}, backward"
 
 
+# ------------------------------------------------------------------------------------------------------ optimizers
+
+
+def _arrays(shapes, dtype):
+    """Parameters and gradients, and the same for torch."""
+    import numpy as np
+    import torch
+
+    rng = np.random.default_rng(0)
+    params, grads = ([rng.standard_normal(shape).astype(dtype) for shape in shapes] for _ in range(2))
+    theirs = [torch.nn.Parameter(torch.tensor(p)) for p in params]
+    for weight, g in zip(theirs, grads, strict=True):
+        weight.grad = torch.tensor(g)
+    return params, grads, theirs
+
+
+def _muon(shape):
+    import torch
+
+    from trref.optimizers import muon
+
+    params, grads, weights = _arrays([shape], "float32")
+    state, optimizer = muon.init(params), torch.optim.Muon(weights, lr=0.02, weight_decay=0.0)
+    return lambda: muon.update(params, grads, state), optimizer.step, f"torch {torch.__version__}, bfloat16"
+
+
+def _adam(shape):
+    import torch
+
+    from trref.optimizers import adam
+
+    params, grads, weights = _arrays([shape] * 40, "float32")
+    state, optimizer = adam.init(params), torch.optim.Adam(weights, foreach=True)
+    return lambda: adam.update(params, grads, state), optimizer.step, f"torch {torch.__version__}, foreach"
+
+
+def _checks(module):
+    """The bare function in the place of the peer: a ratio of 0.5 means that checks cost what the arithmetic does."""
+    import importlib
+
+    rule = importlib.import_module(f"trref.optimizers.{module}")
+    params, grads, _ = _arrays([(100, 100)], "float64")
+    state = rule.init(params)
+    bare = lambda: rule.update.unchecked(params, grads, state)  # noqa: E731
+    return lambda: rule.update(params, grads, state), bare, "trref without checks"
+
+
+def _polar(method, n):
+    import numpy as np
+    import scipy
+
+    from trref.optimizers import polar_decomposition
+
+    x = np.random.default_rng(0).standard_normal((n, n))
+    ours = lambda: getattr(polar_decomposition, method)(x)  # noqa: E731
+    assert np.allclose(ours().U, scipy.linalg.polar(x)[0], rtol=1e-6, atol=1e-9)
+    return ours, lambda: scipy.linalg.polar(x), f"scipy {scipy.__version__}, polar"
+
+
+for _shape, _target in (((64, 256), ">= 1"), ((512, 512), ">= 0.83")):
+    row(f"Muon step, {_shape[0]} x {_shape[1]}, float32", _target)(lambda s=_shape: _muon(s))
+for _shape, _target in (((32,), ">= 1"), ((256, 256), ">= 0.83")):
+    _size = " x ".join(map(str, _shape))
+    row(f"Adam step, 40 tensors of {_size}, float32", _target)(lambda s=_shape: _adam(s))
+for _rule in ("adam", "adamp", "diffgrad"):
+    row(f"checks of {_rule}, 10,000 parameters", ">= 0.5")(lambda r=_rule: _checks(r))
+for _method in ("qdwh", "zolopd"):
+    row(f"polar factor of 128 x 128, {_method}", "reported")(lambda m=_method: _polar(m, 128))
+
+
 # ---------------------------------------------------------------------------------------------------------- import
 
 
