@@ -69,6 +69,7 @@ setup(
             "pyscf>=2.14",
             "fairlearn>=0.12",
             "statsmodels>=0.14",
+            "torchdiffeq>=0.2.5",
         ],
     },
     entry_points={"console_scripts": ["trref=trref.cli:main"]},

@@ -5,9 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
+from trref.catalog import find
+from trref.diffusion.adjoint_dpm import adjoint_gradient
 from trref.diffusion.symplectic_adjoint import TABLEAUX, guidance, trained_guidance
 from trref.problems.denoisers import TimeNetwork
-from trref.problems.mixtures import MixtureNoise, three_components
+from trref.problems.mixtures import MixtureNoise, three_components, vp_schedule
 from trref.problems.rewards import QuadraticReward
 
 torch = pytest.importorskip("torch")
@@ -86,3 +88,66 @@ def test_guidance_through_a_network(rule):
     assert value == pytest.approx(loss.item(), rel=1e-9)
     assert np.allclose(gradients.x, by_x.numpy(), rtol=1e-8, atol=1e-9)
     assert np.allclose(gradients.theta, by_theta.numpy(), rtol=1e-8, atol=1e-9)
+
+
+def _on(grid):
+    """Options by which torchdiffeq takes these steps, there and back; it keeps no points between the ends.
+
+    It wants times that rise: those of the flows below are the levels with the opposite sign.
+    """
+    there, back = ({"grid_constructor": lambda f, y, t, g=g: g} for g in (grid, grid.flip(0)))
+    return {"options": there, "adjoint_options": back}
+
+
+@pytest.mark.parametrize("rule", ["euler", "midpoint"])
+def test_torchdiffeq_solves_the_adjoint_equation(rule):
+    """Gradients of the solution, by the parameters, too, and not of the steps."""
+    torchdiffeq = pytest.importorskip("torchdiffeq")
+    rng, times = np.random.default_rng(1), np.array([0.5, 0.4, 0.3, 0.2])
+    theta = 0.5 * rng.standard_normal(NETWORK.init(rng).size)
+    alpha, sigma = (a.tolist() for a in vp_schedule(times))
+
+    class Flow(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.theta = torch.nn.Parameter(torch.tensor(theta))
+
+        def forward(self, time, y):
+            rho = -time
+            alpha_t = 1 / torch.sqrt(1 + ((rho + sigma[0]) / alpha[0]) ** 2)
+            return -_network_noise(self.theta)(alpha_t / alpha[0] * y, alpha_t, _time(alpha_t))
+
+    flow, x = Flow(), torch.tensor(X, requires_grad=True)
+    grid = torch.tensor([sigma[0] - alpha[0] * s / a for a, s in zip(alpha, sigma, strict=True)], dtype=torch.float64)
+    ends, how = grid[[0, -1]], {"method": rule, "adjoint_params": (flow.theta,), **_on(grid)}
+    end = torchdiffeq.odeint_adjoint(flow, x, ends, **how)[-1]
+    loss = -((alpha[-1] / alpha[0] * end - torch.tensor(GOAL)) ** 2).sum()
+    by_x, by_theta = torch.autograd.grad(loss, (x, flow.theta))
+    ours = adjoint_gradient(NETWORK, theta, X, times, QuadraticReward(GOAL), rule=rule)
+    assert ours.loss == pytest.approx(loss.item(), rel=1e-9)
+    assert np.allclose(ours.x, by_x.numpy(), rtol=1e-8, atol=1e-9)
+    assert np.allclose(ours.theta, by_theta.numpy(), rtol=1e-8, atol=1e-9)
+    levels = np.array(sigma) / np.array(alpha)
+    _, of_steps = trained_guidance(NETWORK, theta, X, levels, QuadraticReward(GOAL), rule=rule)
+    assert abs(of_steps.x - ours.x).max() > 1e-4
+
+
+@pytest.mark.parametrize("rule", ["euler", "midpoint"])
+def test_torchdiffeq_computes_the_deviation_on_record(rule):
+    torchdiffeq = pytest.importorskip("torchdiffeq")
+    record = find("symplectic_adjoint.symplectic_adjoint")
+    backwards = next(d.f for d in record.deviations if d.name == "the adjoint equation solved backwards")
+
+    class Flow(torch.nn.Module):
+        def forward(self, time, y):
+            alpha = 1 / torch.sqrt(1 + time**2)
+            with torch.enable_grad():
+                y = y if y.requires_grad else y.detach().requires_grad_()
+                return -_score_noise(alpha * y, alpha, None)
+
+    x, grid, alpha = torch.tensor(X, requires_grad=True), torch.tensor(-LEVELS), 1 / np.sqrt(1 + LEVELS**2)
+    how = {"method": rule, "adjoint_params": (), **_on(grid)}
+    end = torchdiffeq.odeint_adjoint(Flow(), x / alpha[0], grid[[0, -1]], **how)[-1]
+    (gradient,) = torch.autograd.grad((alpha[-1] * end * torch.tensor(X)).sum(), x)
+    ours = backwards(MixtureNoise(MIXTURE), X, LEVELS, X, rule=rule)
+    assert np.allclose(ours, gradient.numpy(), rtol=1e-8, atol=1e-9)
