@@ -242,7 +242,20 @@ def _covariance(draws):
     return centred.T @ centred / (len(draws) - 1)
 
 
-@checked(also=_draws_that_differ)
+def _a_surrogate(draws, prior_precision, **_):
+    """Draws that span less than their space, or say in some direction what the prior says."""
+    rules = _draws_that_differ(draws)
+    beside = _covariance(_moderate(draws)) @ _moderate(prior_precision)
+    left = xp.eye(len(beside), dtype=beside.dtype) - beside  # of one, what is not prior
+
+    def regular():
+        least = xp.linalg.svd(left, compute_uv=False).min()
+        return least > 1e-12 * (1 + abs(beside).max())
+
+    return [*rules, (regular, "prior_precision must differ from that of the draws")]
+
+
+@checked(also=_a_surrogate)
 def fit_surrogate(draws: Real[N, P], prior_precision: Real[P, P]) -> Gaussian:
     """A Gaussian for a shard's likelihood, from draws of its own posterior.
 
@@ -259,7 +272,26 @@ def fit_surrogate(draws: Real[N, P], prior_precision: Real[P, P]) -> Gaussian:
     return Gaussian(xp.linalg.solve(precision, inverse @ draws.mean(0)), precision)
 
 
-@checked(also=_visited)
+def _definite_targets(base, excess, shares):
+    """Whether each shard's target is a distribution; a share of 0 has a rule of its own."""
+    precisions = base + excess / xp.where(shares > 0, shares, 1)[:, None, None]
+    turned = xp.swapaxes(precisions, -1, -2)
+    return xp.linalg.eigvalsh((precisions + turned) / 2).min() > 0
+
+
+def _proper(likelihood_precisions, prior_precision, shares, **_):
+    """A shard that is never visited, or whose target is no distribution."""
+    known, prior = _moderate(likelihood_precisions), _moderate(prior_precision)
+    return [
+        *_visited(shares),
+        (
+            lambda: _definite_targets(prior, known, shares),
+            "likelihood_precisions must give positive definite targets",
+        ),
+    ]
+
+
+@checked(also=_proper)
 def local_targets(
     likelihood_means: Real[S, P],
     likelihood_precisions: Real[S, P, P],
@@ -284,7 +316,23 @@ def _solved(matrices, vectors):
     return xp.linalg.solve(matrices, vectors[..., None])[..., 0]
 
 
-@checked(also=_visited_and_a_distribution)
+def _proper_with_surrogates(
+    likelihood_precisions, means, precisions, prior_precision, shares, **_
+):
+    """As for `conducive_gradients`, or a shard whose target is no distribution."""
+    known = _moderate(precisions)
+    whole = known.sum(0) + _moderate(prior_precision)
+    excess = _moderate(likelihood_precisions) - known
+    return [
+        *_visited_and_a_distribution(means, precisions, shares),
+        (
+            lambda: _definite_targets(whole, excess, shares),
+            "likelihood_precisions must give positive definite targets",
+        ),
+    ]
+
+
+@checked(also=_proper_with_surrogates)
 def conducive_targets(
     likelihood_means: Real[S, P],
     likelihood_precisions: Real[S, P, P],

@@ -244,6 +244,13 @@ METHOD = Method(
                     {"draws": xp.ones((4, 2)), "prior_precision": xp.eye(2)},
                     {},
                 ),
+                "draws that say what the prior says": lambda: (
+                    {
+                        "draws": xp.array([[1.0], [0.0], [-1.0]]),
+                        "prior_precision": xp.eye(1),
+                    },
+                    {},
+                ),
             },
         ),
         Estimator(
@@ -254,20 +261,32 @@ METHOD = Method(
                 "a shard that is never visited": {
                     "shares": lambda shares: (shares == shares.max()) * 1.0
                 },
+                "a target that is no distribution": {
+                    "likelihood_precisions": lambda likelihood_precisions: (
+                        -9 * likelihood_precisions
+                    )
+                },
             },
         ),
         Estimator(
             f=conducive_targets,
             interface=SHARDS,
             brute_force=_corrected,
-            refused=_refused(
-                "likelihood_means",
-                "likelihood_precisions",
-                "means",
-                "precisions",
-                "prior_precision",
-                "shares",
-            ),
+            refused={
+                **_refused(
+                    "likelihood_means",
+                    "likelihood_precisions",
+                    "means",
+                    "precisions",
+                    "prior_precision",
+                    "shares",
+                ),
+                "a target that is no distribution": {
+                    "likelihood_precisions": lambda likelihood_precisions: (
+                        -9 * likelihood_precisions
+                    )
+                },
+            },
         ),
         Estimator(
             f=stationary_covariance,
