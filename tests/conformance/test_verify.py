@@ -39,7 +39,8 @@ COMPARED = [
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_the_reference_conforms_to_itself(name):
-    verdict = verify(name, catalog.find(name).f, explain=False, errors=True)
+    """On one draw of each size; tools/check.py takes all."""
+    verdict = verify(name, catalog.find(name).f, explain=False, errors=True, seeds=(0,))
     assert verdict.conforms, str(verdict)
 
 
