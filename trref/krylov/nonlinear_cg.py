@@ -39,8 +39,8 @@ differ in what they do otherwise: Fletcher-Reeves, Polak-Ribière, Hestenes-Stie
     \beta^{HZ} = \max\Big\{ \beta^{N}, \frac{-1}{\|d_k\| \min(0.01, \|g_k\|)} \Big\} .
 
 :math:`\beta^N` gives :math:`d_{k+1}^\top g_{k+1} \le -\tfrac78 \|g_{k+1}\|^2` for every line search. After a tiny step
-Fletcher-Reeves has :math:`\beta \approx 1` and stays stuck with a bad direction; where :math:`y_k \approx 0` the others
-restart by themselves. The direction is reset to :math:`-g` every n steps, and where it would not descend.
+Fletcher-Reeves has :math:`\beta \approx 1` and stays stuck with a bad direction; where :math:`y_k \approx 0`
+Polak-Ribière restarts by itself. The direction is reset to :math:`-g` every n steps, and where it would not descend.
 
 **Where implementations differ.** SciPy's ``minimize(method="CG")`` is PR+ with :math:`c_2 = 0.4` and a test of
 sufficient descent inside the line search. DY, HS and HZ need :math:`d^\top y > 0`, which the Wolfe conditions ensure

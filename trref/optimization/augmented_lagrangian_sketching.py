@@ -131,6 +131,13 @@ def _matching(x0, multipliers0, sketches=None, **_):
     return [(lambda: (abs(sketches).max(1) > 0).all(), "sketches must not be 0")]
 
 
+def _trial(eta1, eta2, beta, scale):
+    """An accuracy with which the direction is one of descent."""
+    # eq. augmented-lagrangian-sketching-trial
+    most = (0.5 - beta) * eta2 / ((1 + eta1 + eta2) * scale)
+    return max(most, LEAST_ACCURACY)
+
+
 def _improved(system, delta, sketches, used, goal):
     """K more random steps of a direction, unless its residual is at most the goal, or rounding."""
     matrix, right = system
@@ -224,13 +231,8 @@ def als_minimize(
         done = residuals[-1] <= tol or len(lengths) == max_iter
         if done or least <= 10 * len(G) * eps * trace:
             break
-
-        def trial(eta1, eta2, scale=upsilon * psi * upsilon * psi):
-            # eq. augmented-lagrangian-sketching-trial
-            most = (0.5 - beta) * eta2 / ((1 + eta1 + eta2) * scale)
-            return max(most, LEAST_ACCURACY)
-
-        delta = min(delta, trial(eta1, eta2))
+        scale = upsilon * psi * upsilon * psi
+        delta = min(delta, _trial(eta1, eta2, beta, scale))
         direction, taken = xp.zeros_like(right), 0
         while True:
             goal = largest_residual.unchecked(
@@ -252,7 +254,8 @@ def als_minimize(
                 break
             # eq. augmented-lagrangian-sketching-adapt
             eta1, eta2, other = nu * nu * eta1, eta2 / nu, other + 1
-            delta = max(min(delta / nu**4, trial(eta1, eta2)), LEAST_ACCURACY)
+            trial = _trial(eta1, eta2, beta, scale)
+            delta = max(min(delta / nu**4, trial), LEAST_ACCURACY)
 
         used += taken
         alpha, most = 1.0, HALVINGS if slope < 0 else 0

@@ -19,9 +19,9 @@ decides about the step, :math:`x \leftarrow x + p` if :math:`\rho > \eta`, and a
     \Delta & \text{otherwise.}
     \end{cases}
 
-Every step that lowers the model as much as the Cauchy point makes :math:`\|\nabla f\|` go to zero, without convexity
-and from any start; near a minimum with a positive definite Hessian the radius no longer matters, and with exact or
-dogleg steps the iteration is Newton's.
+With steps that lower the model as much as the Cauchy point's :math:`\|\nabla f\|` goes to zero, without convexity and
+from any start (for :math:`\eta = 0` along some of the iterates at least); near a minimum with a positive definite
+Hessian the radius no longer matters, and with exact or dogleg steps the iteration is Newton's.
 
 =======================  ==================================
 :math:`\Delta`           `radius`

@@ -80,7 +80,8 @@ from trref.signature import (
 )
 from trref.tokens.terms import per_token, token_weights
 
-Shape, Rate = Annotated[float, "[0, 4]"], Annotated[float, "[0, 50]"]
+Shape = Annotated[float, "[0, 4]"]
+Rate = Annotated[float, "[0, 50]"]
 
 
 @checked

@@ -72,6 +72,10 @@ def _certain():
     return {**inputs, "chosen_length": length, "rejected_length": length}, {}
 
 
+SHORT = {
+    f"less than a token {kind}": {f"{kind}_length": 0.5}
+    for kind in ("chosen", "rejected")
+}
 METHOD = Method(
     key="hong2024orpo",
     provenance="confirmed",
@@ -83,7 +87,7 @@ METHOD = Method(
             limits=(
                 Limit("simpo.simpo", {}, {"beta": 1.0, "gamma": 0.0}, where=improbable),
             ),
-            refused={"a certain answer": _certain},
+            refused={"a certain answer": _certain, **SHORT},
         ),
         Objective(
             f=orpo,
@@ -94,7 +98,7 @@ METHOD = Method(
                 "likelihood alone": {"odds_weight": 0.0},
                 "probe": {"odds_weight": 0.35},
             },
-            refused={"a certain answer": _certain},
+            refused={"a certain answer": _certain, **SHORT},
             deviations=(
                 Deviation(
                     "likelihood over all tokens of the batch",

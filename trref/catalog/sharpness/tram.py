@@ -43,6 +43,14 @@ def _small(points, *, scale=1.0, moved=0.3, noise=0.2):
     return {"loss": loss, "theta": theta, "anchor": anchor, "noise": noise * X[::-1]}
 
 
+def _dead():
+    """A feature that is always 0, so that some entries of the gradient are."""
+    given = _small(3)
+    loss = given["loss"]
+    X = loss.X * xp.array([0.0, 1.0, 1.0])
+    return {**given, "loss": ClassifierLoss(X, loss.labels, loss.sizes)}
+
+
 def _linear():
     """A linear classifier whose gradient is nearly one large entry and two of half its size."""
     loss = ClassifierLoss(xp.array([[50.0]]), xp.array([0]), (1, 3))
@@ -60,6 +68,7 @@ CLASSIFIER = Interface(
         "no noise": lambda: _small(4, noise=0.0),
         "nothing to ascend": lambda: _small(4, scale=0.0),
         "a linear classifier": _linear,
+        "a dead feature": _dead,
         "far from the anchor": lambda: _small(6, moved=8.0, noise=9.0),
     },
 )
