@@ -119,6 +119,8 @@ FIRST_ORDER = """
 OTHERS = {
     "cispo.cispo": "on-policy it is REINFORCE in value, too",
     "covariance_clip.clip_cov": "it leaves tokens out on-policy, too",
+    "lite_ppo.lite_ppo": "it makes its advantages of rewards; with these given it is dapo.dapo_over_batch",
+    "vespo.vespo": "on-policy it is REINFORCE in value, too",
 }
 
 

@@ -99,7 +99,9 @@ class Penalties(NamedTuple):
 
 
 def _pieces(route, **_):
-    """Points of a route that are equal to the next one."""
+    """A route without a piece, or with one of no length."""
+    if len(route) < 2:
+        raise ValueError("route must have two points at least")
     return [
         (
             lambda: (((route[1:] - route[:-1]) ** 2).sum(1) > 0).all(),

@@ -69,7 +69,7 @@ import math
 from typing import Annotated, Literal
 
 from trref.backend import xp
-from trref.preferences.terms import PairGradient, logistic_loss, of_pairs
+from trref.preferences.terms import PairGradient, counted, logistic_loss, of_pairs
 from trref.signature import (
     B,
     NonNegativeFloat,
@@ -125,7 +125,7 @@ def _likelihood_weights(length, likelihood):
     return xp.ones_like(length) / length.sum()
 
 
-@checked
+@checked(also=counted)
 def arpo_penalty(
     chosen_log_prob: Real[B],
     rejected_log_prob: Real[B],

@@ -133,6 +133,7 @@ from trref.backend import special, xp
 from trref.nn.heads import log_softmax
 from trref.preferences.terms import (
     PairGradient,
+    counted,
     log_ratio_margin,
     logistic_loss,
     of_pairs,
@@ -231,7 +232,7 @@ def reference_free(
     return of_pairs(loss, beta * slope)
 
 
-@checked
+@checked(also=counted)
 def length_normalised(
     chosen_log_prob: Real[B],
     rejected_log_prob: Real[B],

@@ -50,7 +50,7 @@ Hong, Lee and Thorne, *ORPO: Monolithic Preference Optimization without Referenc
 import math
 
 from trref.backend import xp
-from trref.preferences.terms import PairGradient, softplus
+from trref.preferences.terms import PairGradient, counted, softplus
 from trref.signature import (
     B,
     NonNegativeFloat,
@@ -70,11 +70,10 @@ def _log1mexp(a):
 
 
 def _uncertain(chosen_log_prob, rejected_log_prob, chosen_length, rejected_length, **_):
-    """A log-probability that is not below 0, or less than a token."""
+    """A log-probability that is not below 0, or lengths as `counted` refuses them."""
     words = "must be below 0: a certain answer has no odds"
     return [
-        (lambda: (chosen_length >= 1).all(), "chosen_length must be at least 1"),
-        (lambda: (rejected_length >= 1).all(), "rejected_length must be at least 1"),
+        *counted(chosen_length, rejected_length),
         (lambda: (chosen_log_prob < 0).all(), f"chosen_log_prob {words}"),
         (lambda: (rejected_log_prob < 0).all(), f"rejected_log_prob {words}"),
     ]

@@ -17,6 +17,15 @@ class PairGradient(NamedTuple):
     rejected_log_prob: Real[B]
 
 
+def counted(chosen_length, rejected_length, **_):
+    """Lengths that are next to nothing: no numbers of tokens, and means over them overflow."""
+    words = "must be a number of tokens, 0.001 or more"
+    return [
+        (lambda: chosen_length.min() >= 1e-3, f"chosen_length {words}"),
+        (lambda: rejected_length.min() >= 1e-3, f"rejected_length {words}"),
+    ]
+
+
 def softplus(x):
     """``log(1 + exp(x))``, without overflow."""
     return xp.logaddexp(0, x)

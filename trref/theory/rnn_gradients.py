@@ -220,6 +220,8 @@ def jacobian_norms(
     states
         As by `states`.
     """
+    if len(states) < 2:
+        raise ValueError("states must hold two times at least")
     first = _sigma(states, activation)[1]
     product, norms = xp.eye(len(W_rec), dtype=W_rec.dtype), []
     for row in first[-2::-1]:

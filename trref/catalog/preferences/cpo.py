@@ -94,6 +94,10 @@ METHOD = Method(
             interface=PREFERENCE_PAIR,
             settings={"default": {}, "probe": {"scale": 0.7, "rate": 0.25}},
             brute_force=_one_by_one,
+            refused={
+                "no tokens, chosen": {"chosen_length": 1e-6},
+                "no tokens, rejected": {"rejected_length": 1e-6},
+            },
         ),
         Objective(
             f=arpo,

@@ -363,6 +363,10 @@ METHOD = Method(
             settings={**SMOOTHED, "probe": {"beta": 3.5, "label_smoothing": 0.2}},
             limits=(Limit("dpo.dpo", {"beta": 0.1}, where=of_one_token),),
             deviations=LENGTH,
+            refused={
+                "no tokens, chosen": {"chosen_length": 1e-6},
+                "no tokens, rejected": {"rejected_length": 1e-6},
+            },
         ),
         Objective(
             f=hinge,

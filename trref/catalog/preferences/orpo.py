@@ -73,7 +73,7 @@ def _certain():
 
 
 SHORT = {
-    f"less than a token {kind}": {f"{kind}_length": 0.5}
+    f"less than a token {kind}": {f"{kind}_length": 1e-6}
     for kind in ("chosen", "rejected")
 }
 METHOD = Method(
