@@ -79,11 +79,9 @@ class _Package(importlib.abc.Loader):
         module.__path__ = [str(self.place)]
 
         def find(attribute):
-            if attribute.startswith("__"):
-                raise AttributeError(attribute)
             if any((self.place / f"{attribute}{end}").exists() for end in ("", ".py")):
                 return importlib.import_module(f"{module.__name__}.{attribute}")
-            return type(attribute, (trainers.Nothing,), {})
+            return trainers.stand_in(attribute)
 
         module.__getattr__ = find
 
@@ -93,13 +91,7 @@ class _Nothing(importlib.abc.Loader):
 
     def exec_module(self, module):
         module.__path__ = []
-
-        def find(attribute):
-            if attribute.startswith("__"):
-                raise AttributeError(attribute)
-            return type(attribute, (trainers.Nothing,), {})
-
-        module.__getattr__ = find
+        module.__getattr__ = trainers.stand_in
 
 
 @functools.cache

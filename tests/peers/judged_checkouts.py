@@ -6,7 +6,7 @@ import types
 from tests.peers import checkouts
 from tests.peers.judged import TORCH, Judged, signature
 from tests.peers.judged_losses import PAIR
-from tests.peers.judged_trainers import NO_DUAL_CLIP, TOKENS, _of_tokens
+from tests.peers.judged_trainers import NO_DUAL_CLIP, TOKENS, _of_tokens, episodes
 from trref.conformance import Options
 
 __all__ = ["JUDGED", "Checkout"]
@@ -30,6 +30,11 @@ class Checkout(Judged):
         return checkouts.COMMITS[self.package][:12]
 
 
+def _constants(names, bounded):
+    """The catalogue's constants that a policy loss takes."""
+    return [*dict.fromkeys(names.values()), *(["bound"] if bounded else [])]
+
+
 # --------------------------------------------------------------------------------------------------------------- slime
 
 
@@ -48,7 +53,7 @@ def _slime_loss(names, bounded=False):
             bounds = [hyper[name] for name in names.values()]
             return utils.compute_policy_loss(old_log_prob - log_prob, A, *bounds, hyper.get("bound"))[0]
 
-        return signature(f, TOKENS, [*dict.fromkeys(names.values()), *(["bound"] if bounded else [])])
+        return signature(f, TOKENS, _constants(names, bounded))
 
     return make
 
@@ -107,7 +112,7 @@ def _easyr1_loss(kind, mode, names, dual=NO_DUAL_CLIP, bounded=False):
                 old_log_prob, log_prob, A, mask, loss_type=kind, loss_avg_mode=mode, **given
             )[0]
 
-        return signature(f, TOKENS, [*dict.fromkeys(names.values()), *(["bound"] if bounded else [])])
+        return signature(f, TOKENS, _constants(names, bounded))
 
     return make
 
@@ -183,7 +188,7 @@ def _nemo(names, bounded=False, **fixed):
             }
             return loss(log_prob, data, torch.tensor(float(len(mask))), mask.sum())[0]
 
-        return signature(f, TOKENS, [*dict.fromkeys(names.values()), *(["bound"] if bounded else [])])
+        return signature(f, TOKENS, _constants(names, bounded))
 
     return make
 
@@ -270,22 +275,13 @@ def _roll_kl(kind):
 
 
 def _rows_of_one_episode(estimate):
-    """An estimator of whole rows for `gae.gae`: each episode is a row, what follows a cut goes into the last reward."""
+    """An estimator of whole rows for `gae.gae`: each episode is a row."""
 
     def gae(reward, value, next_value, terminated, truncated, gamma=0.99, lam=0.95):
-        import torch
-
-        shape = reward.shape
-        columns = [x.reshape(len(reward), -1) for x in (reward, value, next_value, terminated, truncated)]
-        found = torch.zeros_like(columns[0])
-        for j in range(found.shape[1]):
-            r, v, n, d, c = (x[:, j] for x in columns)
-            ends = [t + 1 for t in range(len(r)) if d[t] or c[t] or t == len(r) - 1]
-            for start, end in zip([0, *ends], ends, strict=False):
-                after = gamma * (1 - d[end - 1]) * n[end - 1]
-                rewards = r[start:end] + torch.eye(end - start, dtype=r.dtype)[-1] * after
-                found[start:end, j] = estimate(rewards[None], v[start:end][None], gamma, lam)[0][0]
-        return found.reshape(shape)
+        found = 0 * reward.reshape(len(reward), -1)
+        for j, place, rewards, values in episodes(reward, value, next_value, terminated, truncated, gamma):
+            found[place, j] = estimate(rewards[None], values[None], gamma, lam)[0][0]
+        return found.reshape(reward.shape)
 
     return gae
 

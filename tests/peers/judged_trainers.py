@@ -103,8 +103,21 @@ def _verl_advantage(name):
     return make
 
 
+def episodes(reward, value, next_value, terminated, truncated, gamma):
+    """Yield column, place, rewards and values of each episode; what follows a cut goes into the last reward."""
+    import torch
+
+    columns = [x.reshape(len(reward), -1) for x in (reward, value, next_value, terminated, truncated)]
+    for j in range(columns[0].shape[1]):
+        r, v, n, d, c = (x[:, j] for x in columns)
+        ends = [t + 1 for t in range(len(r)) if d[t] or c[t] or t == len(r) - 1]
+        for start, end in zip([0, *ends], ends, strict=False):
+            last = gamma * (1 - d[end - 1]) * n[end - 1]
+            yield j, slice(start, end), r[start:end] + torch.eye(end - start, dtype=r.dtype)[-1] * last, v[start:end]
+
+
 def _verl_gae(result):
-    """verl's rows are whole answers, so each episode is a row; what follows a cut goes into the last reward."""
+    """verl's rows are whole answers, so each episode is a row."""
 
     def make():
         core = _core()
@@ -112,21 +125,15 @@ def _verl_gae(result):
         def gae(reward, value, next_value, terminated, truncated, gamma=0.99, lam=0.95):
             import torch
 
-            columns = [x.reshape(len(reward), -1) for x in (reward, value, next_value, terminated, truncated)]
-            answers = []
-            for j in range(columns[0].shape[1]):
-                r, v, n, d, c = (x[:, j] for x in columns)
-                ends = [t + 1 for t in range(len(r)) if d[t] or c[t] or t == len(r) - 1]
-                for start, end in zip([0, *ends], ends, strict=False):
-                    last = gamma * (1 - d[end - 1]) * n[end - 1]
-                    answers.append((r[start:end] + torch.eye(end - start, dtype=r.dtype)[-1] * last, v[start:end]))
+            found = episodes(reward, value, next_value, terminated, truncated, gamma)
+            answers = [(r, v) for _, _, r, v in found]
             pad = torch.nn.utils.rnn.pad_sequence
             rewards, values = (pad(list(x), batch_first=True) for x in zip(*answers, strict=True))
             mask = pad([torch.ones_like(r) for r, _ in answers], batch_first=True)
             advantages, returns = core.compute_gae_advantage_return(rewards, values, mask, gamma, lam)
             found = advantages if result == "advantages" else returns - values
             flat = torch.cat([row[: len(r)] for row, (r, _) in zip(found, answers, strict=True)])
-            return flat.reshape(columns[0].shape[1], len(reward)).T.reshape(reward.shape)
+            return flat.reshape(-1, len(reward)).T.reshape(reward.shape)
 
         return gae
 

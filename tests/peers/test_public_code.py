@@ -26,15 +26,13 @@ IMPORTED = {"POT": "ot"}  # packages that are imported by another name
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("judged", [j for j in JUDGED if not j.missing], ids=lambda j: j.what)
 def test_verdict(judged):
-    if isinstance(judged, judged_checkouts.Checkout):
-        pass  # its files are there
-    elif not judged.trainer:
-        pytest.importorskip(IMPORTED.get(judged.package, judged.package))
-    elif trainers.absent(judged.package):
-        pytest.skip(f"no files of {judged.package} in {trainers.FOLDER}: tools/test.py --peers")
-    else:
+    if judged.trainer:
+        if trainers.absent(judged.package):
+            pytest.skip(f"no files of {judged.package} in {trainers.FOLDER}: tools/test.py --peers")
         pytest.importorskip("torchrl")  # brings tensordict
         pytest.importorskip("trl")  # brings transformers
+    elif not isinstance(judged, judged_checkouts.Checkout):
+        pytest.importorskip(IMPORTED.get(judged.package, judged.package))
     verdict = verify(judged.function, judged.make(), judged.options)
     assert judged.expects(verdict), str(verdict)
     assert judged.explained in str(verdict)

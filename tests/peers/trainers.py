@@ -20,7 +20,7 @@ import pathlib
 import sys
 import types
 
-__all__ = ["FOLDER", "absent", "load", "version"]
+__all__ = ["FOLDER", "absent", "load", "stand_in", "version"]
 
 FOLDER = pathlib.Path(sys.prefix) / "trainers"
 EXPORTS = {
@@ -218,13 +218,14 @@ def _package(name, exports):
     return package
 
 
+def stand_in(attribute):
+    """Return an empty class for a name of a module that is not there."""
+    if attribute.startswith("__"):
+        raise AttributeError(attribute)
+    return type(attribute, (Nothing,), {})
+
+
 def _absent(name):
     module = types.ModuleType(name)
-
-    def find(attribute):
-        if attribute.startswith("__"):
-            raise AttributeError(attribute)
-        return type(attribute, (Nothing,), {})
-
-    module.__getattr__ = find
+    module.__getattr__ = stand_in
     return module

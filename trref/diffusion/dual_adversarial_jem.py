@@ -307,10 +307,7 @@ def step_schedule(
         Steps that are not exceeded.
     """
     # eq. dual-adversarial-jem-schedule
-    steps, since = (
-        xp.zeros_like(share[0], dtype=int),
-        xp.zeros_like(share[0], dtype=int),
-    )
+    steps = since = xp.zeros_like(share[0], dtype=int)
     schedule = []
     for k in range(len(share)):
         since = since + 1

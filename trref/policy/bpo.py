@@ -122,6 +122,7 @@ from typing import Annotated
 
 from trref.backend import xp
 from trref.nn.heads import log_softmax
+from trref.policy.terms import bisected
 from trref.problems.protocols import DecisionProcess
 from trref.signature import (
     A,
@@ -288,13 +289,13 @@ def soft_median(
         Of the policy that is improved.
     """
     p = xp.exp(log_softmax(logits))
-    low, high = q_value.min(1), q_value.max(1)
-    # eq. bpo-median
-    for _ in range(HALVINGS):
-        mu = (low + high) / 2
+
+    def too_low(mu):
+        # eq. bpo-median
         step = xp.tanh((q_value - mu[:, None]) / (2 * temperature))
-        too_low = (p * step).sum(1) > 0
-        low, high = xp.where(too_low, mu, low), xp.where(too_low, high, mu)
+        return (p * step).sum(1) > 0
+
+    low, high = bisected(too_low, q_value.min(1), q_value.max(1), HALVINGS)
     return (low + high) / 2
 
 
@@ -321,12 +322,12 @@ def soft_asymmetric_solution(
         x = (q_value - nu) / temperature + start
         return lowest + width * (1 + xp.tanh(x / 2)) / 2
 
-    low, high = q_value.min(1, keepdims=True), q_value.max(1, keepdims=True)
+    def too_low(nu):
+        return (p * ratios(nu)).sum(1, keepdims=True) > 1
+
+    ends = q_value.min(1, keepdims=True), q_value.max(1, keepdims=True)
     # eq. bpo-soft-asymmetric
-    for _ in range(HALVINGS):
-        nu = (low + high) / 2
-        too_low = (p * ratios(nu)).sum(1, keepdims=True) > 1
-        low, high = xp.where(too_low, nu, low), xp.where(too_low, high, nu)
+    low, high = bisected(too_low, *ends, HALVINGS)
     return ratios((low + high) / 2)
 
 

@@ -278,6 +278,12 @@ def gated_prior_jvp(
     return opened * (embedding @ projection) + s * (tangent @ projection)
 
 
+def _pulled(embedding, features, projection, gate, gate_bias, cotangent):
+    """How far the gate is open, what comes through it, and the cotangent before its logistic function."""
+    s, moved = _open(embedding, features, gate, gate_bias), embedding @ projection
+    return s, moved, cotangent * moved * s * (1 - s)  # eq. girl-gate-gradient
+
+
 @checked(also=_gate_fits)
 def gated_prior_vjp(
     embedding: Real[N, M],
@@ -295,8 +301,7 @@ def gated_prior_vjp(
     cotangent
         Of the mean.
     """
-    s = _open(embedding, features, gate, gate_bias)
-    at_gate = cotangent * (embedding @ projection) * s * (1 - s)
+    s, _, at_gate = _pulled(embedding, features, projection, gate, gate_bias, cotangent)
     return (cotangent * s) @ projection.T + at_gate @ gate[:, features.shape[1] :]
 
 
@@ -317,9 +322,10 @@ def gated_prior_pull(
     cotangent
         Such as the derivative of `world_model_loss` in the prior's mean.
     """
-    s, moved = _open(embedding, features, gate, gate_bias), embedding @ projection
+    s, moved, at_gate = _pulled(
+        embedding, features, projection, gate, gate_bias, cotangent
+    )
     # eq. girl-gate-gradient
-    at_gate = cotangent * moved * s * (1 - s)
     gradient = GateGradient(
         cotangent.copy(),
         at_gate @ gate[:, : features.shape[1]],

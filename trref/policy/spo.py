@@ -60,6 +60,7 @@ Xie et al., *Simple Policy Optimization*, 2024, arXiv:2401.16025.
 
 from trref.backend import xp
 from trref.nn.heads import log_softmax
+from trref.policy.terms import bisected
 from trref.problems.protocols import DecisionProcess
 from trref.signature import (
     A,
@@ -137,12 +138,11 @@ def tabular_optimum(
         r = 1 + radius * (xp.sign(advantage) - mu / safe)
         return xp.where(matters, xp.maximum(r, 0), 0)
 
+    def too_low(mu):
+        return (p * ratios(mu)).sum(1, keepdims=True) > 1
+
     # eq. spo-optimum
-    low, high = -most, most
-    for _ in range(HALVINGS):
-        mu = (low + high) / 2
-        too_much = (p * ratios(mu)).sum(1, keepdims=True) > 1
-        low, high = xp.where(too_much, mu, low), xp.where(too_much, high, mu)
+    _, high = bisected(too_low, -most, most, HALVINGS)
     # actions without an advantage take what is left, so that the others need not be held up
     idle = (p * ~matters).sum(1, keepdims=True)
     r = ratios(xp.where(idle > 0, xp.maximum(high, 0), high))

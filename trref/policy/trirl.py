@@ -104,6 +104,7 @@ from typing import NamedTuple
 from trref import validate
 from trref.backend import linalg, xp
 from trref.nn.heads import log_softmax
+from trref.policy.terms import bisected
 from trref.problems.mdp import occupancy, soft_values
 from trref.problems.protocols import DecisionProcess
 from trref.signature import (
@@ -408,9 +409,6 @@ def gaussian_projection(
 
     low, high = xp.zeros_like(m), xp.ones_like(m)
     free = divergence(high) <= std_radius
-    for _ in range(HALVINGS):
-        t = (low + high) / 2
-        inside = divergence(t) <= std_radius
-        low, high = xp.where(inside, t, low), xp.where(inside, high, t)
+    low, _ = bisected(lambda t: divergence(t) <= std_radius, low, high, HALVINGS)
     t = xp.where(free, 1.0, low).astype(m.dtype)
     return Projected(near, old_log_std + log_variance(t) / 2, eta, 1 / t - 1)

@@ -4,7 +4,7 @@ import math
 
 from trref.backend import xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
-from trref.catalog.preferences.interfaces import PREFERENCE_PAIR
+from trref.catalog.preferences.interfaces import PREFERENCE_PAIR, WITHOUT_TOKENS
 from trref.catalog.preferences.places import of_one_token
 from trref.preferences.cpo import arpo, arpo_penalty, cpo
 from trref.preferences.terms import PairGradient, of_pairs
@@ -94,10 +94,7 @@ METHOD = Method(
             interface=PREFERENCE_PAIR,
             settings={"default": {}, "probe": {"scale": 0.7, "rate": 0.25}},
             brute_force=_one_by_one,
-            refused={
-                "no tokens, chosen": {"chosen_length": 1e-6},
-                "no tokens, rejected": {"rejected_length": 1e-6},
-            },
+            refused=WITHOUT_TOKENS,
         ),
         Objective(
             f=arpo,

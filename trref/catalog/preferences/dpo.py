@@ -4,7 +4,11 @@ import math
 
 from trref.backend import special, xp
 from trref.catalog import Deviation, Estimator, Limit, Method, Objective
-from trref.catalog.preferences.interfaces import COMPARISON_TABLE, PREFERENCE_PAIR
+from trref.catalog.preferences.interfaces import (
+    COMPARISON_TABLE,
+    PREFERENCE_PAIR,
+    WITHOUT_TOKENS,
+)
 from trref.catalog.preferences.places import (
     of_one_token,
     reference_of_probability_one,
@@ -363,10 +367,7 @@ METHOD = Method(
             settings={**SMOOTHED, "probe": {"beta": 3.5, "label_smoothing": 0.2}},
             limits=(Limit("dpo.dpo", {"beta": 0.1}, where=of_one_token),),
             deviations=LENGTH,
-            refused={
-                "no tokens, chosen": {"chosen_length": 1e-6},
-                "no tokens, rejected": {"rejected_length": 1e-6},
-            },
+            refused=WITHOUT_TOKENS,
         ),
         Objective(
             f=hinge,

@@ -126,3 +126,8 @@ COMPARISON_TABLE = Interface(
     },
 )
 """One prompt with K answers: logits, the reference's, how often the row's answer beats the column's, weights."""
+
+WITHOUT_TOKENS = {
+    f"no tokens, {kind}": {f"{kind}_length": 1e-6} for kind in ("chosen", "rejected")
+}
+"""What `trref.preferences.terms.counted` refuses."""

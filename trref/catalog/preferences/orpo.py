@@ -2,7 +2,7 @@
 
 from trref.backend import special, xp
 from trref.catalog import Deviation, Limit, Method, Objective
-from trref.catalog.preferences.interfaces import PREFERENCE_PAIR
+from trref.catalog.preferences.interfaces import PREFERENCE_PAIR, WITHOUT_TOKENS
 from trref.catalog.preferences.places import of_one_token
 from trref.preferences.orpo import odds_ratio_loss, orpo
 from trref.preferences.terms import PairGradient, softplus
@@ -72,10 +72,6 @@ def _certain():
     return {**inputs, "chosen_length": length, "rejected_length": length}, {}
 
 
-SHORT = {
-    f"less than a token {kind}": {f"{kind}_length": 1e-6}
-    for kind in ("chosen", "rejected")
-}
 METHOD = Method(
     key="hong2024orpo",
     provenance="confirmed",
@@ -87,7 +83,7 @@ METHOD = Method(
             limits=(
                 Limit("simpo.simpo", {}, {"beta": 1.0, "gamma": 0.0}, where=improbable),
             ),
-            refused={"a certain answer": _certain, **SHORT},
+            refused={"a certain answer": _certain, **WITHOUT_TOKENS},
         ),
         Objective(
             f=orpo,
@@ -98,7 +94,7 @@ METHOD = Method(
                 "likelihood alone": {"odds_weight": 0.0},
                 "probe": {"odds_weight": 0.35},
             },
-            refused={"a certain answer": _certain, **SHORT},
+            refused={"a certain answer": _certain, **WITHOUT_TOKENS},
             deviations=(
                 Deviation(
                     "likelihood over all tokens of the batch",
